@@ -1,0 +1,115 @@
+"""What crosses the wire between the conductor and a recogniser: plain records and int16 arrays.
+
+A `DecodeJob` asks for the text of one stretch of audio; the answer is a `Transcript` or, for that
+item alone, a `DecodeFailure`. Jobs are idempotent: the same job may be sent again after a replica died.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+SAMPLE_RATE_HZ = 16_000
+
+Pcm16: TypeAlias = npt.NDArray[np.int16]
+"""Mono 16 kHz samples, int16 `(num_samples,)`."""
+
+
+class Role(StrEnum):
+    """Who waits for the text; in the order in which a recogniser serves them."""
+
+    FINAL = "final"
+    INTERIM = "interim"
+    OFFLINE = "offline"
+
+
+class Task(StrEnum):
+    TRANSCRIBE = "transcribe"
+    TRANSLATE = "translate"
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeJob:
+    """One stretch of audio to turn into text.
+
+    `job_id` is unique within the sender. `language` is a Whisper code ("en", "pt"), or None to detect.
+    `prompt` is previous text (Whisper's `<|startofprev|>` context), may be empty.
+    """
+
+    job_id: int
+    role: Role
+    audio: Pcm16
+    language: str | None = None
+    task: Task = Task.TRANSCRIBE
+    word_timestamps: bool = False
+    prompt: str = ""
+    beam_size: int = 1
+
+    @property
+    def audio_s(self) -> float:
+        return len(self.audio) / SAMPLE_RATE_HZ
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One spoken word. `word` keeps its leading space and punctuation as Whisper wrote them;
+    times in seconds from the first sample of the job's audio; `probability` in [0, 1]."""
+
+    word: str
+    start_s: float
+    end_s: float
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeTiming:
+    """Where the time of one job went, milliseconds of wall time inside the recogniser."""
+
+    preprocess_ms: float = 0.0
+    queue_wait_ms: float = 0.0
+    inference_ms: float = 0.0
+    postprocess_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """The text of one job. `avg_logprob` is the mean log-probability per token (end token included)."""
+
+    job_id: int
+    text: str
+    language: str
+    language_probability: float
+    avg_logprob: float
+    no_speech_prob: float
+    model: str
+    words: tuple[Word, ...] = ()
+    timing: DecodeTiming = DecodeTiming()
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeFailure:
+    """Why one job has no text. `retryable`: the same job may succeed if sent again."""
+
+    job_id: int
+    message: str
+    retryable: bool = False
+
+
+DecodeResult: TypeAlias = Transcript | DecodeFailure
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What a recogniser says of one model it hosts."""
+
+    name: str
+    role: str
+    engine: str
+    device: str
+    compute_type: str
+    multilingual: bool
+    path: str

@@ -1,0 +1,105 @@
+"""Every error that a caller can see, once: what it is called on the wire and whether to try again.
+
+    SottoError
+    ├── ClientError            the caller's fault: the same call will fail again
+    │   ├── InvalidMessage     malformed JSON, unknown type, field out of range
+    │   ├── InvalidAudio       bytes that are no decodable audio, odd byte counts, wrong rates
+    │   ├── UnsupportedFormat  a container or codec outside the allowed list
+    │   ├── UnsupportedLanguage
+    │   ├── PayloadTooLarge    a frame, body or recording over its limit
+    │   └── SessionExists      the session id is in use
+    ├── CapacityError          we are full: try again after `retry_after_s`
+    │   ├── MaxSessionsReached
+    │   ├── QueueFull
+    │   └── QueueCongestion
+    └── ServerError            our fault: the same call may succeed
+        ├── InferenceError     a model failed on this item
+        ├── ModelUnavailable   a model is missing or not loaded
+        └── InternalError
+
+`code` is the native protocol's error code (seven of them, fixed by that protocol); `http_status` and
+`close_code` (RFC 6455, section 7.4.1) are what the HTTP and WebSocket doors answer with.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class SottoError(Exception):
+    """Base of everything a caller can see; `str(error)` is safe to send to the caller."""
+
+    code: ClassVar[str] = "INTERNAL_ERROR"
+    http_status: ClassVar[int] = 500
+    close_code: ClassVar[int] = 1011
+    retryable: ClassVar[bool] = False
+    retry_after_s: ClassVar[int | None] = None
+
+
+class ClientError(SottoError):
+    code = "INVALID_MESSAGE"
+    http_status = 400
+    close_code = 1008
+
+
+class InvalidMessage(ClientError):
+    """A control message or parameter that cannot be understood or is out of range."""
+
+
+class InvalidAudio(ClientError):
+    """Audio that cannot be decoded; what was decoded before it has been kept."""
+
+
+class UnsupportedFormat(ClientError):
+    http_status = 415
+    close_code = 1003
+
+
+class UnsupportedLanguage(ClientError):
+    pass
+
+
+class PayloadTooLarge(ClientError):
+    http_status = 413
+    close_code = 1009
+
+
+class SessionExists(ClientError):
+    code = "SESSION_EXISTS"
+    http_status = 409
+
+
+class CapacityError(SottoError):
+    http_status = 503
+    close_code = 1013
+    retryable = True
+    retry_after_s = 2
+
+
+class MaxSessionsReached(CapacityError):
+    code = "MAX_SESSIONS_REACHED"
+
+
+class QueueFull(CapacityError):
+    code = "QUEUE_FULL"
+
+
+class QueueCongestion(CapacityError):
+    code = "QUEUE_CONGESTION"
+
+
+class ServerError(SottoError):
+    retryable = True
+
+
+class InferenceError(ServerError):
+    code = "INFERENCE_ERROR"
+
+
+class ModelUnavailable(ServerError):
+    http_status = 503
+    retry_after_s = 5
+
+
+class InternalError(ServerError):
+    pass

@@ -1,0 +1,112 @@
+"""What a session tells its client, whatever the door: one frozen record per event.
+
+Times are sample indices at 16 kHz from the session's first sample; a codec turns them into the units
+of its protocol.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+from serve_app.asr.jobs import Word
+
+
+class EndReason(StrEnum):
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    ERROR = "error"
+    TIMEOUT = "timeout"
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Milliseconds of one result inside the server; `total_ms` runs from the cut of the audio to the event."""
+
+    preprocess_ms: float = 0.0
+    queue_wait_ms: float = 0.0
+    inference_ms: float = 0.0
+    postprocess_ms: float = 0.0
+    total_ms: float = 0.0
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStarted:
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStarted:
+    """Speech began at `at_sample` (pre-roll not counted)."""
+
+    at_sample: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechEnded:
+    """Speech ended at `at_sample`: the end of its last voiced window."""
+
+    at_sample: int
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """Interim text of the utterance in progress: all of it, not a delta.
+
+    The first `stable_chars` code points never change in later partials of the same utterance.
+    `end_sample` is the last sample that the text covers.
+    """
+
+    utterance_id: str
+    text: str
+    stable_chars: int
+    confidence: float
+    language: str
+    start_sample: int
+    end_sample: int
+    timing: Timing
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """Text of a finished utterance; replaces its partials. Finals of a session come in order, each once.
+
+    `words` times are seconds from the session's first sample. `resume_sample` is where a client would
+    go on after this final if it had to reconnect.
+    """
+
+    utterance_id: str
+    sequence: int
+    text: str
+    words: tuple[Word, ...]
+    confidence: float
+    avg_logprob: float
+    language: str
+    language_probability: float
+    start_sample: int
+    end_sample: int
+    resume_sample: int
+    timing: Timing
+
+
+@dataclass(frozen=True, slots=True)
+class SessionError:
+    """Something went wrong that does not end the session (the code is one of `errors`)."""
+
+    code: str
+    message: str
+    retryable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnded:
+    reason: EndReason
+    total_samples: int
+    num_finals: int
+
+
+Event: TypeAlias = (
+    SessionStarted | SpeechStarted | SpeechEnded | Partial | Final | SessionError | SessionEnded
+)

@@ -1,0 +1,122 @@
+"""The seam between the doors (`web`) and what answers them (`conductor`): protocols and plain records.
+
+A door opens a `LiveSession`, pushes 16 kHz audio into it and reads events from it; or it hands over a
+recording and gets a `RecordingTranscript`. Doors never see Ray, models or queues.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from serve_app.asr.jobs import ModelInfo, Pcm16, Task, Word
+from serve_app.events import EndReason, Event
+from serve_app.session.options import EndpointingOptions, SessionOptions
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingOptions:
+    """One upload's choices. `vad_filter` False decodes everything, silence too."""
+
+    language: str | None = None
+    task: Task = Task.TRANSCRIBE
+    word_timestamps: bool = False
+    vad_filter: bool = True
+    prompt: str = ""
+    beam_size: int | None = None
+    endpointing: EndpointingOptions = EndpointingOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingSegment:
+    """One stretch of a recording; times in seconds from its first sample."""
+
+    start_s: float
+    end_s: float
+    text: str
+    avg_logprob: float
+    no_speech_prob: float
+    words: tuple[Word, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingTranscript:
+    text: str
+    segments: tuple[RecordingSegment, ...]
+    language: str
+    language_probability: float
+    duration_s: float
+    model: str
+    transcribe_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStatus:
+    """Work handed to the recognisers and not yet answered, and its recent cost (exponential means)."""
+
+    depth_final: int = 0
+    depth_interim: int = 0
+    avg_partial_ms: float = 0.0
+    avg_final_ms: float = 0.0
+    total_requests: int = 0
+    rejected_requests: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatus:
+    """What the health and status pages are made from."""
+
+    ready: bool
+    accepting: bool
+    models: tuple[ModelInfo, ...] = ()
+    queue: QueueStatus = field(default_factory=QueueStatus)
+    max_queue_depth: int = 0
+    active_sessions: int = 0
+    max_sessions: int = 0
+    estimated_max_concurrent: int = 0
+
+
+class LiveSession(Protocol):
+    """One live session as a door sees it."""
+
+    session_id: str
+
+    async def push(self, samples: Pcm16) -> None:
+        """Take audio; waits while more than the buffer limit is undecoded, so that the socket pushes back."""
+
+    def flush(self) -> None:
+        """Finish the utterance in progress now."""
+
+    def end(self) -> None:
+        """No more audio comes: finish everything, then `SessionEnded(completed)`."""
+
+    def cancel(self, reason: EndReason = EndReason.CANCELLED) -> None:
+        """Drop what is not decoded; `SessionEnded(reason)` follows at once."""
+
+    def events(self) -> AsyncIterator[Event]:
+        """Events in order; the last one is `SessionEnded`. Unread partials coalesce, finals never do."""
+
+
+class SpeechService(Protocol):
+    """What answers the doors."""
+
+    def open_session(self, options: SessionOptions) -> LiveSession:
+        """Admit a session. Raises `SessionExists`, `MaxSessionsReached`, `QueueFull`."""
+
+    def session_closed(self, session_id: str) -> None:
+        """The socket of this session is gone: its id is free at once, what it still computes is dropped."""
+
+    async def transcribe(
+        self,
+        audio: Pcm16,
+        options: RecordingOptions,
+        progress: Callable[[float], None] | None = None,
+    ) -> RecordingTranscript:
+        """Transcribe a whole recording. Raises `InferenceError`, `QueueFull`."""
+
+    def status(self) -> ServiceStatus:
+        """A snapshot; cheap."""
+
+    async def metrics_text(self) -> str:
+        """Prometheus exposition text of the whole cluster."""

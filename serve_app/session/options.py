@@ -1,0 +1,46 @@
+"""What a client may choose for one session; the defaults come from `Settings`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from serve_app.asr.jobs import SAMPLE_RATE_HZ, Task
+
+
+def ms_to_samples(ms: float) -> int:
+    return round(ms * SAMPLE_RATE_HZ / 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointingOptions:
+    """When an utterance begins and ends, in milliseconds of audio; thresholds are speech probabilities.
+
+    An utterance opens with the first window at or over `threshold`, counts as speech once it holds
+    `min_speech_ms` of voiced audio, and closes after `min_silence_ms` under `threshold - 0.15`. The cut
+    keeps `pre_roll_ms` before and `speech_pad_ms` after. Longer ones are cut at `max_utterance_ms`, with
+    `overlap_ms` of audio decoded on both sides of the cut.
+    """
+
+    enabled: bool = True
+    threshold: float = 0.5
+    min_speech_ms: int = 250
+    min_silence_ms: int = 500
+    pre_roll_ms: int = 200
+    speech_pad_ms: int = 200
+    overlap_ms: int = 200
+    max_utterance_ms: int = 30_000
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """One session's choices. `language` None means: detect, then lock."""
+
+    session_id: str
+    language: str | None = None
+    task: Task = Task.TRANSCRIBE
+    partials: bool = True
+    partial_interval_ms: int = 300
+    max_partial_window_ms: int = 8_000
+    word_timestamps: bool = True
+    prompt: str = ""
+    endpointing: EndpointingOptions = EndpointingOptions()
