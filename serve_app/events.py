@@ -74,7 +74,8 @@ class Final:
     """Text of a finished utterance; replaces its partials. Finals of a session come in order, each once.
 
     `words` times are seconds from the session's first sample. `resume_sample` is where a client would
-    go on after this final if it had to reconnect.
+    go on after this final if it had to reconnect. `decided_sample` is the last sample that had to be heard
+    before the utterance could be closed: the end of the endpoint silence, or the cut.
     """
 
     utterance_id: str
@@ -89,6 +90,7 @@ class Final:
     end_sample: int
     resume_sample: int
     timing: Timing
+    decided_sample: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,75 @@
+"""The front of the graph: every door, every live session, and the conductor that drives them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import structlog
+from ray.serve.handle import DeploymentHandle
+from starlette.applications import Starlette
+
+from deployments.ports import RecogniserHandle, VoiceHandle
+from serve_app.asr.jobs import ModelInfo
+from serve_app.conductor.assembly import assemble
+from serve_app.conductor.ports import ReplicaLost
+from serve_app.settings import Settings
+from serve_app.telemetry.cluster import cluster_metrics
+from serve_app.telemetry.logs import configure_logging
+from serve_app.telemetry.ray_metrics import ray_metrics
+from serve_app.web.app import create_app
+
+log = structlog.get_logger(__name__)
+
+DESCRIBE_INTERVAL_S = 5.0
+
+
+class Ingress:
+    """Holds the live sessions of this replica; the doors run inside it."""
+
+    async def __init__(  # noqa: PLE0100 - Serve awaits the constructor of an ingress
+        self,
+        settings: dict[str, Any],
+        voice: DeploymentHandle[Any],
+        interim: DeploymentHandle[Any],
+        final: DeploymentHandle[Any],
+        shared_cores: bool,
+    ) -> None:
+        self._settings = Settings.from_dict(settings)
+        configure_logging(self._settings)
+        self._models: tuple[ModelInfo, ...] = ()
+        recognisers = [RecogniserHandle(interim)]
+        if not shared_cores:
+            recognisers.append(RecogniserHandle(final))
+        self._speech, conductor = assemble(
+            self._settings,
+            voice=VoiceHandle(voice),
+            interim=recognisers[0],
+            final=recognisers[-1],
+            shared_cores=shared_cores,
+            metrics=ray_metrics(),
+            models=lambda: self._models,
+            metrics_text=cluster_metrics(),
+        )
+        self._tasks = (
+            asyncio.create_task(conductor.run(), name="conductor"),
+            asyncio.create_task(self._keep_describing(recognisers), name="models"),
+        )
+
+    def __serve_build_asgi_app__(self) -> Starlette:  # noqa: PLW3201 - the name is Serve's
+        return create_app(self._speech, self._settings)
+
+    async def check_health(self) -> None:
+        """Serve restarts the replica when this raises: a conductor that stopped is one that died."""
+        conductor = self._tasks[0]
+        if conductor.done() and not conductor.cancelled():
+            raise RuntimeError("the conductor stopped") from conductor.exception()
+
+    async def _keep_describing(self, recognisers: list[RecogniserHandle]) -> None:
+        """Know which models are loaded; again whenever a replica may have been replaced."""
+        while True:
+            with contextlib.suppress(ReplicaLost):
+                found = [await recogniser.describe() for recogniser in recognisers]
+                self._models = tuple(model for models in found for model in models)
+            await asyncio.sleep(DESCRIBE_INTERVAL_S)

@@ -1,0 +1,34 @@
+"""The recogniser behind every ASR deployment: which roles it serves is a matter of its arguments."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from serve_app.asr.jobs import DecodeJob, DecodeResult, ModelInfo, Role
+from serve_app.asr.loading import load_recogniser
+from serve_app.settings import Settings
+
+
+class Recogniser:
+    """Loads and warms up its models, then decodes; hosts one role, or all of them where they share cores."""
+
+    roles: tuple[Role, ...] = (Role.FINAL, Role.INTERIM, Role.OFFLINE)
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._recogniser = load_recogniser(Settings.from_dict(settings), self.roles)
+
+    async def decode(self, jobs: list[DecodeJob]) -> AsyncIterator[DecodeResult]:
+        """Each job's result as soon as it is there."""
+        async for result in self._recogniser.decode(jobs):
+            yield result
+
+    async def describe(self) -> tuple[ModelInfo, ...]:
+        return self._recogniser.models()
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """What the autoscaling policy goes by: seconds of audio that wait for a worker."""
+        return {"waiting_audio_s": self._recogniser.stats().waiting_audio_s}
+
+    def check_health(self) -> None:
+        self._recogniser.check()

@@ -1,0 +1,26 @@
+"""Speech probabilities for the windows of many sessions in one call; keeps no state between calls."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from serve_app.settings import Settings
+from serve_app.vad import load_detector
+from serve_app.vad.detector import VadRequest, VadResult
+
+
+class VoiceActivity:
+    """One detector and the one thread that runs it."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._detector = load_detector(Settings.from_dict(settings))
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="voice")
+
+    async def detect(self, requests: list[VadRequest]) -> list[VadResult]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._detector.detect, requests)
+
+    def check_health(self) -> None:
+        """Serve restarts the replica when this raises; the detector cannot fail without raising per call."""

@@ -1,0 +1,56 @@
+"""The full graph: ingress -> voice activity -> interim and final ASR.
+
+    serve run serve_config.cpu.yaml        import_path: graphs.full:build, args: {profile: cpu}
+
+On a GPU interims and finals are two deployments with a share of the card each; on a CPU they are one
+deployment with one priority queue, so that finals may use every core (docs/decisions.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from ray import serve
+
+from deployments.final_asr import FinalAsr
+from deployments.ingress import Ingress
+from deployments.interim_asr import InterimAsr
+from deployments.recogniser import Recogniser
+from deployments.voice_activity import VoiceActivity
+from graphs.arguments import GraphArguments
+
+Options: TypeAlias = dict[str, Any]
+
+MAX_ONGOING = 10_000
+"""Far above what our own limits admit: a full Serve queue would answer a WebSocket with a bare 500."""
+
+
+def build(args: Mapping[str, Any] | None = None) -> serve.Application:
+    """Bind the graph. `args`: `profile` (auto, cpu, gpu), `settings` (name to value, as start flags)
+    and `env_file`. Options of single deployments come from the config file's `deployments`."""
+    arguments = GraphArguments.parse(args or {})
+    settings = arguments.settings.to_dict()
+    voice = _deployment(VoiceActivity, num_cpus=0.1).bind(settings)
+    if arguments.on_gpu:
+        interim = _deployment(InterimAsr, num_cpus=0.5, num_gpus=0.15).bind(settings)
+        final = _deployment(FinalAsr, num_cpus=0.5, num_gpus=0.35).bind(settings)
+    else:
+        interim = final = _deployment(Recogniser, num_cpus=1.0).bind(settings)
+    ingress = _deployment(serve.ingress()(Ingress), num_cpus=0.1)
+    return ingress.bind(settings, voice, interim, final, shared_cores=not arguments.on_gpu)
+
+
+def _deployment(cls: type, **resources: float) -> serve.Deployment:
+    options: Options = {
+        "name": cls.__name__,
+        "max_ongoing_requests": MAX_ONGOING,
+        "max_surge_percent": 100,
+        "health_check_period_s": 5,
+        "graceful_shutdown_timeout_s": 30,
+        "graceful_shutdown_wait_loop_s": 1,
+        "ray_actor_options": resources,
+    }
+    return serve.deployment(cls, **options)
+
+

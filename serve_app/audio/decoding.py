@@ -1,0 +1,167 @@
+"""FFmpeg's decoders behind one door: an open container in, int16 mono at 16 kHz out, damage counted.
+
+Used for files (`recordings`) and for containers that are still arriving (`stream_decoder`). Never set
+FFmpeg's `nobuffer` flag: the first packet gets lost and every time shifts with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import av
+import av.error
+import numpy as np
+
+from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
+from serve_app.audio.formats import DEMUXERS
+from serve_app.audio.pcm import float_to_pcm16, join
+from serve_app.errors import InvalidAudio, PayloadTooLarge, UnsupportedFormat
+
+MIN_SOURCE_RATE_HZ: Final = 4_000
+MAX_SOURCE_RATE_HZ: Final = 384_000
+
+_IO_BUFFER_BYTES: Final = 4_096
+"""A live container is decoded as soon as this much has come, or whatever there is when it pauses."""
+
+
+def open_container(source: Any, format_name: str | None, allowed_formats: frozenset[str]) -> Any:
+    """Open a binary file-like object with PyAV; `format_name` None lets FFmpeg guess among the allowed ones.
+
+    Raises `InvalidAudio` on bytes that are no such container or hold no audio, `UnsupportedFormat` on a codec
+    that we cannot decode. The caller closes the container.
+    """
+    options = {
+        "format_whitelist": ",".join(sorted(DEMUXERS[name] for name in allowed_formats)) or "none",
+        "protocol_whitelist": "none",  # the bytes are all there is: no container may open anything else
+    }
+    demuxer = None if format_name is None else DEMUXERS[format_name]
+    try:
+        container = av.open(
+            source,
+            "r",
+            format=demuxer,
+            options=options,
+            buffer_size=_IO_BUFFER_BYTES,
+            metadata_errors="ignore",
+        )
+    except av.error.FFmpegError as error:
+        raise InvalidAudio(f"the data is no {format_name or 'audio'} that can be decoded") from error
+    try:
+        if not container.streams.audio:
+            raise InvalidAudio("the data holds no audio stream")
+        if container.streams.audio[0].codec_context is None:
+            raise UnsupportedFormat("the audio codec is not supported")
+    except BaseException:
+        container.close()
+        raise
+    return container
+
+
+class AudioDecoder:
+    """Decodes the first audio stream of an open container to int16 mono at 16 kHz.
+
+    `problem` says after the end what was wrong on the way, if anything. Raises `PayloadTooLarge` once more
+    than `max_samples` were decoded and `InvalidAudio` on an absurd sample rate; what was yielded before stands.
+    """
+
+    def __init__(self, container: Any, max_samples: int) -> None:
+        self._container = container
+        self._stream = container.streams.audio[0]
+        self._max_samples = max_samples
+        self._mono = MonoResampler()
+        self._num_bad_packets = 0
+        self._ended_early = False
+        self.num_samples = 0
+
+    @property
+    def problem(self) -> str | None:
+        if self._ended_early:
+            return f"the data is damaged after {self.num_samples / SAMPLE_RATE_HZ:.1f} s"
+        if self._num_bad_packets:
+            return f"{self._num_bad_packets} damaged packets were skipped"
+        return None
+
+    def chunks(self) -> Iterator[Pcm16]:
+        """Yield samples as they are decoded; damaged packets are skipped, a damaged container ends it."""
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets, None)
+            except av.error.FFmpegError:
+                self._ended_early = True
+                break
+            if packet is None:
+                break
+            if packet.size:  # an empty packet would put the decoder at its end
+                yield from self._decode(packet)
+        yield from self._decode(None)
+        yield from self._count(self._mono.finish())
+
+    def _decode(self, packet: Any) -> Iterator[Pcm16]:
+        try:
+            frames = self._stream.decode(packet)
+        except EOFError:
+            return
+        except av.error.FFmpegError:
+            self._num_bad_packets += 1
+            return
+        for frame in frames:
+            yield from self._count(self._mono.push(frame))
+
+    def _count(self, samples: Pcm16) -> Iterator[Pcm16]:
+        if len(samples) == 0:
+            return
+        self.num_samples += len(samples)
+        if self.num_samples > self._max_samples:
+            raise PayloadTooLarge(f"the audio is longer than {self._max_samples / SAMPLE_RATE_HZ:.0f} s")
+        yield samples
+
+
+class MonoResampler:
+    """Audio frames of any rate, format and layout, even changing midway, to int16 mono at 16 kHz."""
+
+    def __init__(self) -> None:
+        self._setup: tuple[int, str, str] | None = None
+        self._swr: Any = None
+
+    def push(self, frame: Any) -> Pcm16:
+        """One frame's samples, a few late. Raises `InvalidAudio` on a rate outside 4 to 384 kHz."""
+        if not MIN_SOURCE_RATE_HZ <= frame.sample_rate <= MAX_SOURCE_RATE_HZ:
+            raise InvalidAudio(
+                f"sample rate {frame.sample_rate} Hz: expected {MIN_SOURCE_RATE_HZ} to {MAX_SOURCE_RATE_HZ}"
+            )
+        setup = (frame.sample_rate, frame.format.name, frame.layout.name)
+        before: list[Pcm16] = []
+        if setup != self._setup:
+            before = [self.finish()]
+            self._swr = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE_HZ)
+            self._setup = setup
+        if frame.layout.nb_channels > 8:
+            frame = _mean_of_channels(frame)
+        frame.pts = None  # gaps in the stream's own times must not be filled or dropped here
+        return join([*before, *(out.to_ndarray()[0] for out in self._swr.resample(frame))])
+
+    def finish(self) -> Pcm16:
+        """What was held back; afterwards the next frame starts anew."""
+        if self._swr is None:
+            return join([])
+        self._setup = None
+        swr, self._swr = self._swr, None
+        return join([out.to_ndarray()[0] for out in swr.resample(None)])
+
+
+def _mean_of_channels(frame: Any) -> Any:
+    """FFmpeg's mixer knows no layout of this many channels: the plain mean, int16."""
+    samples = frame.to_ndarray()
+    if not frame.format.is_planar:
+        samples = samples.reshape(-1, frame.layout.nb_channels).T
+    if samples.dtype.kind == "f":
+        mixed = samples.mean(axis=0, dtype=np.float32)
+    else:
+        full_scale = 128.0 if samples.dtype == np.uint8 else float(2 ** (8 * samples.dtype.itemsize - 1))
+        offset = 128.0 if samples.dtype == np.uint8 else 0.0
+        mixed = ((samples.mean(axis=0, dtype=np.float64) - offset) / full_scale).astype(np.float32)
+    mono = av.AudioFrame.from_ndarray(float_to_pcm16(mixed)[np.newaxis], format="s16", layout="mono")
+    mono.sample_rate = frame.sample_rate
+    return mono

@@ -1,0 +1,150 @@
+"""Which containers we open, what they are called, and how their first bytes look.
+
+A name stands for a container family, whatever the file is called: `m4a` and `mp4` are both `mp4`, `opus`
+and `oga` are `ogg`, `mkv` is `webm`. Every demuxer outside the list is refused by name and by FFmpeg's own
+whitelist: a playlist such as `ffconcat` would otherwise make the decoder read the server's own files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import MappingProxyType
+from typing import Final
+
+from serve_app.errors import UnsupportedFormat
+
+DEMUXERS: Final = MappingProxyType(
+    {
+        "wav": "wav",
+        "mp3": "mp3",
+        "flac": "flac",
+        "ogg": "ogg",
+        "webm": "matroska",
+        "mp4": "mov",
+        "aac": "aac",
+        "aiff": "aiff",
+        "amr": "amr",
+        "caf": "caf",
+    }
+)
+"""Format name -> FFmpeg demuxer."""
+
+ALL_FORMATS: Final = frozenset(DEMUXERS)
+
+_ALIASES: Final = MappingProxyType(
+    {
+        "wave": "wav",
+        "x-wav": "wav",
+        "vnd.wave": "wav",
+        "mpeg": "mp3",
+        "mpga": "mp3",
+        "mpeg3": "mp3",
+        "x-flac": "flac",
+        "oga": "ogg",
+        "opus": "ogg",
+        "mkv": "webm",
+        "mka": "webm",
+        "matroska": "webm",
+        "x-matroska": "webm",
+        "m4a": "mp4",
+        "x-m4a": "mp4",
+        "mov": "mp4",
+        "quicktime": "mp4",
+        "3gp": "mp4",
+        "3gpp": "mp4",
+        "adts": "aac",
+        "aacp": "aac",
+        "x-aac": "aac",
+        "aif": "aiff",
+        "aifc": "aiff",
+        "x-aiff": "aiff",
+        "x-caf": "caf",
+    }
+)
+
+SNIFF_BYTES: Final = 16
+"""This many first bytes are enough for `sniff_format`."""
+
+
+def canonical_format(name: str) -> str | None:
+    """The format that a file extension, a setting or the second half of a media type names; None: unknown."""
+    name = name.strip().lower().removeprefix(".")
+    name = _ALIASES.get(name, name)
+    return name if name in ALL_FORMATS else None
+
+
+def canonical_formats(names: Iterable[str]) -> frozenset[str]:
+    """The set of formats that a setting lists. Raises `ValueError` that names the first unknown one."""
+    formats = set()
+    for name in names:
+        found = canonical_format(name)
+        if found is None:
+            raise ValueError(
+                f"unknown audio format {name!r}: expected some of {', '.join(sorted(ALL_FORMATS))}"
+            )
+        formats.add(found)
+    return frozenset(formats)
+
+
+def require_allowed(format_name: str, allowed_formats: frozenset[str]) -> None:
+    """Raise `UnsupportedFormat` that says what would have been taken."""
+    if format_name not in allowed_formats:
+        raise UnsupportedFormat(
+            f"audio format {format_name} is not allowed: expected {', '.join(sorted(allowed_formats))}"
+        )
+
+
+def sniff_format(head: bytes) -> str | None:
+    """Tell the container by its first `SNIFF_BYTES` bytes; None: not one of ours, or too few bytes."""
+    if len(head) < 4:
+        return None
+    if head[:4] in (b"RIFF", b"RF64", b"BW64"):
+        return "wav" if head[8:12] == b"WAVE" else None
+    if head[:4] == b"FORM":
+        return "aiff" if head[8:12] in (b"AIFF", b"AIFC") else None
+    if head[4:8] in (b"ftyp", b"moov", b"wide", b"styp"):
+        return "mp4"
+    for magic, name in _MAGIC:
+        if head.startswith(magic):
+            return name
+    return _mpeg_audio(head)
+
+
+_MAGIC: Final = (
+    (b"fLaC", "flac"),
+    (b"OggS", "ogg"),
+    (b"\x1a\x45\xdf\xa3", "webm"),
+    (b"#!AMR", "amr"),
+    (b"caff", "caf"),
+    (b"ID3", "mp3"),
+)
+
+
+def _mpeg_audio(head: bytes) -> str | None:
+    """MPEG audio frame header: 11 sync bits; layer 0 is ADTS (ISO 13818-7), else ISO 11172-3."""
+    if head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+        return None
+    layer, version = head[1] >> 1 & 3, head[1] >> 3 & 3
+    if layer == 0:
+        return "aac" if head[1] & 0xF0 == 0xF0 and head[2] >> 2 & 15 < 13 else None
+    bitrate, rate = head[2] >> 4, head[2] >> 2 & 3
+    return "mp3" if version != 1 and bitrate not in (0, 15) and rate != 3 else None
+
+
+def mp4_index_is_at_the_end(head: bytes) -> bool:
+    """Whether an MP4 begins with its audio (`mdat`), so that nothing can be decoded before its last byte.
+
+    Walks the top-level boxes in `head`; False where `head` is too short to tell (ISO 14496-12, section 4.2).
+    """
+    position = 0
+    while position + 8 <= len(head):
+        size = int.from_bytes(head[position : position + 4], "big")
+        kind = head[position + 4 : position + 8]
+        if kind in (b"moov", b"moof", b"mdat"):
+            return kind == b"mdat"
+        if size == 1:
+            size = int.from_bytes(head[position + 8 : position + 16], "big")
+        if size < 8:
+            return False
+        position += size
+    return False

@@ -1,0 +1,167 @@
+"""A live session over the native WebSocket protocol, `/ws/stt`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass
+from types import TracebackType
+from typing import Self
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
+
+from serve_app.asr.jobs import Pcm16
+from serve_app.clients.addresses import DEFAULT_URL, authorization, is_loopback, websocket_url
+from serve_app.clients.errors import ConnectionLost, RequestFailed, ServerUnreachable, SessionFailed
+from serve_app.clients.messages import ErrorMessage, Message, SessionEnded, SessionStarted, parse_message
+
+PATH = "/ws/stt"
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class SessionConfig:
+    """The choices of one session under their wire names; what is None is left to the server."""
+
+    lang_code: str | None = None
+    sample_rate: int | None = None
+    vad_enabled: bool | None = None
+    vad_threshold: float | None = None
+    partial_results: bool | None = None
+    word_timestamps: bool | None = None
+    task: str | None = None
+    prompt: str | None = None
+    min_speech_ms: int | None = None
+    min_silence_ms: int | None = None
+    pre_roll_ms: int | None = None
+    speech_pad_ms: int | None = None
+    overlap_ms: int | None = None
+    max_utterance_ms: int | None = None
+    partial_interval_ms: int | None = None
+    max_partial_window_ms: int | None = None
+
+    def to_wire(self) -> dict[str, object]:
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+class LiveClient:
+    """One live session.
+
+        async with LiveClient("http://127.0.0.1:8000") as client:
+            await client.start(SessionConfig(lang_code="en"))
+            await client.send_audio(samples)
+            await client.end()
+            async for message in client:
+                ...
+
+    Reading and sending may run in different tasks. Iteration ends after `SessionEnded` and raises
+    `ConnectionLost` where the connection ends before it.
+    """
+
+    def __init__(
+        self, url: str = DEFAULT_URL, *, api_key: str | None = None, open_timeout_s: float = 20.0
+    ) -> None:
+        self._url = websocket_url(url, PATH)
+        self._api_key = api_key
+        self._open_timeout_s = open_timeout_s
+        self._socket: ClientConnection | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def connect(self) -> None:
+        """Raises `ServerUnreachable`, or `RequestFailed` where the server refuses the handshake."""
+        try:
+            self._socket = await connect(
+                self._url,
+                additional_headers=authorization(self._api_key),
+                compression=None,
+                max_size=MAX_MESSAGE_BYTES,
+                open_timeout=self._open_timeout_s,
+                proxy=None if is_loopback(self._url) else True,
+            )
+        except InvalidHandshake as error:
+            response = getattr(error, "response", None)
+            if response is None:
+                raise ServerUnreachable(self._url, error) from error
+            detail = (response.body or b"").decode("utf-8", "replace")[:300] or response.reason_phrase
+            raise RequestFailed(response.status_code, detail) from error
+        except (OSError, TimeoutError, InvalidMessage) as error:
+            raise ServerUnreachable(self._url, error) from error
+
+    async def close(self) -> None:
+        if self._socket is not None:
+            await self._socket.close()
+
+    async def start(
+        self, config: SessionConfig | None = None, *, session_id: str | None = None
+    ) -> SessionStarted:
+        """Open the session. Raises `SessionFailed` where the server refuses it."""
+        start: dict[str, object] = {"type": "start_session", "config": (config or SessionConfig()).to_wire()}
+        if session_id is not None:
+            start["session_id"] = session_id
+        await self._send(json.dumps(start))
+        message = await self.receive()
+        if isinstance(message, ErrorMessage):
+            raise SessionFailed(message.code, message.message, retryable=message.retryable)
+        if not isinstance(message, SessionStarted):
+            raise SessionFailed("INVALID_MESSAGE", f"expected session_started, got {type(message).__name__}")
+        return message
+
+    async def send_audio(self, audio: bytes | Pcm16) -> None:
+        """Send little-endian samples; waits while the server is behind and the socket is full."""
+        await self._send(audio if isinstance(audio, bytes) else audio.astype("<i2", copy=False).tobytes())
+
+    async def flush(self) -> None:
+        """Ask for a final of the utterance in progress."""
+        await self._send('{"type":"flush"}')
+
+    async def end(self) -> None:
+        """No more audio comes; the server finishes everything and answers `SessionEnded`."""
+        await self._send('{"type":"end_session"}')
+
+    async def cancel(self) -> None:
+        """Drop what is not decoded and end."""
+        await self._send('{"type":"cancel"}')
+
+    async def receive(self) -> Message:
+        """The next message. Raises `ConnectionLost`."""
+        try:
+            return parse_message(json.loads(await self._connected().recv()))
+        except ConnectionClosed as error:
+            raise _lost(error) from error
+
+    async def __aiter__(self) -> AsyncIterator[Message]:
+        while True:
+            message = await self.receive()
+            yield message
+            if isinstance(message, SessionEnded):
+                return
+
+    async def _send(self, frame: str | bytes) -> None:
+        try:
+            await self._connected().send(frame)
+        except ConnectionClosed as error:
+            raise _lost(error) from error
+
+    def _connected(self) -> ClientConnection:
+        if self._socket is None:
+            raise RuntimeError("connect() first")
+        return self._socket
+
+
+def _lost(error: ConnectionClosed) -> ConnectionLost:
+    received = error.rcvd
+    return ConnectionLost(
+        received.code if received else 1006, received.reason if received else "no close frame"
+    )

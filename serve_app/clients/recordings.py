@@ -1,0 +1,198 @@
+"""Uploads: `POST /transcribe`, one recording in, one answer out."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import httpx
+
+from serve_app.clients.addresses import DEFAULT_URL, authorization, http_url, is_loopback
+from serve_app.clients.errors import RequestFailed, ServerUnreachable
+from serve_app.clients.messages import SpokenWord, parse_word
+
+PATH = "/transcribe"
+MAX_DETAIL_CHARS = 500
+
+UploadProgress = Callable[[int, int], None]
+"""Called with bytes sent and bytes in all; the answer takes its time after the last byte."""
+
+
+@dataclass(frozen=True, slots=True)
+class TranscribedSegment:
+    """`avg_logprob` is the mean log-probability per token."""
+
+    id: int
+    start_s: float
+    end_s: float
+    text: str
+    avg_logprob: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Transcription:
+    """The answer of `POST /transcribe`; `body` is all of it as it came."""
+
+    transcript: str
+    language: str
+    language_probability: float
+    duration_s: float
+    segments: tuple[TranscribedSegment, ...]
+    words: tuple[SpokenWord, ...]
+    total_ms: float
+    real_time_factor: float
+    model: str
+    warning: str | None = None
+    body: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class UploadOptions:
+    """What is None is left to the server. `timeout_s` bounds the wait for the answer after the upload."""
+
+    language: str | None = None
+    task: str | None = None
+    prompt: str | None = None
+    word_timestamps: bool | None = None
+    vad_filter: bool | None = None
+    api_key: str | None = None
+    timeout_s: float = 4 * 3600.0
+
+    def query(self) -> dict[str, str]:
+        values = {
+            "language": self.language,
+            "task": self.task,
+            "prompt": self.prompt,
+            "word_timestamps": _flag(self.word_timestamps),
+            "vad_filter": _flag(self.vad_filter),
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+
+async def transcribe_file(
+    path: Path,
+    *,
+    url: str = DEFAULT_URL,
+    options: UploadOptions | None = None,
+    progress: UploadProgress | None = None,
+) -> Transcription:
+    """Upload a file and return its transcript. Raises `OSError`, `ServerUnreachable`, `RequestFailed`."""
+    response = await _upload(path, url, options or UploadOptions(), "json", progress)
+    try:
+        return parse_transcription(response.json())
+    except (ValueError, KeyError, TypeError) as error:
+        raise RequestFailed(response.status_code, f"an answer of an unknown shape ({error!r})") from error
+
+
+async def transcribe_file_as(
+    path: Path,
+    response_format: str,
+    *,
+    url: str = DEFAULT_URL,
+    options: UploadOptions | None = None,
+    progress: UploadProgress | None = None,
+) -> str:
+    """Upload a file and return the answer in "text", "srt" or "vtt" as the server wrote it."""
+    return (await _upload(path, url, options or UploadOptions(), response_format, progress)).text
+
+
+def parse_transcription(body: Mapping[str, Any]) -> Transcription:
+    """The JSON answer to a record. Raises `KeyError` on missing required fields."""
+    return Transcription(
+        transcript=str(body["transcript"]),
+        language=str(body["language"]),
+        language_probability=float(body["language_probability"]),
+        duration_s=float(body["duration"]),
+        segments=tuple(
+            TranscribedSegment(
+                int(part["id"]),
+                float(part["start"]),
+                float(part["end"]),
+                str(part["text"]),
+                part.get("avg_logprob", part.get("confidence")),
+            )
+            for part in body["segments"]
+        ),
+        words=tuple(parse_word(word) for word in body.get("words") or ()),
+        total_ms=float(body["processing_time"]["total_ms"]),
+        real_time_factor=float(body["real_time_factor"]),
+        model=str(body["model"]),
+        warning=body.get("warning"),
+        body=body,
+    )
+
+
+async def _upload(
+    path: Path, base_url: str, options: UploadOptions, response_format: str, progress: UploadProgress | None
+) -> httpx.Response:
+    url = http_url(base_url, PATH)
+    query = {**options.query(), "response_format": response_format}
+    timeout = httpx.Timeout(60.0, read=options.timeout_s)
+    stream: BinaryIO = await asyncio.to_thread(path.open, "rb")
+    with stream:
+        body = _CountedFile(stream, os.fstat(stream.fileno()).st_size, progress)
+        try:
+            async with httpx.AsyncClient(timeout=timeout, trust_env=not is_loopback(url)) as client:
+                response = await client.post(
+                    url,
+                    params=query,
+                    headers=authorization(options.api_key),
+                    files={"file": (path.name, body, "application/octet-stream")},  # type: ignore[dict-item]
+                )
+        except httpx.TransportError as error:
+            raise ServerUnreachable(url, repr(error)) from error
+    if not response.is_success:
+        raise failure_of(response.status_code, response.content, response.headers)
+    return response
+
+
+def failure_of(status: int, body: bytes, headers: Mapping[str, str]) -> RequestFailed:
+    """The server's refusal; the explanation is its `detail` or `error` field, or the bare body."""
+    import json
+
+    text = body.decode("utf-8", "replace")
+    try:
+        fields = json.loads(text)
+    except ValueError:
+        fields = None
+    detail: object = text
+    if isinstance(fields, dict):
+        detail = fields.get("detail") or fields.get("message") or fields.get("error") or text
+    retry_after = headers.get("retry-after", "")
+    return RequestFailed(
+        status,
+        str(detail).strip()[:MAX_DETAIL_CHARS],
+        float(retry_after) if retry_after.isdigit() else None,
+    )
+
+
+class _CountedFile:
+    """A file that reports how much of it has been read."""
+
+    def __init__(self, stream: BinaryIO, size_bytes: int, progress: UploadProgress | None) -> None:
+        self._stream = stream
+        self._size_bytes = size_bytes
+        self._progress = progress
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size)
+        if self._progress is not None:
+            self._progress(self._stream.tell(), self._size_bytes)
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+
+def _flag(value: bool | None) -> str | None:
+    return None if value is None else str(value).lower()

@@ -1,0 +1,74 @@
+"""From settings and ports to a running speech service: the one place where its parts are put together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+
+from serve_app.asr.jobs import ModelInfo
+from serve_app.conductor.conductor import Conductor, ConductorConfig
+from serve_app.conductor.ports import RecogniserPort, VoicePort
+from serve_app.conductor.recordings import RecordingTranscriber
+from serve_app.conductor.speech import AdmissionLimits, Speech
+from serve_app.conductor.tally import JobMetrics, Tally
+from serve_app.session.backpressure import InterimBudget
+from serve_app.settings import Settings
+
+GPU_BATCHES_IN_FLIGHT = 2
+
+
+def assemble(
+    settings: Settings,
+    *,
+    voice: VoicePort,
+    interim: RecogniserPort,
+    final: RecogniserPort,
+    shared_cores: bool,
+    models: Callable[[], tuple[ModelInfo, ...]],
+    metrics_text: Callable[[], Awaitable[str]],
+    metrics: JobMetrics | None = None,
+) -> tuple[Speech, Conductor]:
+    """Build the service of one ingress replica; the caller runs `conductor.run()`.
+
+    `shared_cores`: interims and finals share workers, so that interims are held to `interim_share` of
+    their time; otherwise interims may fill workers of their own.
+    """
+    num_workers = settings.num_workers or os.cpu_count() or 1
+    tally = Tally(metrics)
+    parallel = num_workers if shared_cores else num_workers * settings.max_batch_size
+    budget = InterimBudget(
+        num_workers=parallel,
+        max_in_flight=1 if shared_cores else parallel * GPU_BATCHES_IN_FLIGHT,
+        share=settings.interim_share if shared_cores else None,
+    )
+    config = ConductorConfig(
+        tick_s=settings.tick_ms / 1000,
+        speculative_finals=settings.speculative_finals,
+        max_speculative_in_flight=parallel,
+        interim_budget=budget,
+        max_interim_window_ms=int(settings.max_partial_window_s * 1000),
+        beam_size=settings.beam_size,
+        interim_beam_size=settings.interim_beam_size,
+    )
+    conductor = Conductor(config, voice=voice, interim=interim, final=final, tally=tally)
+    recordings = RecordingTranscriber(
+        voice=voice,
+        recogniser=final,
+        beam_size=settings.beam_size,
+        max_windows_in_flight=2 * parallel,
+    )
+    limits = AdmissionLimits(
+        max_sessions=settings.max_sessions,
+        max_queue_depth=settings.max_queue_depth,
+        max_buffer_ms=settings.max_buffer_ms,
+        num_workers=parallel,
+    )
+    speech = Speech(
+        limits,
+        conductor=conductor,
+        recordings=recordings,
+        tally=tally,
+        models=models,
+        metrics_text=metrics_text,
+    )
+    return speech, conductor

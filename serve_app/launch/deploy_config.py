@@ -1,0 +1,61 @@
+"""A Serve config file as a dictionary, and the few things that a start on one machine changes in it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import yaml
+
+DeployConfig: TypeAlias = dict[str, Any]
+
+PROFILE_FILES = {"cpu": "serve_config.cpu.yaml", "gpu": "serve_config.yaml"}
+
+
+class DeployConfigError(ValueError):
+    """The config file cannot be used; the message says which file and why."""
+
+
+def read_deploy_config(path: Path) -> DeployConfig:
+    """Read a multi-application Serve config (`serve run`'s format). Raises `DeployConfigError`."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DeployConfigError(f"cannot read {path}: {error.strerror or error}") from error
+    except yaml.YAMLError as error:
+        raise DeployConfigError(f"{path} is no valid YAML: {error}") from error
+    applications = document.get("applications") if isinstance(document, dict) else None
+    if not isinstance(applications, list) or not applications:
+        raise DeployConfigError(f"{path} has no list of `applications`")
+    for application in applications:
+        if not isinstance(application, dict) or not application.get("import_path"):
+            raise DeployConfigError(f"{path}: every application needs an `import_path`")
+    return dict(document)
+
+
+def http_address(config: DeployConfig) -> tuple[str | None, int | None]:
+    """Host and port as the file gives them, None where it does not."""
+    options = config.get("http_options") or {}
+    return options.get("host"), options.get("port")
+
+
+def for_one_machine(config: DeployConfig, *, host: str, port: int, args: Mapping[str, Any]) -> DeployConfig:
+    """A copy that listens on `host:port`, runs its proxy on this machine only, and passes `args` to the
+    first application's builder over those of the file."""
+    changed = copy.deepcopy(config)
+    changed["proxy_location"] = "HeadOnly"
+    changed["http_options"] = {**(changed.get("http_options") or {}), "host": host, "port": port}
+    application = changed["applications"][0]
+    application["args"] = {**(application.get("args") or {}), **args}
+    return changed
+
+
+def app_args(config: DeployConfig) -> dict[str, Any]:
+    """The arguments that the file gives to its first application's builder."""
+    return dict(config["applications"][0].get("args") or {})
+
+
+def app_names(config: DeployConfig) -> tuple[str, ...]:
+    return tuple(application.get("name") or "default" for application in config["applications"])

@@ -1,0 +1,82 @@
+"""The environment variables under which Ray and Serve run our graph on one machine.
+
+Ray reads them while it is imported and hands them on to every process it starts, so they must be in
+the process environment before the first `import ray`. Names and meanings: `ray/serve/_private/constants.py`
+and `ray/_private/authentication` of Ray 2.60.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+"""Half an hour of 16 kHz int16 audio in one call between replicas (gRPC's default of 4 MiB: two minutes)."""
+
+HARD_STOP_MARGIN_S = 600
+
+
+@dataclass(frozen=True, slots=True)
+class RayEnvironment:
+    """What the variables are derived from.
+
+    `runtime_dir` holds HAProxy's configuration and sockets and must be short: a socket path there is about
+    80 characters longer, and the system's limit is 108. `max_session_s` is the longest a live session may
+    last: HAProxy cuts what is older than that after each of its reloads.
+    """
+
+    runtime_dir: Path
+    source_dir: Path
+    stats_port: int
+    metrics_port: int
+    fallback_port: int
+    auth_token: str
+    max_session_s: int = 4 * 3600
+    haproxy_binary: Path | None = None
+
+    def variables(self) -> dict[str, str]:
+        """Name to value, without regard to what the user has set."""
+        run = self.runtime_dir / "haproxy"
+        values = {
+            "RAY_SERVE_ENABLE_HA_PROXY": "1",
+            "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+            "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+            "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(self.max_session_s + HARD_STOP_MARGIN_S),
+            "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(run / "haproxy.cfg"),
+            "RAY_SERVE_HAPROXY_SOCKET_PATH": str(run / "admin.sock"),
+            "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(run / "metrics.sock"),
+            "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(run),
+            "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(run / "server-state"),
+            "RAY_SERVE_HAPROXY_STATS_PORT": str(self.stats_port),
+            "RAY_SERVE_HAPROXY_METRICS_PORT": str(self.metrics_port),
+            "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(self.fallback_port),
+            "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
+            "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "3",
+            "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
+            "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(MAX_MESSAGE_BYTES),
+            "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",
+            "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": self.auth_token,
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "OMP_NUM_THREADS": "1",
+        }
+        if self.haproxy_binary is not None:
+            values["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(self.haproxy_binary)
+        return values
+
+    def merged(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """What to add to `environ`: the user's own values win, `PYTHONPATH` gets our source folder in front.
+
+        With `RAY_AUTH_MODE` other than "token", or a token file of the user's own, no token is made up.
+        """
+        values = {name: value for name, value in self.variables().items() if not environ.get(name)}
+        if environ.get("RAY_AUTH_MODE", "token") != "token" or environ.get("RAY_AUTH_TOKEN_PATH"):
+            values.pop("RAY_AUTH_TOKEN", None)
+        entries = [entry for entry in environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+        source = str(self.source_dir)
+        if source not in entries:
+            values["PYTHONPATH"] = os.pathsep.join([source, *entries])
+        return values

@@ -1,0 +1,210 @@
+"""From a Serve config to an address that answers: start Ray, deploy, wait, and stop again."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from serve_app.launch.cluster import ClusterOptions, LaunchError, RayCluster, start_ray
+from serve_app.launch.deploy_config import DeployConfig, app_names, http_address
+from serve_app.launch.ports import port_is_free
+from serve_app.launch.processes import process_title, processes_of
+
+Progress = Callable[[str], None]
+
+POLL_INTERVAL_S = 0.25
+STOP_TIMEOUT_S = 20.0
+MAX_MESSAGE_LINES = 25
+
+
+def _silent(_: str) -> None:
+    return None
+
+
+@dataclass(slots=True)
+class RunningService:
+    """A deployed graph. `url` is where a client on this machine reaches it."""
+
+    cluster: RayCluster
+    host: str
+    port: int
+    app_names: tuple[str, ...] = ()
+
+    @property
+    def url(self) -> str:
+        return f"http://{url_host(self.host)}:{self.port}"
+
+    @property
+    def log_dir(self) -> Path | None:
+        """Where Ray and the replicas write their logs, while they run."""
+        run = self.cluster.runtime_dir
+        return run / "session_latest" / "logs" if run is not None else None
+
+    def stop(self) -> None:
+        """Let Serve end its replicas (they close their sockets) and HAProxy, then end Ray; where Ray is not
+        ours, only the applications are removed."""
+        import ray
+        from ray import serve
+        from ray.exceptions import RayError
+
+        if ray.is_initialized():
+            with suppress(RayError, TimeoutError):
+                client = serve.context._get_global_client(raise_if_no_controller_running=False)
+                if client is not None and self.cluster.runtime_dir is None:
+                    client.delete_apps(list(self.app_names))
+                elif client is not None and self.cluster.runtime_dir is not None:
+                    # Not `client.shutdown()`: it waits inside the controller, whose end Ray then reports.
+                    ray.get(client._controller.graceful_shutdown.remote(wait=False), timeout=STOP_TIMEOUT_S)
+                    _wait_replicas_gone(self.cluster.runtime_dir)
+        self.cluster.stop()
+
+
+def url_host(host: str) -> str:
+    """The host to put in a URL for a server that listens on `host`: wildcards become loopback."""
+    wildcards = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "[::1]"}
+    return wildcards.get(host, f"[{host}]" if ":" in host else host)
+
+
+def start_service(
+    config: DeployConfig,
+    *,
+    cluster: ClusterOptions | None = None,
+    progress: Progress = _silent,
+    timeout_s: float = 300.0,
+) -> RunningService:
+    """Start Ray, deploy `config` and wait until every application answers over HTTP.
+
+    `progress` gets one line per step and per deployment. Raises `LaunchError` with the deployments' own
+    messages; nothing is left running then. Call it from the main thread.
+    """
+    host, port = http_address(config)
+    if host is None or port is None:
+        raise LaunchError("The config needs `http_options` with host and port.")
+    if not port_is_free(port, "" if host == "0.0.0.0" else host):
+        raise LaunchError(
+            f"Port {port} on {host} is taken: stop what listens there, or choose another with --port."
+        )
+    started = time.monotonic()
+    progress("starting Ray")
+    ray_cluster = start_ray(cluster or ClusterOptions())
+    service = RunningService(ray_cluster, host, port, app_names(config))
+    try:
+        progress(f"Ray is up ({time.monotonic() - started:.1f} s); deploying")
+        _deploy(config)
+        deadline = time.monotonic() + timeout_s
+        _wait_running(app_names(config), deadline, timeout_s, progress)
+        _wait_answering(service, deadline)
+    except BaseException:
+        service.stop()
+        raise
+    progress(f"ready after {time.monotonic() - started:.1f} s")
+    return service
+
+
+@contextmanager
+def running_service(
+    config: DeployConfig, *, cluster: ClusterOptions | None = None, progress: Progress = _silent
+) -> Iterator[RunningService]:
+    """`start_service` that stops at the end of the block."""
+    service = start_service(config, cluster=cluster, progress=progress)
+    try:
+        yield service
+    finally:
+        service.stop()
+
+
+def _deploy(config: DeployConfig) -> None:
+    """Hand the config to Serve's controller, as `serve run` does (no dashboard needed)."""
+    import logging
+
+    from pydantic import ValidationError
+    from ray.serve._private.api import serve_start
+    from ray.serve.config import gRPCOptions
+    from ray.serve.schema import ServeDeploySchema
+
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    try:
+        schema = ServeDeploySchema.model_validate(config)
+    except ValidationError as error:
+        raise LaunchError(f"The Serve config is not valid: {error}") from error
+    try:
+        client = serve_start(
+            http_options=schema.http_options.model_dump(),
+            grpc_options=gRPCOptions(**schema.grpc_options.model_dump()),
+            proxy_location=schema.proxy_location,
+            controller_options=schema.controller_options,
+            global_logging_config=schema.logging_config,
+        )
+    except TimeoutError as error:
+        raise LaunchError(f"HAProxy did not come up: {error}") from error
+    client.deploy_apps(schema)
+
+
+def _wait_running(names: tuple[str, ...], deadline: float, timeout_s: float, progress: Progress) -> None:
+    from ray import serve
+
+    started, healthy = time.monotonic(), set[str]()
+    while True:
+        applications = serve.status().applications
+        current = {name: applications[name] for name in names if name in applications}
+        for name, application in current.items():
+            for deployment, overview in application.deployments.items():
+                if overview.status == "HEALTHY" and (key := f"{name}/{deployment}") not in healthy:
+                    healthy.add(key)
+                    progress(f"{deployment} is ready ({time.monotonic() - started:.1f} s)")
+            if application.status in ("DEPLOY_FAILED", "UNHEALTHY"):
+                raise LaunchError(failure_text(name, application))
+        if len(current) == len(names) and all(app.status == "RUNNING" for app in current.values()):
+            return
+        if time.monotonic() > deadline:
+            waiting = "; ".join(failure_text(name, application) for name, application in current.items())
+            raise LaunchError(f"Not ready after {timeout_s:.0f} s: {waiting or 'no application was built'}")
+        time.sleep(POLL_INTERVAL_S)
+
+
+def failure_text(name: str, application: Any) -> str:
+    """Why an application does not run: its own message and those of its unhealthy deployments, shortened
+    from the front (a traceback's cause is at its end)."""
+    parts = [f"application {name} is {getattr(application.status, 'value', application.status)}"]
+    messages = [("", application.message)]
+    messages += [
+        (f"{deployment}: ", overview.message)
+        for deployment, overview in application.deployments.items()
+        if overview.status != "HEALTHY"
+    ]
+    for prefix, message in messages:
+        lines = [line for line in str(message or "").strip().splitlines() if line.strip()]
+        if lines:
+            parts.append(prefix + "\n".join(lines[-MAX_MESSAGE_LINES:]))
+    return "\n".join(parts)
+
+
+def _wait_replicas_gone(runtime_dir: Path) -> None:
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    while time.monotonic() < deadline:
+        names = [process_title(process) for process in processes_of(runtime_dir)]
+        if not any("ServeReplica" in name or name == "haproxy" for name in names):
+            return
+        time.sleep(POLL_INTERVAL_S)
+
+
+def _wait_answering(service: RunningService, deadline: float) -> None:
+    """Wait until HAProxy knows the replicas: its health page answers 200."""
+    while time.monotonic() < deadline:
+        with suppress(OSError, http.client.HTTPException):
+            connection = http.client.HTTPConnection(
+                url_host(service.host).strip("[]"), service.port, timeout=5
+            )
+            try:
+                connection.request("GET", "/-/healthz")
+                if connection.getresponse().status == 200:
+                    return
+            finally:
+                connection.close()
+        time.sleep(POLL_INTERVAL_S)
+    raise LaunchError(f"{service.url} does not answer.")

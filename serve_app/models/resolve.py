@@ -1,0 +1,287 @@
+"""From a model's name to a folder with its files, asking the network last and saying what was looked at.
+
+Order: a folder given by its path; `model_dir/<name>`; the cache; installed packages; the hub.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from serve_app.errors import ModelUnavailable
+from serve_app.models.hub import fetch_snapshot
+from serve_app.models.languages import codes_of
+from serve_app.models.packages import PackageMissing, is_installed, is_whole, join_packages
+from serve_app.models.registry import MODELS, ModelSpec, find_spec
+from serve_app.models.verify import FolderReport, inspect_folder
+
+DEFAULT_CACHE_DIR = Path("~/.cache/sotto")
+_NAME = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?", re.ASCII)
+_LOG = logging.getLogger(__name__)
+
+
+class ModelSource(StrEnum):
+    """Where a model's files were found."""
+
+    FOLDER = "folder"
+    CACHE = "cache"
+    PACKAGE = "package"
+    HUB = "hub"
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedModel:
+    """A model whose files are all there. `path` is a CTranslate2 folder.
+
+    `multilingual` says whether its vocabulary has language tokens; `languages` are the codes that it was
+    trained on (the distilled large ones know English only, whatever their vocabulary).
+    """
+
+    name: str
+    path: Path
+    source: ModelSource
+    multilingual: bool
+    num_mels: int
+    languages: tuple[str, ...] = ()
+
+    def supports(self, language: str | None) -> bool:
+        """Whether it can be asked for this language; None (detect) asks for more than one."""
+        return len(self.languages) > 1 if language is None else language in self.languages
+
+
+@dataclass(slots=True)
+class _Search:
+    """One search: what is wanted, where to look, and what was looked at without success."""
+
+    name: str
+    spec: ModelSpec | None
+    model_dir: Path | None
+    cache_dir: Path
+    offline: bool
+    hf_token: str | None
+    hf_home: Path | None
+    looked_at: list[str] = field(default_factory=list)
+
+    @property
+    def cache_folder(self) -> Path:
+        return self.cache_dir / "models" / _folder_name(self.spec.name if self.spec else self.name)
+
+    def accept(self, folder: Path, source: ModelSource) -> ResolvedModel | None:
+        """The model in this folder, or None with the reason noted."""
+        report = inspect_folder(folder)
+        problems = [*report.fatal, *_contradictions(self.spec, report)]
+        if problems:
+            self.looked_at.append(f"{folder}: {'; '.join(problems)}")
+            return None
+        for problem in report.problems:
+            _LOG.warning("model folder is incomplete", extra={"model": self.name, "problem": str(problem)})
+        return ResolvedModel(
+            name=self.spec.name if self.spec else self.name,
+            path=folder,
+            source=source,
+            multilingual=report.multilingual,
+            num_mels=report.num_mels,
+            languages=codes_of(self.spec.num_languages if self.spec else report.num_languages),
+        )
+
+
+def resolve_model(
+    name: str,
+    *,
+    model_dir: Path | None = None,
+    cache_dir: Path | None = None,
+    offline: bool = False,
+    hf_token: str | None = None,
+    hf_home: Path | None = None,
+) -> ResolvedModel:
+    """Find a model's files, joining or downloading them where needed.
+
+    `name` is a short name ("base"), an alias or hub id ("openai/whisper-base"), or the path of a CTranslate2
+    folder. `offline` never asks the network (what the hub's cache holds is still used). Blocking: the first
+    call may copy or fetch gigabytes. Raises `ModelUnavailable`, which says what was looked at and what to do.
+    """
+    name = name.strip()
+    search = _Search(
+        name=name,
+        spec=find_spec(name),
+        model_dir=model_dir.expanduser() if model_dir else None,
+        cache_dir=(cache_dir or DEFAULT_CACHE_DIR).expanduser(),
+        offline=offline,
+        hf_token=hf_token,
+        hf_home=hf_home.expanduser() if hf_home else None,
+    )
+    given = _as_path(name)
+    if given is not None:
+        return _resolve_path(search, given)
+    if _NAME.fullmatch(name) is None or ".." in name:
+        raise ModelUnavailable(f"{name[:80]!r} is neither a model name nor the path of a folder")
+    steps: tuple[Callable[[_Search], ResolvedModel | None], ...] = (
+        _in_model_dir,
+        _in_cache,
+        _in_packages,
+        _on_hub,
+    )
+    for step in steps:
+        if (model := step(search)) is not None:
+            return model
+    raise ModelUnavailable(_explain(search))
+
+
+def resolve_or_fallback(
+    name: str,
+    fallback: str,
+    *,
+    model_dir: Path | None = None,
+    cache_dir: Path | None = None,
+    offline: bool = False,
+    hf_token: str | None = None,
+    hf_home: Path | None = None,
+) -> tuple[ResolvedModel, str | None]:
+    """The model asked for and None, or `fallback` and a warning that says what stands in for what and why.
+
+    Raises `ModelUnavailable` where neither can be had.
+    """
+
+    def find(wanted: str) -> ResolvedModel:
+        return resolve_model(
+            wanted,
+            model_dir=model_dir,
+            cache_dir=cache_dir,
+            offline=offline,
+            hf_token=hf_token,
+            hf_home=hf_home,
+        )
+
+    try:
+        return find(name), None
+    except ModelUnavailable as error:
+        reason = error
+    try:
+        model = find(fallback)
+    except ModelUnavailable as error:
+        raise ModelUnavailable(f"{reason} In its place {fallback} was tried: {error}") from error
+    limits = "" if model.supports(None) else f" {model.name} knows English only."
+    return model, f"{model.name} stands in for {name}.{limits} {reason}"
+
+
+def fallback_for(name: str) -> str:
+    """What may stand in for a model that cannot be had: one that comes in a package, other than itself."""
+    spec = find_spec(name)
+    if spec is None:
+        return "base"
+    if spec.english_only:
+        return "base" if spec.name == "tiny.en" else "tiny.en"
+    return "tiny.en" if spec.name == "base" else "base"
+
+
+def _as_path(name: str) -> Path | None:
+    """The name as a path, if it is one: absolute, from home, from here, or an existing folder below here."""
+    path = Path(name).expanduser()
+    if path.is_absolute() or name.startswith((".", "~")):
+        return path
+    return path if "/" in name and path.is_dir() else None
+
+
+def _resolve_path(search: _Search, path: Path) -> ResolvedModel:
+    search.name = path.resolve().name
+    search.spec = None
+    model = search.accept(path, ModelSource.FOLDER)
+    if model is None:
+        raise ModelUnavailable(
+            f"no usable model at {search.looked_at[-1]}. It must be a CTranslate2 folder "
+            "(ct2-transformers-converter makes one from Hugging Face weights)."
+        )
+    return model
+
+
+def _in_model_dir(search: _Search) -> ResolvedModel | None:
+    if search.model_dir is None:
+        return None
+    for folder_name in _folder_names(search):
+        folder = search.model_dir / folder_name
+        if folder.is_dir() and (model := search.accept(folder, ModelSource.FOLDER)) is not None:
+            return model
+    search.looked_at.append(f"{search.model_dir}: no usable folder named {_folder_name(search.name)}")
+    return None
+
+
+def _folder_names(search: _Search) -> Iterator[str]:
+    """The names under which people keep a model, without doubles."""
+    names = [search.name, _folder_name(search.name)]
+    if search.spec is not None:
+        names += [search.spec.name, f"faster-whisper-{search.spec.name}", _folder_name(search.spec.hub_repo)]
+    yield from dict.fromkeys(names)
+
+
+def _folder_name(name: str) -> str:
+    return name.replace("/", "--")
+
+
+def _in_cache(search: _Search) -> ResolvedModel | None:
+    folder = search.cache_folder
+    if not folder.is_dir():
+        search.looked_at.append(f"{folder}: not there")
+        return None
+    if search.spec is not None and is_installed(search.spec) and not is_whole(folder, search.spec):
+        search.looked_at.append(f"{folder}: damaged, to be made again from its packages")
+        return None
+    return search.accept(folder, ModelSource.CACHE)
+
+
+def _in_packages(search: _Search) -> ResolvedModel | None:
+    spec = search.spec
+    if spec is None or not spec.packaged_files:
+        search.looked_at.append("packages: none carries this model")
+        return None
+    try:
+        folder = join_packages(spec, search.cache_folder)
+    except PackageMissing as error:
+        search.looked_at.append(f"packages: {error}")
+        return None
+    except ModelUnavailable as error:
+        _LOG.warning("model packages cannot be used", extra={"model": spec.name, "problem": str(error)})
+        search.looked_at.append(f"packages: {error}")
+        return None
+    return search.accept(folder, ModelSource.PACKAGE)
+
+
+def _on_hub(search: _Search) -> ResolvedModel | None:
+    repo = search.spec.hub_repo if search.spec else search.name
+    if "/" not in repo:
+        return None
+    try:
+        folder = fetch_snapshot(
+            repo, hf_home=search.hf_home, offline=search.offline, hf_token=search.hf_token
+        )
+    except ModelUnavailable as error:
+        search.looked_at.append(str(error))
+        return None
+    return search.accept(folder, ModelSource.HUB)
+
+
+def _contradictions(spec: ModelSpec | None, report: FolderReport) -> Iterator[str]:
+    """Where a folder is not the model that its name says."""
+    if spec is None or report.fatal:
+        return
+    if spec.multilingual != report.multilingual:
+        found = "multilingual" if report.multilingual else "English-only"
+        yield f"its vocabulary is {found}, {spec.name}'s is not"
+    if spec.num_mels != report.num_mels:
+        yield f"its weights expect {report.num_mels} mels, {spec.name}'s {spec.num_mels}"
+
+
+def _explain(search: _Search) -> str:
+    lines = [f"model {search.name} cannot be had. Looked at: {' | '.join(search.looked_at)}."]
+    if search.spec is None:
+        lines.append(f"Known names: {', '.join(spec.name for spec in MODELS)}.")
+    elif search.spec.distributions:
+        lines.append(f"Install {' and '.join(search.spec.distributions)},")
+    lines.append(
+        f"Put a CTranslate2 folder at <STT_MODEL_DIR>/{_folder_name(search.name)}"
+        + (", or allow the hub (STT_OFFLINE=false)." if search.offline else ".")
+    )
+    return " ".join(lines).replace(", Put", ", or put")

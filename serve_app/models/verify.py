@@ -1,0 +1,219 @@
+"""Is a folder a Whisper model that the engine can run, and if not, what is missing and what does that do?
+
+What each absence does was found by taking the files and keys away one by one (CTranslate2 4.8.5,
+faster-whisper 1.2.1): some fail at load, some only at the first word times, one asks the hub.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from serve_app.models.packages import sha256_of
+
+DEFAULT_NUM_MELS = 80
+_VOCABULARY_NAMES = ("vocabulary.json", "vocabulary.txt")
+_MEL_VARIABLE = "encoder/conv1/weight"
+_READABLE_BINARY_VERSIONS = (4, 5, 6)
+_MAX_VARIABLES = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with a folder. `fatal`: the engine cannot decode with it at all."""
+
+    message: str
+    fatal: bool = True
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass(frozen=True, slots=True)
+class FolderReport:
+    """What a folder holds. `num_mels` is what the weights expect, 80 where they do not say."""
+
+    problems: tuple[Problem, ...]
+    multilingual: bool
+    num_mels: int
+    num_languages: int
+
+    @property
+    def fatal(self) -> tuple[str, ...]:
+        return tuple(str(problem) for problem in self.problems if problem.fatal)
+
+
+def check_folder(path: Path) -> list[str]:
+    """What is wrong with a model folder, a sentence each; an empty list for a sound one."""
+    return [str(problem) for problem in inspect_folder(path).problems]
+
+
+def check_sums(path: Path, sums: Mapping[str, str]) -> list[str]:
+    """Which files of a folder differ from their SHA-256 sums (file name to hex digest)."""
+    problems = []
+    for name, expected in sums.items():
+        file = path / name
+        if not file.is_file():
+            problems.append(f"{name} is missing")
+        elif sha256_of(file) != expected:
+            problems.append(f"{name} does not match its checksum")
+    return problems
+
+
+def inspect_folder(path: Path) -> FolderReport:
+    """Look at every file of a CTranslate2 Whisper folder; reads headers and JSON, not the weights."""
+    if not path.is_dir():
+        return FolderReport((Problem(f"{path} is not a folder"),), False, DEFAULT_NUM_MELS, 0)
+    problems: list[Problem] = []
+    stored_mels = _check_weights(path / "model.bin", problems)
+    vocabulary = _check_vocabulary(path, problems)
+    # CTranslate2's own test of a multilingual model: does the vocabulary hold the empty token?
+    multilingual = "" in vocabulary
+    num_languages = _check_config(path / "config.json", multilingual, problems)
+    _check_tokenizer(path / "tokenizer.json", problems)
+    stated_mels = _check_preprocessor(path / "preprocessor_config.json", problems)
+    num_mels = stored_mels or stated_mels or DEFAULT_NUM_MELS
+    _compare_mels(num_mels, stated_mels, problems)
+    return FolderReport(tuple(problems), multilingual, num_mels, num_languages if multilingual else 1)
+
+
+def _check_weights(file: Path, problems: list[Problem]) -> int | None:
+    if not file.is_file():
+        problems.append(Problem("model.bin is missing: the model cannot be loaded"))
+        return None
+    try:
+        return read_num_mels(file)
+    except ValueError as error:
+        problems.append(Problem(f"model.bin cannot be read ({error}): the model cannot be loaded"))
+        return None
+
+
+def _check_vocabulary(path: Path, problems: list[Problem]) -> frozenset[str]:
+    for name in _VOCABULARY_NAMES:
+        file = path / name
+        if file.is_file():
+            break
+    else:
+        problems.append(Problem("vocabulary.json (or .txt) is missing: the model cannot be loaded"))
+        return frozenset()
+    try:
+        text = file.read_text(encoding="utf-8")
+        tokens = json.loads(text) if file.suffix == ".json" else text.removesuffix("\n").split("\n")
+    except ValueError:
+        tokens = None
+    if not isinstance(tokens, list) or not tokens:
+        problems.append(Problem(f"{name} cannot be read: the model cannot be loaded"))
+        return frozenset()
+    return frozenset(token for token in tokens if isinstance(token, str))
+
+
+def _check_config(file: Path, multilingual: bool, problems: list[Problem]) -> int:
+    config = _read_object(file, problems, "the model cannot be loaded")
+    if config is None:
+        return 0
+    lang_ids = config.get("lang_ids")
+    if multilingual and not lang_ids:
+        problems.append(
+            Problem("config.json lacks lang_ids: the language cannot be detected, set one", fatal=False)
+        )
+    if "suppress_ids_begin" not in config:
+        problems.append(Problem("config.json lacks suppress_ids_begin: every decode fails"))
+    if not config.get("alignment_heads"):
+        problems.append(Problem("config.json lacks alignment_heads: word times fail", fatal=False))
+    if "suppress_ids" not in config:
+        problems.append(
+            Problem("config.json lacks suppress_ids: symbols such as music notes may be written", fatal=False)
+        )
+    return len(lang_ids) if isinstance(lang_ids, list) else 0
+
+
+def _check_tokenizer(file: Path, problems: list[Problem]) -> None:
+    tokenizer = _read_object(file, problems, "the engine would ask the hub for one")
+    if tokenizer is not None and not isinstance(tokenizer.get("model"), dict):
+        problems.append(Problem("tokenizer.json has no model: the text cannot be spelled"))
+
+
+def _check_preprocessor(file: Path, problems: list[Problem]) -> int | None:
+    if not file.is_file():
+        return None
+    config = _read_object(file, problems, "the mel count is unknown")
+    num_mels = (config or {}).get("feature_size", DEFAULT_NUM_MELS)
+    return num_mels if isinstance(num_mels, int) else None
+
+
+def _compare_mels(num_mels: int, stated_mels: int | None, problems: list[Problem]) -> None:
+    if (stated_mels or DEFAULT_NUM_MELS) == num_mels:
+        return
+    found = "is missing" if stated_mels is None else f"says {stated_mels} mels"
+    problems.append(
+        Problem(
+            f"preprocessor_config.json {found}, the weights expect {num_mels}: programs that go by that "
+            "file fail at the first decode",
+            fatal=False,
+        )
+    )
+
+
+def _read_object(file: Path, problems: list[Problem], effect: str) -> dict[str, object] | None:
+    if not file.is_file():
+        problems.append(Problem(f"{file.name} is missing: {effect}"))
+        return None
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        problems.append(Problem(f"{file.name} is no JSON object: {effect}"))
+        return None
+    return value
+
+
+def read_num_mels(model_bin: Path) -> int | None:
+    """Mel channels that the first convolution expects, out of CTranslate2's binary header.
+
+    None where the format is one that this reader does not know. Raises `ValueError` for a file that is cut
+    short or holds no Whisper model. Layout (versions 4 to 6, little endian): u32 version, spec name, u32
+    revision, u32 number of variables; for each a name, u8 rank, u32 shape, u8 dtype, u32 byte count, bytes.
+    """
+    size_bytes = model_bin.stat().st_size
+    with model_bin.open("rb") as file:
+        (version,) = _unpack(file, "<I")
+        if version not in _READABLE_BINARY_VERSIONS:
+            return None
+        spec_name = _read_string(file)
+        if spec_name != "WhisperSpec":
+            raise ValueError(f"it is a {spec_name or 'nameless'} model, not Whisper")
+        _revision, num_variables = _unpack(file, "<II")
+        return _scan_variables(file, min(num_variables, _MAX_VARIABLES), size_bytes)
+
+
+def _scan_variables(file: BinaryIO, num_variables: int, size_bytes: int) -> int | None:
+    num_mels = None
+    for _ in range(num_variables):
+        name = _read_string(file)
+        (rank,) = _unpack(file, "<B")
+        shape = _unpack(file, f"<{rank}I")
+        _dtype, num_bytes = _unpack(file, "<BI")
+        end = file.seek(num_bytes, 1)
+        if end > size_bytes:
+            raise ValueError("it is cut short")
+        if name == _MEL_VARIABLE and rank == 3:
+            num_mels = shape[1]
+    return num_mels
+
+
+def _unpack(file: BinaryIO, layout: str) -> tuple[int, ...]:
+    data = file.read(struct.calcsize(layout))
+    try:
+        return struct.unpack(layout, data)
+    except struct.error:
+        raise ValueError("it is cut short") from None
+
+
+def _read_string(file: BinaryIO) -> str:
+    (length,) = _unpack(file, "<H")
+    return file.read(length).rstrip(b"\0").decode("utf-8", errors="replace")

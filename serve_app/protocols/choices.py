@@ -1,0 +1,175 @@
+"""What a client may choose for its live session, as read from the wire: one record for every door.
+
+The native protocol carries it as `start_session.config`, the NDJSON door as query parameters. Every field
+is optional; what is not given comes from the server's settings. Ranges are checked while decoding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from serve_app.asr.jobs import Task
+from serve_app.errors import InvalidMessage
+from serve_app.models.languages import normalise_language
+from serve_app.session.options import EndpointingOptions, SessionOptions
+
+if TYPE_CHECKING:
+    from serve_app.audio.pcm import Encoding
+
+RecordT = TypeVar("RecordT", bound=msgspec.Struct)
+
+MAX_ERROR_CHARS = 300
+MAX_PROMPT_CHARS = 4_000
+
+SessionId: TypeAlias = Annotated[
+    str,
+    Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$", description="no control characters"),
+]
+Probability: TypeAlias = Annotated[float, Meta(ge=0.0, le=1.0)]
+SampleRateHz: TypeAlias = Annotated[int, Meta(ge=8_000, le=48_000)]
+LanguageName: TypeAlias = Annotated[str, Meta(max_length=64)]
+
+EncodingName: TypeAlias = Literal[
+    "pcm16", "pcm_s16le", "s16le", "linear16",
+    "float32", "pcm_f32le", "f32le",
+    "mulaw", "ulaw", "pcmu",
+    "alaw", "pcma",
+]  # fmt: skip
+
+PCM_ENCODINGS: dict[str, Encoding] = {
+    "pcm16": "pcm16",
+    "pcm_s16le": "pcm16",
+    "s16le": "pcm16",
+    "linear16": "pcm16",
+    "float32": "float32",
+    "pcm_f32le": "float32",
+    "f32le": "float32",
+    "mulaw": "mulaw",
+    "ulaw": "mulaw",
+    "pcmu": "mulaw",
+    "alaw": "alaw",
+    "pcma": "alaw",
+}
+"""Every accepted spelling of a raw encoding, to the name that `audio.pcm` knows."""
+
+
+class SessionChoices(msgspec.Struct, frozen=True, kw_only=True):
+    """The optional choices of one live session under their wire names (seed 001, and ours behind them)."""
+
+    lang_code: LanguageName | None = None
+    language: LanguageName | None = None
+    sample_rate: SampleRateHz | None = None
+    encoding: EncodingName | None = None
+    vad_enabled: bool | None = None
+    vad_threshold: Probability | None = None
+    partial_results: bool | None = None
+    word_timestamps: bool | None = None
+    task: Task | None = None
+    prompt: Annotated[str, Meta(max_length=MAX_PROMPT_CHARS)] | None = None
+    min_speech_ms: Annotated[int, Meta(ge=0, le=5_000)] | None = None
+    min_silence_ms: Annotated[int, Meta(ge=50, le=10_000)] | None = None
+    pre_roll_ms: Annotated[int, Meta(ge=0, le=2_000)] | None = None
+    speech_pad_ms: Annotated[int, Meta(ge=0, le=2_000)] | None = None
+    overlap_ms: Annotated[int, Meta(ge=0, le=2_000)] | None = None
+    max_utterance_ms: Annotated[int, Meta(ge=1_000, le=30_000)] | None = None
+    partial_interval_ms: Annotated[int, Meta(ge=50, le=10_000)] | None = None
+    max_partial_window_ms: Annotated[int, Meta(ge=1_000, le=30_000)] | None = None
+
+    @property
+    def pcm_encoding(self) -> Encoding:
+        """The raw encoding of binary frames; 16-bit little-endian unless chosen otherwise."""
+        return PCM_ENCODINGS[self.encoding or "pcm16"]
+
+    @property
+    def sample_rate_hz(self) -> int:
+        return self.sample_rate or 16_000
+
+    def session_options(self, session_id: str, defaults: SessionOptions) -> SessionOptions:
+        """The server's defaults with these choices laid over them.
+
+        Raises `UnsupportedLanguage`, and `InvalidMessage` where `lang_code` and `language` disagree.
+        """
+        chosen: dict[str, Any] = {
+            "task": self.task,
+            "partials": self.partial_results,
+            "partial_interval_ms": self.partial_interval_ms,
+            "max_partial_window_ms": self.max_partial_window_ms,
+            "word_timestamps": self.word_timestamps,
+            "prompt": self.prompt,
+        }
+        return replace(
+            defaults,
+            session_id=session_id,
+            language=self._language(defaults.language),
+            endpointing=self._endpointing(defaults.endpointing),
+            **{name: value for name, value in chosen.items() if value is not None},
+        )
+
+    def _language(self, default: str | None) -> str | None:
+        given = [name for name in (self.lang_code, self.language) if name]
+        if not given:
+            return default
+        codes = {normalise_language(name) for name in given}
+        if len(codes) > 1:
+            raise InvalidMessage("lang_code and language name two different languages")
+        return codes.pop()
+
+    def _endpointing(self, defaults: EndpointingOptions) -> EndpointingOptions:
+        chosen: dict[str, Any] = {
+            "enabled": self.vad_enabled,
+            "threshold": self.vad_threshold,
+            "min_speech_ms": self.min_speech_ms,
+            "min_silence_ms": self.min_silence_ms,
+            "pre_roll_ms": self.pre_roll_ms,
+            "speech_pad_ms": self.speech_pad_ms,
+            "overlap_ms": self.overlap_ms,
+            "max_utterance_ms": self.max_utterance_ms,
+        }
+        return replace(defaults, **{name: value for name, value in chosen.items() if value is not None})
+
+
+def message_of(error: Exception) -> str:
+    """The decoder's complaint, short enough to send back."""
+    text = str(error).replace("`", "'")
+    return text if len(text) <= MAX_ERROR_CHARS else text[:MAX_ERROR_CHARS] + "..."
+
+
+Parameters: TypeAlias = Iterable[tuple[str, str]]
+"""Query parameters or form fields, in order."""
+
+
+class _SessionQuery(SessionChoices, frozen=True, kw_only=True):
+    session_id: SessionId | None = None
+    vad_filter: bool | None = None
+
+
+def choices_from_query(parameters: Parameters) -> tuple[str | None, SessionChoices]:
+    """Session id (None: the server makes one) and choices from a URL's query parameters.
+
+    `vad_filter` is `vad_enabled` under its upload name; unknown and empty parameters are ignored.
+    Raises `InvalidMessage` naming the parameter.
+    """
+    query = convert_parameters(parameters, _SessionQuery)
+    vad_enabled = query.vad_enabled if query.vad_enabled is not None else query.vad_filter
+    fields = {name: getattr(query, name) for name in SessionChoices.__struct_fields__}
+    return query.session_id, SessionChoices(**{**fields, "vad_enabled": vad_enabled})
+
+
+def convert_parameters(parameters: Parameters, record: type[RecordT]) -> RecordT:
+    """Text parameters to a typed record; unknown and empty ones are ignored.
+
+    Raises `InvalidMessage` on a value out of range, or one parameter given with two values.
+    """
+    given: dict[str, str] = {}
+    for name, value in parameters:
+        if value and given.setdefault(name, value) != value:
+            raise InvalidMessage(f"parameter {name[:64]!r} is given twice with different values")
+    try:
+        return msgspec.convert(given, record, strict=False)
+    except (msgspec.ValidationError, UnicodeError) as error:
+        raise InvalidMessage(message_of(error)) from None

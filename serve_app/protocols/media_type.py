@@ -1,0 +1,94 @@
+"""What a `Content-Type` says of an audio body: a container to be recognised, or raw samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from email.message import Message
+from typing import TYPE_CHECKING, TypeAlias
+
+from serve_app.errors import InvalidMessage, UnsupportedFormat
+from serve_app.protocols.choices import PCM_ENCODINGS
+
+if TYPE_CHECKING:
+    from serve_app.audio.pcm import Encoding
+
+MIN_SAMPLE_RATE_HZ = 8_000
+MAX_SAMPLE_RATE_HZ = 48_000
+MAX_CHANNELS = 8
+
+_RAW_TYPES: dict[str, Encoding] = {
+    "audio/pcm": "pcm16",
+    "audio/x-pcm": "pcm16",
+    "audio/raw": "pcm16",
+    "audio/basic": "mulaw",
+    "audio/pcmu": "mulaw",
+    "audio/pcma": "alaw",
+}
+_CONTAINER_TYPES = frozenset({"application/ogg", "application/octet-stream", "video/webm", "video/mp4"})
+
+
+@dataclass(frozen=True, slots=True)
+class RawAudio:
+    """Raw interleaved samples: `encoding` as `audio.pcm` names it."""
+
+    encoding: Encoding
+    sample_rate_hz: int
+    channels: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerAudio:
+    """A file format, found out from its bytes."""
+
+
+AudioBody: TypeAlias = RawAudio | ContainerAudio
+
+
+def parse_audio_type(content_type: str | None) -> AudioBody:
+    """`audio/pcm;rate=16000[;encoding=float32]` to `RawAudio`, other `audio/*` to `ContainerAudio`.
+
+    No type at all counts as a container. Raises `UnsupportedFormat` on types that carry no audio and
+    `InvalidMessage` on a rate outside 8 to 48 kHz, an unknown encoding or too many channels.
+    """
+    if not content_type:
+        return ContainerAudio()
+    header = Message()
+    header["content-type"] = content_type.replace("\r", " ").replace("\n", " ")
+    media_type = header.get_content_type()
+    named = content_type.partition(";")[0].strip().lower()
+    if named in _RAW_TYPES:
+        return _raw(header, _RAW_TYPES[named])
+    if named == media_type and (named.startswith("audio/") or named in _CONTAINER_TYPES):
+        return ContainerAudio()
+    raise UnsupportedFormat(
+        f"content type {content_type[:100]!r} carries no audio: send audio/* or audio/pcm"
+    )
+
+
+def _raw(header: Message, encoding: Encoding) -> RawAudio:
+    default_hz = 16_000 if encoding == "pcm16" else MIN_SAMPLE_RATE_HZ
+    rate_hz = _integer(header, "rate", default_hz)
+    if not MIN_SAMPLE_RATE_HZ <= rate_hz <= MAX_SAMPLE_RATE_HZ:
+        raise InvalidMessage(f"rate must be {MIN_SAMPLE_RATE_HZ} to {MAX_SAMPLE_RATE_HZ} Hz, got {rate_hz}")
+    channels = _integer(header, "channels", 1)
+    if not 1 <= channels <= MAX_CHANNELS:
+        raise InvalidMessage(f"channels must be 1 to {MAX_CHANNELS}, got {channels}")
+    if (named := _parameter(header, "encoding")) is not None:
+        if named not in PCM_ENCODINGS:
+            raise InvalidMessage(f"unknown encoding {named[:40]!r}, expected one of {sorted(PCM_ENCODINGS)}")
+        encoding = PCM_ENCODINGS[named]
+    return RawAudio(encoding, rate_hz, channels)
+
+
+def _parameter(header: Message, name: str) -> str | None:
+    value = header.get_param(name)
+    return value.strip().lower() if isinstance(value, str) and value.strip() else None
+
+
+def _integer(header: Message, name: str, default: int) -> int:
+    value = _parameter(header, name)
+    if value is None:
+        return default
+    if not (value.isascii() and value.isdigit() and len(value) <= 6):
+        raise InvalidMessage(f"{name} must be a whole number, got {value[:40]!r}")
+    return int(value)

@@ -1,0 +1,118 @@
+"""The body of `POST /transcribe` (seed 004): one finished recording as one JSON object.
+
+In this door `segments[].confidence` is the mean log-probability and the top-level `confidence` the
+probability of the language, as its seed has them; `avg_logprob` says the former by its name.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from serve_app.asr.jobs import Task
+from serve_app.models.languages import normalise_language
+from serve_app.protocols.choices import MAX_PROMPT_CHARS, LanguageName, Parameters, convert_parameters
+from serve_app.protocols.native import words_message
+from serve_app.service import RecordingOptions, RecordingSegment, RecordingTranscript
+
+
+class ResponseFormat(StrEnum):
+    JSON = "json"
+    TEXT = "text"
+    SRT = "srt"
+    VTT = "vtt"
+
+
+class UploadChoices(msgspec.Struct, frozen=True, kw_only=True):
+    """The optional choices of one upload, as query parameters or form fields."""
+
+    language: LanguageName | None = None
+    response_format: ResponseFormat = ResponseFormat.JSON
+    word_timestamps: bool = False
+    vad_filter: bool | None = None
+    task: Task | None = None
+    prompt: Annotated[str, Meta(max_length=MAX_PROMPT_CHARS)] | None = None
+
+    def recording_options(self, defaults: RecordingOptions) -> RecordingOptions:
+        """The server's defaults with these choices laid over them.
+
+        Subtitles ask for word times whether or not the client did. Raises `UnsupportedLanguage`.
+        """
+        subtitles = self.response_format in (ResponseFormat.SRT, ResponseFormat.VTT)
+        return replace(
+            defaults,
+            language=normalise_language(self.language) if self.language else defaults.language,
+            task=self.task or defaults.task,
+            word_timestamps=self.word_timestamps or subtitles,
+            vad_filter=defaults.vad_filter if self.vad_filter is None else self.vad_filter,
+            prompt=defaults.prompt if self.prompt is None else self.prompt,
+        )
+
+
+def upload_choices(parameters: Parameters) -> UploadChoices:
+    """Raises `InvalidMessage` naming the parameter that cannot be understood."""
+    return convert_parameters(parameters, UploadChoices)
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessingTime:
+    """Seconds that one upload took: decoding of the file, recognition, and both with what lay between."""
+
+    preprocess_s: float
+    transcribe_s: float
+    total_s: float
+
+
+def transcript_body(
+    transcript: RecordingTranscript,
+    time: ProcessingTime,
+    timestamp: datetime,
+    *,
+    include_words: bool = False,
+    warning: str | None = None,
+) -> dict[str, object]:
+    """Seed 004's answer, with `words` when asked for and `warning` where the file was damaged."""
+    duration_s = transcript.duration_s
+    body: dict[str, object] = {
+        "transcript": transcript.text.strip(),
+        "confidence": _rounded(transcript.language_probability),
+        "language": transcript.language,
+        "language_probability": _rounded(transcript.language_probability),
+        "duration": round(duration_s, 2),
+        "segments": [_segment(index, part) for index, part in enumerate(transcript.segments, start=1)],
+        "processing_time": {
+            "preprocess_ms": round(time.preprocess_s * 1000, 1),
+            "transcribe_ms": round(time.transcribe_s * 1000, 1),
+            "total_ms": round(time.total_s * 1000, 1),
+        },
+        "real_time_factor": round(time.transcribe_s / duration_s, 3) if duration_s > 0 else 0.0,
+        "model": transcript.model,
+        "timestamp": timestamp.isoformat(),
+        "cached": False,
+    }
+    if include_words:
+        body["words"] = words_message(tuple(word for part in transcript.segments for word in part.words))
+    if warning:
+        body["warning"] = warning
+    return body
+
+
+def _segment(segment_id: int, segment: RecordingSegment) -> dict[str, object]:
+    return {
+        "id": segment_id,
+        "start": round(segment.start_s, 2),
+        "end": round(segment.end_s, 2),
+        "text": segment.text.strip(),
+        "confidence": _rounded(segment.avg_logprob),
+        "avg_logprob": _rounded(segment.avg_logprob),
+    }
+
+
+def _rounded(value: float) -> float | None:
+    return round(value, 3) if math.isfinite(value) else None

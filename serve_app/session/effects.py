@@ -1,0 +1,36 @@
+"""What a session asks for: text for stretches of its audio."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+from serve_app.asr.jobs import Pcm16, Task
+from serve_app.events import Event
+
+
+class Purpose(StrEnum):
+    """Why a stretch is decoded. A speculative decode is a final's, begun before its silence is over."""
+
+    FINAL = "final"
+    SPECULATIVE = "speculative"
+    INTERIM = "interim"
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeRequest:
+    """Decode `audio`, samples `[start_sample, end_sample)` of the session, and answer with `key`."""
+
+    key: int
+    purpose: Purpose
+    start_sample: int
+    end_sample: int
+    audio: Pcm16
+    language: str | None
+    task: Task
+    prompt: str
+    word_timestamps: bool
+
+
+Effect: TypeAlias = Event | DecodeRequest

@@ -1,0 +1,138 @@
+"""Finished utterances on their way to text: answers come in any order, finals leave in the one spoken."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field, replace
+
+from serve_app.asr.jobs import SAMPLE_RATE_HZ, Transcript, Word
+from serve_app.events import Final, SessionError, Timing
+from serve_app.session.checkpoint import Checkpoint
+from serve_app.session.language import LanguageTracker
+from serve_app.session.seams import join_words, trim_seams
+from serve_app.vad.endpointer import Closed
+
+
+def confidence_of(avg_logprob: float) -> float:
+    """The mean log-probability per token as a probability in [0, 1]."""
+    return math.exp(min(0.0, avg_logprob)) if math.isfinite(avg_logprob) else 0.0
+
+
+@dataclass(slots=True)
+class PendingFinal:
+    """One closed utterance; done once it has a transcript or a failure."""
+
+    number: int
+    closed: Closed
+    after_cut_sample: int | None
+    key: int | None = None
+    transcript: Transcript | None = None
+    failure: SessionError | None = None
+    timing: Timing = field(default_factory=Timing)
+
+    @property
+    def done(self) -> bool:
+        return self.transcript is not None or self.failure is not None
+
+    @property
+    def needs_words(self) -> bool:
+        """The seam of a cut can only be closed with word times."""
+        return self.closed.cut or self.after_cut_sample is not None
+
+
+class FinalsInOrder:
+    """The queue of pending finals, and the checkpoint that follows the last one delivered."""
+
+    def __init__(self, checkpoint: Checkpoint, language: LanguageTracker, overlap_s: float) -> None:
+        self._queue: deque[PendingFinal] = deque()
+        self._language = language
+        self._overlap_s = overlap_s
+        self.checkpoint = checkpoint
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    @property
+    def head(self) -> PendingFinal | None:
+        return self._queue[0] if self._queue else None
+
+    def add(self, pending: PendingFinal) -> None:
+        self._queue.append(pending)
+
+    def by_key(self, key: int) -> PendingFinal | None:
+        return next((pending for pending in self._queue if pending.key == key), None)
+
+    def clear(self) -> None:
+        self._queue.clear()
+
+    def pop_ready(self) -> list[Final | SessionError]:
+        """Deliver from the front what is done; an utterance without words delivers nothing."""
+        events: list[Final | SessionError] = []
+        while self._queue and self._queue[0].done:
+            pending = self._queue.popleft()
+            if pending.failure is not None:
+                events.append(pending.failure)
+            final = self._deliver(pending)
+            if final is not None:
+                events.append(final)
+        return events
+
+    def _deliver(self, pending: PendingFinal) -> Final | None:
+        closed, transcript = pending.closed, pending.transcript
+        words = self._words(pending) if transcript is not None else ()
+        text = transcript.text.strip() if transcript is not None else ""
+        if words and pending.needs_words:
+            text = join_words(words)
+        if transcript is not None and text:
+            audio_s = (closed.end_sample - closed.start_sample) / SAMPLE_RATE_HZ
+            self._language.observe(transcript.language, transcript.language_probability, audio_s)
+        self.checkpoint = Checkpoint(
+            sample=closed.resume_sample,
+            utterance=pending.number + 1,
+            sequence=self.checkpoint.sequence + (1 if text else 0),
+            cut_sample=closed.cut_sample,
+            last_word=(words[-1] if words else self.checkpoint.last_word) if closed.cut else None,
+            language_evidence=dict(self._language.evidence),
+        )
+        if transcript is None or not text:
+            return None
+        return Final(
+            utterance_id=utterance_id(pending.number),
+            sequence=self.checkpoint.sequence - 1,
+            text=text,
+            words=words,
+            confidence=confidence_of(transcript.avg_logprob),
+            avg_logprob=transcript.avg_logprob,
+            language=transcript.language,
+            language_probability=transcript.language_probability,
+            start_sample=closed.start_sample,
+            end_sample=closed.end_sample,
+            resume_sample=closed.resume_sample,
+            timing=pending.timing,
+            decided_sample=closed.decided_sample,
+        )
+
+    def _words(self, pending: PendingFinal) -> tuple[Word, ...]:
+        """The utterance's words on the session's clock, the seams trimmed."""
+        assert pending.transcript is not None
+        offset_s = pending.closed.start_sample / SAMPLE_RATE_HZ
+        words = tuple(
+            replace(word, start_s=word.start_s + offset_s, end_s=word.end_s + offset_s)
+            for word in pending.transcript.words
+        )
+        if not pending.needs_words:
+            return words
+        cut = pending.closed.cut_sample
+        before = pending.after_cut_sample
+        return trim_seams(
+            words,
+            cut_before_s=None if before is None else before / SAMPLE_RATE_HZ,
+            cut_after_s=None if cut is None else cut / SAMPLE_RATE_HZ,
+            last_word=self.checkpoint.last_word,
+            overlap_s=self._overlap_s,
+        )
+
+
+def utterance_id(number: int) -> str:
+    return f"seg-{number + 1:04d}"

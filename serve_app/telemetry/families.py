@@ -1,0 +1,89 @@
+"""The metric families of the service, once: names, HELP, labels and buckets of seeds 002 and 004."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+class Merge(StrEnum):
+    """How the values of several replicas become one: a level is the worst of them, all else adds up."""
+
+    SUM = "sum"
+    MAX = "max"
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric family; `buckets` are upper bounds without +Inf, for histograms only."""
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+    merge: Merge = Merge.SUM
+
+
+ACTIVE_CONNECTIONS = Family("stt_active_connections", Kind.GAUGE, "Active WebSocket connections")
+QUEUE_DEPTH = Family("stt_queue_depth", Kind.GAUGE, "Queue depths (final, interim)", ("queue_type",))
+JOBS_PROCESSED = Family("stt_jobs_processed_total", Kind.COUNTER, "Jobs processed", ("job_type", "status"))
+DECODE_DURATION = Family(
+    "stt_decode_duration_seconds",
+    Kind.HISTOGRAM,
+    "Decode latencies",
+    ("job_type",),
+    (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
+)
+BACKPRESSURE_LEVEL = Family(
+    "stt_backpressure_level", Kind.GAUGE, "Current backpressure level", merge=Merge.MAX
+)
+
+REQUESTS = Family(
+    "whisper_transcription_requests_total",
+    Kind.COUNTER,
+    "Total transcription requests",
+    ("status", "cached"),
+)
+TRANSCRIPTION_DURATION = Family(
+    "whisper_transcription_duration_seconds",
+    Kind.HISTOGRAM,
+    "Time spent transcribing",
+    buckets=(0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0),
+)
+AUDIO_DURATION = Family(
+    "whisper_audio_duration_seconds",
+    Kind.HISTOGRAM,
+    "Duration of audio being transcribed",
+    buckets=(0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0),
+)
+REAL_TIME_FACTOR = Family(
+    "whisper_real_time_factor",
+    Kind.HISTOGRAM,
+    "Real-time factor (processing time / audio duration)",
+    buckets=(0.1, 0.3, 0.5, 1.0, 2.0, 5.0),
+)
+CACHE_HITS = Family("whisper_cache_hits_total", Kind.COUNTER, "Cache hits")
+CACHE_MISSES = Family("whisper_cache_misses_total", Kind.COUNTER, "Cache misses")
+ACTIVE_REQUESTS = Family("whisper_active_requests", Kind.GAUGE, "Currently processing requests")
+
+FAMILIES: tuple[Family, ...] = (
+    ACTIVE_CONNECTIONS,
+    QUEUE_DEPTH,
+    JOBS_PROCESSED,
+    DECODE_DURATION,
+    BACKPRESSURE_LEVEL,
+    REQUESTS,
+    TRANSCRIPTION_DURATION,
+    AUDIO_DURATION,
+    REAL_TIME_FACTOR,
+    CACHE_HITS,
+    CACHE_MISSES,
+    ACTIVE_REQUESTS,
+)

@@ -1,0 +1,111 @@
+"""What the service counts, as calls that say what happened; where the figures go is the factory's business.
+
+Ray's metrics in a replica (`ray_metrics`), prometheus_client in one process (`local_metrics`), or nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from serve_app.telemetry import families
+from serve_app.telemetry.families import Family
+
+
+class Instrument(Protocol):
+    """One family where values go: a counter adds, a gauge sets, a histogram observes."""
+
+    def record(self, value: float, labels: Mapping[str, str]) -> None: ...
+
+
+class InstrumentFactory(Protocol):
+    def instrument(self, family: Family) -> Instrument: ...
+
+
+class Metrics(Protocol):
+    """What doors, conductor and recognisers report. Every call is cheap and never raises."""
+
+    def connections(self, num_active: int) -> None:
+        """WebSocket connections open in this process."""
+
+    def queue_depth(self, queue_type: str, depth: int) -> None:
+        """Jobs handed out and not answered; `queue_type` is "final" or "interim"."""
+
+    def job_processed(self, job_type: str, status: str, decode_s: float | None = None) -> None:
+        """A job was answered; `status` is "success" or "error"; its decode time where one was measured."""
+
+    def backpressure(self, level: int) -> None:
+        """0 normal, 1 high, 2 critical."""
+
+    def active_requests(self, num_active: int) -> None:
+        """Uploads being worked on in this process."""
+
+    def request_failed(self) -> None:
+        """An upload was answered with an error."""
+
+    def request_done(self, transcribe_s: float, audio_s: float, *, cached: bool = False) -> None:
+        """An upload was answered with text."""
+
+    def cache_lookup(self, *, hit: bool) -> None:
+        """The result cache was asked."""
+
+
+class Recorder:
+    """`Metrics` on the instruments of a factory."""
+
+    def __init__(self, factory: InstrumentFactory) -> None:
+        self._connections = factory.instrument(families.ACTIVE_CONNECTIONS)
+        self._queue_depth = factory.instrument(families.QUEUE_DEPTH)
+        self._jobs = factory.instrument(families.JOBS_PROCESSED)
+        self._decode_s = factory.instrument(families.DECODE_DURATION)
+        self._backpressure = factory.instrument(families.BACKPRESSURE_LEVEL)
+        self._requests = factory.instrument(families.REQUESTS)
+        self._transcribe_s = factory.instrument(families.TRANSCRIPTION_DURATION)
+        self._audio_s = factory.instrument(families.AUDIO_DURATION)
+        self._real_time_factor = factory.instrument(families.REAL_TIME_FACTOR)
+        self._cache_hits = factory.instrument(families.CACHE_HITS)
+        self._cache_misses = factory.instrument(families.CACHE_MISSES)
+        self._active_requests = factory.instrument(families.ACTIVE_REQUESTS)
+
+    def connections(self, num_active: int) -> None:
+        self._connections.record(num_active, {})
+
+    def queue_depth(self, queue_type: str, depth: int) -> None:
+        self._queue_depth.record(depth, {"queue_type": queue_type})
+
+    def job_processed(self, job_type: str, status: str, decode_s: float | None = None) -> None:
+        self._jobs.record(1, {"job_type": job_type, "status": status})
+        if decode_s is not None:
+            self._decode_s.record(decode_s, {"job_type": job_type})
+
+    def backpressure(self, level: int) -> None:
+        self._backpressure.record(level, {})
+
+    def active_requests(self, num_active: int) -> None:
+        self._active_requests.record(num_active, {})
+
+    def request_failed(self) -> None:
+        self._requests.record(1, {"status": "error", "cached": "false"})
+
+    def request_done(self, transcribe_s: float, audio_s: float, *, cached: bool = False) -> None:
+        self._requests.record(1, {"status": "success", "cached": "true" if cached else "false"})
+        self._transcribe_s.record(transcribe_s, {})
+        self._audio_s.record(audio_s, {})
+        if audio_s > 0:
+            self._real_time_factor.record(transcribe_s / audio_s, {})
+
+    def cache_lookup(self, *, hit: bool) -> None:
+        (self._cache_hits if hit else self._cache_misses).record(1, {})
+
+
+class _Nowhere:
+    def instrument(self, family: Family) -> Instrument:
+        return self
+
+    def record(self, value: float, labels: Mapping[str, str]) -> None:
+        return None
+
+
+def no_metrics() -> Metrics:
+    """For tests and tools that count nothing."""
+    return Recorder(_Nowhere())

@@ -1,0 +1,56 @@
+"""The web application: all doors as one Starlette app, for a Serve ingress or any ASGI server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from serve_app.service import SpeechService
+from serve_app.telemetry.metrics import Metrics, no_metrics
+from serve_app.web.door import Door, DoorSettings
+from serve_app.web.errors import exception_handlers
+from serve_app.web.health import health_routes
+from serve_app.web.live_socket import live_routes
+from serve_app.web.metrics import metrics_routes
+from serve_app.web.request_ids import RequestIds
+from serve_app.web.transcribe import transcribe_routes
+from serve_app.web.transcribe_stream import transcribe_stream_routes
+
+
+def create_app(
+    service: SpeechService,
+    settings: DoorSettings,
+    metrics: Metrics | None = None,
+    *,
+    cors_origins: Sequence[str] = (),
+) -> Starlette:
+    """Doors of `service`. Browsers of other origins are let in only where `cors_origins` names them.
+
+    `metrics` receives what the doors count. Raises `UnsupportedLanguage` for the default language.
+    """
+    door = Door(service, settings, metrics or no_metrics())
+    middleware = [Middleware(RequestIds)]
+    if cors_origins:
+        middleware.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=list(cors_origins),
+                allow_methods=["GET", "POST", "DELETE"],
+                allow_headers=["*"],
+                expose_headers=["x-request-id", "retry-after"],
+            )
+        )
+    return Starlette(
+        routes=[
+            *health_routes(door),
+            *metrics_routes(door),
+            *transcribe_routes(door),
+            *transcribe_stream_routes(door),
+            *live_routes(door),
+        ],
+        middleware=middleware,
+        exception_handlers=exception_handlers(),
+    )

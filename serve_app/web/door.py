@@ -1,0 +1,136 @@
+"""What every door needs: the service behind it, the settings in front of it, and a place to count."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from typing import Protocol
+
+from serve_app.asr.jobs import SAMPLE_RATE_HZ, Task
+from serve_app.errors import QueueFull
+from serve_app.models.languages import normalise_language
+from serve_app.service import RecordingOptions, SpeechService
+from serve_app.session.options import EndpointingOptions, SessionOptions
+from serve_app.telemetry.metrics import Metrics
+
+MAX_CONCURRENT_UPLOADS = 32
+"""Uploads held in this process at once; the next one is told to come back."""
+
+
+class DoorSettings(Protocol):
+    """The settings that doors read; `Settings` has them all."""
+
+    @property
+    def language(self) -> str | None: ...
+    @property
+    def task(self) -> str: ...
+    @property
+    def initial_prompt(self) -> str: ...
+    @property
+    def vad_enabled(self) -> bool: ...
+    @property
+    def partial_results(self) -> bool: ...
+    @property
+    def partial_interval_ms(self) -> int: ...
+    @property
+    def max_partial_window_s(self) -> float: ...
+    @property
+    def word_timestamps(self) -> bool: ...
+    @property
+    def max_file_size_mb(self) -> float: ...
+    @property
+    def max_audio_length_seconds(self) -> float: ...
+    @property
+    def min_audio_length_seconds(self) -> float: ...
+    @property
+    def allowed_formats(self) -> Collection[str]: ...
+    @property
+    def max_frame_bytes(self) -> int: ...
+    @property
+    def heartbeat_s(self) -> float: ...
+    @property
+    def idle_timeout_s(self) -> float: ...
+    @property
+    def max_session_s(self) -> float: ...
+    def endpointing(self) -> EndpointingOptions: ...
+
+
+class Door:
+    """Shared by all routes of one application; counts what is open in this process."""
+
+    def __init__(self, service: SpeechService, settings: DoorSettings, metrics: Metrics) -> None:
+        self.service = service
+        self.settings = settings
+        self.metrics = metrics
+        self._language = normalise_language(settings.language or "auto")
+        self._num_connections = 0
+        self._num_uploads = 0
+
+    @property
+    def max_body_bytes(self) -> int:
+        return int(self.settings.max_file_size_mb * 1024 * 1024)
+
+    @property
+    def max_audio_samples(self) -> int:
+        return int(self.settings.max_audio_length_seconds * SAMPLE_RATE_HZ)
+
+    def session_defaults(self) -> SessionOptions:
+        settings = self.settings
+        return SessionOptions(
+            session_id="",
+            language=self._language,
+            task=Task(settings.task),
+            partials=settings.partial_results,
+            partial_interval_ms=settings.partial_interval_ms,
+            max_partial_window_ms=round(settings.max_partial_window_s * 1000),
+            word_timestamps=settings.word_timestamps,
+            prompt=settings.initial_prompt,
+            endpointing=settings.endpointing(),
+        )
+
+    def recording_defaults(self) -> RecordingOptions:
+        return RecordingOptions(
+            language=self._language,
+            task=Task(self.settings.task),
+            vad_filter=self.settings.vad_enabled,
+            prompt=self.settings.initial_prompt,
+            endpointing=self.settings.endpointing(),
+        )
+
+    @contextmanager
+    def connection(self) -> Iterator[None]:
+        """One WebSocket, for as long as it is open."""
+        self._num_connections += 1
+        self.metrics.connections(self._num_connections)
+        try:
+            yield
+        finally:
+            self._num_connections -= 1
+            self.metrics.connections(self._num_connections)
+
+    @contextmanager
+    def upload(self) -> Iterator[None]:
+        """One upload, for as long as it is worked on. Raises `QueueFull` when there are too many."""
+        if self._num_uploads >= MAX_CONCURRENT_UPLOADS:
+            raise QueueFull(f"Queue full: {self._num_uploads}/{MAX_CONCURRENT_UPLOADS} uploads")
+        self._num_uploads += 1
+        self.metrics.active_requests(self._num_uploads)
+        try:
+            yield
+        finally:
+            self._num_uploads -= 1
+            self.metrics.active_requests(self._num_uploads)
+
+
+def new_session_id() -> str:
+    """An id for a client that brought none: 96 random bits."""
+    return f"session-{secrets.token_hex(12)}"
+
+
+def installed_version() -> str:
+    try:
+        return metadata.version("sotto")
+    except metadata.PackageNotFoundError:
+        return "unknown"

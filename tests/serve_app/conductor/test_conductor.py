@@ -1,0 +1,198 @@
+"""The conductor: one call per tick and deployment, finals first, and nothing lost when a replica dies."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from fakes.ports import FakeRecogniser, FakeVoice
+from fakes.talk import Say, speak
+
+from serve_app.asr.jobs import Pcm16, Role
+from serve_app.conductor import conductor as conductor_module
+from serve_app.conductor.conductor import Conductor, ConductorConfig
+from serve_app.conductor.live import MAX_UNREAD_EVENTS, Live
+from serve_app.conductor.tally import Tally
+from serve_app.events import EndReason, Event, Final, Partial, SessionEnded, SessionError, SessionStarted
+from serve_app.session.backpressure import InterimBudget
+from serve_app.session.options import SessionOptions
+from serve_app.session.session import Session
+
+CONFIG = ConductorConfig(tick_s=0.001, interim_budget=InterimBudget(num_workers=2, max_in_flight=4))
+OPTIONS = SessionOptions("s", language="en", partial_interval_ms=200)
+
+
+def dialogue(first: int) -> Pcm16:
+    return speak([Say(first), Say(first + 1, pause_ms=700), Say(first + 2), Say(first + 3, pause_ms=800)])
+
+
+@asynccontextmanager
+async def conducting(
+    voice: FakeVoice, final: FakeRecogniser, interim: FakeRecogniser | None = None, config: ConductorConfig = CONFIG
+) -> AsyncIterator[Conductor]:
+    conductor = Conductor(config, voice=voice, interim=interim or final, final=final, tally=Tally())
+    task = asyncio.create_task(conductor.run())
+    try:
+        yield conductor
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await conductor.close()
+
+
+def open_live(conductor: Conductor, session_id: str = "s", max_buffer_ms: int = 5_000, **options: object) -> Live:
+    chosen = replace(OPTIONS, session_id=session_id, **options)  # type: ignore[arg-type]
+    live = Live(Session(chosen), max_buffer_ms=max_buffer_ms, wake=conductor.wake)
+    conductor.add(live)
+    return live
+
+
+async def talk(live: Live, audio: Pcm16, chunk: int = 1600, pause_s: float = 0.0) -> list[Event]:
+    async def send() -> None:
+        for start in range(0, len(audio), chunk):
+            await live.push(audio[start : start + chunk])
+            await asyncio.sleep(pause_s)
+        live.end()
+
+    sender = asyncio.create_task(send())
+    events = [event async for event in live.events()]
+    await sender
+    return events
+
+
+def texts(events: list[Event]) -> list[str]:
+    return [event.text for event in events if isinstance(event, Final)]
+
+
+async def test_many_sessions_share_one_voice_call_per_tick() -> None:
+    voice, recogniser = FakeVoice(), FakeRecogniser()
+    async with conducting(voice, recogniser) as conductor:
+        lives = [open_live(conductor, f"s{number}") for number in range(8)]
+        results = await asyncio.gather(
+            *(talk(live, dialogue(10 * number), pause_s=0.002) for number, live in enumerate(lives))
+        )
+    for number, events in enumerate(results):
+        assert texts(events) == [f"w{10 * number} w{10 * number + 1}", f"w{10 * number + 2} w{10 * number + 3}"]
+        assert isinstance(events[0], SessionStarted)
+        assert events[-1] == SessionEnded(EndReason.COMPLETED, len(dialogue(0)), 2)
+    assert max(voice.batch_sizes) == 8
+
+
+@pytest.mark.parametrize("dies_on", [{1}, {2, 3}, {1, 2, 3, 4}])
+async def test_a_dead_replica_loses_and_doubles_nothing(
+    dies_on: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conductor_module, "RETRY_PAUSES_S", (0.0, 0.001, 0.001, 0.001, 0.001, 0.001))
+    voice, recogniser = FakeVoice(dies_on), FakeRecogniser(dies_on=dies_on)
+    async with conducting(voice, recogniser) as conductor:
+        events = await talk(open_live(conductor), dialogue(1))
+    assert texts(events) == ["w1 w2", "w3 w4"]
+    assert not [event for event in events if isinstance(event, SessionError)]
+
+
+async def test_a_replica_that_stays_dead_is_said_and_the_session_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conductor_module, "RETRY_PAUSES_S", (0.0, 0.001))
+    recogniser = FakeRecogniser(dies_on=set(range(1, 100)))
+    async with conducting(FakeVoice(), recogniser) as conductor:
+        events = await talk(open_live(conductor), dialogue(1))
+    assert texts(events) == []
+    assert [event.code for event in events if isinstance(event, SessionError)] == ["INFERENCE_ERROR"] * 2
+    assert isinstance(events[-1], SessionEnded)
+
+
+async def test_one_bad_item_harms_no_other() -> None:
+    recogniser = FakeRecogniser(fails=lambda job: int(job.audio.max()) == 2_000 + 10 * 2)
+    async with conducting(FakeVoice(), recogniser) as conductor:
+        bad, good = open_live(conductor, "bad"), open_live(conductor, "good")
+        bad_events, good_events = await asyncio.gather(talk(bad, dialogue(1)), talk(good, dialogue(5)))
+    assert texts(bad_events) == ["w3 w4"]
+    assert texts(good_events) == ["w5 w6", "w7 w8"]
+
+
+async def test_audio_faster_than_real_time_is_slowed_and_never_dropped() -> None:
+    recogniser = FakeRecogniser(delay_s=lambda job: 0.02)
+    async with conducting(FakeVoice(), recogniser) as conductor:
+        live = open_live(conductor, max_buffer_ms=500)
+        audio = np.concatenate([dialogue(number) for number in range(0, 80, 4)])
+        most = 0
+
+        async def watch() -> None:
+            nonlocal most
+            while not live.session.ended:
+                most = max(most, live.session.unheard_samples)
+                await asyncio.sleep(0)
+
+        events, _ = await asyncio.gather(talk(live, audio, chunk=16_000), watch())
+    assert " ".join(texts(events)).split() == [f"w{number}" for number in range(80)]
+    assert most <= 2 * 8_000 + 512
+    assert events[-1] == SessionEnded(EndReason.COMPLETED, len(audio), 40)
+
+
+async def test_interims_wait_while_finals_queue() -> None:
+    finals_running = 0
+    most_finals_seen_by_interim = 0
+
+    def delay_s(job: object) -> float:
+        return 0.05
+
+    recogniser = FakeRecogniser(delay_s=delay_s)
+    config = replace(CONFIG, speculative_finals=False, interim_budget=InterimBudget(num_workers=1))
+    async with conducting(FakeVoice(), recogniser, config=config) as conductor:
+        interims_sent = conductor._offer_interims
+
+        def spy() -> None:
+            nonlocal most_finals_seen_by_interim, finals_running
+            before = conductor.num_interims_in_flight
+            interims_sent()
+            if conductor.num_interims_in_flight > before:
+                finals_running = conductor.num_finals_in_flight
+                most_finals_seen_by_interim = max(most_finals_seen_by_interim, finals_running)
+
+        conductor._offer_interims = spy  # type: ignore[method-assign]
+        lives = [open_live(conductor, f"s{number}") for number in range(6)]
+        await asyncio.gather(*(talk(live, dialogue(number), pause_s=0.003) for number, live in enumerate(lives)))
+    assert recogniser.of(Role.INTERIM)
+    assert most_finals_seen_by_interim <= 1
+
+
+async def test_unread_partials_coalesce_and_finals_stay() -> None:
+    async with conducting(FakeVoice(), FakeRecogniser()) as conductor:
+        live = open_live(conductor)
+        audio = np.concatenate([dialogue(1), dialogue(5)])
+        for start in range(0, len(audio), 800):
+            await live.push(audio[start : start + 800])
+            await asyncio.sleep(0.002)
+        live.end()
+        while not live.session.ended:
+            await asyncio.sleep(0.001)
+        events = [event async for event in live.events()]
+    assert texts(events) == ["w1 w2", "w3 w4", "w5 w6", "w7 w8"]
+    for one, other in zip(events, events[1:], strict=False):
+        assert not (isinstance(one, Partial) and isinstance(other, Partial))
+
+
+async def test_a_reader_that_never_reads_is_ended() -> None:
+    live = Live(Session(OPTIONS), max_buffer_ms=5_000, wake=lambda: None)
+    for number in range(MAX_UNREAD_EVENTS + 10):
+        live.apply([SessionError("INFERENCE_ERROR", str(number))])
+    assert live.session.ended
+    events = [event async for event in live.events()]
+    assert events[-1] == SessionEnded(EndReason.ERROR, 0, 0)
+
+
+async def test_a_removed_session_leaves_nothing_behind() -> None:
+    recogniser = FakeRecogniser(delay_s=lambda job: 0.05)
+    async with conducting(FakeVoice(), recogniser) as conductor:
+        live = open_live(conductor)
+        await live.push(dialogue(1))
+        while not recogniser.jobs:
+            await asyncio.sleep(0.001)
+        conductor.remove("s")
+        live.cancel()
+        while conductor.num_finals_in_flight or conductor.num_interims_in_flight:
+            await asyncio.sleep(0.005)
+        assert [type(event) for event in live._events][-1] is SessionEnded

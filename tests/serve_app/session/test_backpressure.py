@@ -1,0 +1,52 @@
+"""The gate in front of interims."""
+
+from __future__ import annotations
+
+from serve_app.session.backpressure import BURST_S, InterimBudget, InterimGate
+
+
+def sent_over(gate: InterimGate, seconds: float, cost_s: float, wait_ms: float = 0.0, finals: int = 0) -> int:
+    """Send whenever allowed, each decode taking `cost_s`, one after the other, for `seconds`."""
+    now, count = 0.0, 0
+    while now < seconds:
+        if gate.may_send(now, finals):
+            gate.sent()
+            now += cost_s
+            gate.answered(wait_ms, cost_s * 1000)
+            count += 1
+        else:
+            now += 0.01
+    return count
+
+
+def test_interims_keep_to_their_share_of_the_workers() -> None:
+    gate = InterimGate(InterimBudget(num_workers=2, max_in_flight=1, share=0.25), 0.0)
+    busy_s = sent_over(gate, 100.0, 0.1) * 0.1
+    assert 48 <= busy_s <= 52 + BURST_S
+
+
+def test_finals_in_the_queue_hold_interims_back() -> None:
+    gate = InterimGate(InterimBudget(num_workers=2), 0.0)
+    assert gate.may_send(0.0, 2)
+    assert not gate.may_send(0.0, 3)
+
+
+def test_the_limit_grows_while_waits_are_short_and_halves_when_they_are_long() -> None:
+    gate = InterimGate(InterimBudget(num_workers=4, max_in_flight=2), 0.0)
+    for _ in range(40):
+        while gate.may_send(0.0, 0):
+            gate.sent()
+        gate.answered(1.0, 10.0)
+    grown = gate._limit
+    assert grown > 30
+    for _ in range(5):
+        gate.answered(500.0, 10.0)
+    assert 2 <= gate._limit < grown / 4
+
+
+def test_a_lost_interim_frees_its_place() -> None:
+    gate = InterimGate(InterimBudget(num_workers=1, max_in_flight=1), 0.0)
+    gate.sent()
+    assert not gate.may_send(0.0, 0)
+    gate.lost()
+    assert gate.may_send(0.0, 0)
