@@ -6,21 +6,20 @@ import asyncio
 import contextlib
 from typing import Any
 
-import structlog
 from ray.serve.handle import DeploymentHandle
+from serve_app.settings import Settings
 from starlette.applications import Starlette
 
 from deployments.ports import RecogniserHandle, VoiceHandle
 from serve_app.asr.jobs import ModelInfo
 from serve_app.conductor.assembly import assemble
 from serve_app.conductor.ports import ReplicaLost
-from serve_app.settings import Settings
-from serve_app.telemetry.cluster import cluster_metrics
-from serve_app.telemetry.logs import configure_logging
-from serve_app.telemetry.ray_metrics import ray_metrics
+from serve_app.telemetry.cluster import ClusterMetrics
+from serve_app.telemetry.logs import configure_logs
+from serve_app.telemetry.metrics import Recorder
+from serve_app.telemetry.ray_metrics import RayInstruments, ray_exporter_urls
+from serve_app.vad.loading import state_shape
 from serve_app.web.app import create_app
-
-log = structlog.get_logger(__name__)
 
 DESCRIBE_INTERVAL_S = 5.0
 
@@ -37,20 +36,21 @@ class Ingress:
         shared_cores: bool,
     ) -> None:
         self._settings = Settings.from_dict(settings)
-        configure_logging(self._settings)
+        configure_logs(self._settings.log_level)
+        self._metrics = Recorder(RayInstruments())
         self._models: tuple[ModelInfo, ...] = ()
         recognisers = [RecogniserHandle(interim)]
         if not shared_cores:
             recognisers.append(RecogniserHandle(final))
         self._speech, conductor = assemble(
             self._settings,
-            voice=VoiceHandle(voice),
+            voice=VoiceHandle(voice, state_shape(self._settings.vad_backend)),
             interim=recognisers[0],
             final=recognisers[-1],
             shared_cores=shared_cores,
-            metrics=ray_metrics(),
+            metrics=self._metrics,
             models=lambda: self._models,
-            metrics_text=cluster_metrics(),
+            metrics_text=ClusterMetrics(ray_exporter_urls).text,
         )
         self._tasks = (
             asyncio.create_task(conductor.run(), name="conductor"),
@@ -58,7 +58,8 @@ class Ingress:
         )
 
     def __serve_build_asgi_app__(self) -> Starlette:  # noqa: PLW3201 - the name is Serve's
-        return create_app(self._speech, self._settings)
+        origins = self._settings.cors_origins
+        return create_app(self._speech, self._settings, self._metrics, cors_origins=origins)
 
     async def check_health(self) -> None:
         """Serve restarts the replica when this raises: a conductor that stopped is one that died."""

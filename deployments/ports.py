@@ -11,7 +11,14 @@ from ray.serve.handle import DeploymentHandle
 
 from serve_app.asr.jobs import DecodeJob, DecodeResult, ModelInfo
 from serve_app.conductor.ports import ReplicaLost
-from serve_app.vad.detector import VadRequest, VadResult
+from serve_app.vad.detector import (
+    PackedResults,
+    StateShape,
+    VadRequest,
+    VadResult,
+    pack_requests,
+    unpack_results,
+)
 
 LOST = (RayActorError, BackPressureError, DeploymentUnavailableError)
 """What a handle raises when the replica died or cannot take the call now: sending it again may work."""
@@ -20,16 +27,18 @@ LOST = (RayActorError, BackPressureError, DeploymentUnavailableError)
 class VoiceHandle:
     """The voice-activity deployment as a `VoicePort`."""
 
-    def __init__(self, handle: DeploymentHandle[Any]) -> None:
+    def __init__(self, handle: DeploymentHandle[Any], shape: StateShape) -> None:
+        self._shape = shape
         # By value over gRPC: half the cost of the object store for arrays of this size.
         self._handle = handle.options(_by_reference=False)
 
     async def detect(self, requests: Sequence[VadRequest]) -> list[VadResult]:
+        """One answer per request; they travel as a few arrays, however many sessions there are."""
         try:
-            results: list[VadResult] = await self._handle.detect.remote(list(requests))
+            results: PackedResults = await self._handle.detect.remote(pack_requests(requests, self._shape))
         except LOST as lost:
             raise ReplicaLost("the voice-activity replica was lost") from lost
-        return results
+        return unpack_results(results)
 
 
 class RecogniserHandle:

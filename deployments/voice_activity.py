@@ -7,20 +7,22 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from serve_app.settings import Settings
-from serve_app.vad import load_detector
-from serve_app.vad.detector import VadRequest, VadResult
+
+from serve_app.vad.detector import PackedRequests, PackedResults
+from serve_app.vad.loading import load_detector
 
 
 class VoiceActivity:
     """One detector and the one thread that runs it."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        self._detector = load_detector(Settings.from_dict(settings))
+        self._detector = load_detector(Settings.from_dict(settings).vad_backend)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="voice")
 
-    async def detect(self, requests: list[VadRequest]) -> list[VadResult]:
+    async def detect(self, batch: PackedRequests) -> PackedResults:
+        """Probabilities and the states after them; the caller keeps the states."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._detector.detect, requests)
+        return await loop.run_in_executor(self._thread, self._detector.detect_packed, batch)
 
     def check_health(self) -> None:
         """Serve restarts the replica when this raises; the detector cannot fail without raising per call."""

@@ -52,5 +52,3 @@ def _deployment(cls: type, **resources: float) -> serve.Deployment:
         "ray_actor_options": resources,
     }
     return serve.deployment(cls, **options)
-
-

@@ -26,10 +26,10 @@ _IO_BUFFER_BYTES: Final = 4_096
 
 
 def open_container(source: Any, format_name: str | None, allowed_formats: frozenset[str]) -> Any:
-    """Open a binary file-like object with PyAV; `format_name` None lets FFmpeg guess among the allowed ones.
+    """Open a binary file-like object with PyAV; `format_name` None: FFmpeg guesses among the allowed ones.
 
-    Raises `InvalidAudio` on bytes that are no such container or hold no audio, `UnsupportedFormat` on a codec
-    that we cannot decode. The caller closes the container.
+    Raises `InvalidAudio` on bytes that are no such container or hold no audio, `UnsupportedFormat` on a
+    codec that we cannot decode. The caller closes the container.
     """
     options = {
         "format_whitelist": ",".join(sorted(DEMUXERS[name] for name in allowed_formats)) or "none",
@@ -62,7 +62,7 @@ class AudioDecoder:
     """Decodes the first audio stream of an open container to int16 mono at 16 kHz.
 
     `problem` says after the end what was wrong on the way, if anything. Raises `PayloadTooLarge` once more
-    than `max_samples` were decoded and `InvalidAudio` on an absurd sample rate; what was yielded before stands.
+    than `max_samples` were decoded and `InvalidAudio` on an absurd sample rate; what came before stands.
     """
 
     def __init__(self, container: Any, max_samples: int) -> None:

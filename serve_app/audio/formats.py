@@ -34,31 +34,23 @@ ALL_FORMATS: Final = frozenset(DEMUXERS)
 _ALIASES: Final = MappingProxyType(
     {
         "wave": "wav",
-        "x-wav": "wav",
-        "vnd.wave": "wav",
         "mpeg": "mp3",
         "mpga": "mp3",
         "mpeg3": "mp3",
-        "x-flac": "flac",
         "oga": "ogg",
         "opus": "ogg",
         "mkv": "webm",
         "mka": "webm",
         "matroska": "webm",
-        "x-matroska": "webm",
         "m4a": "mp4",
-        "x-m4a": "mp4",
         "mov": "mp4",
         "quicktime": "mp4",
         "3gp": "mp4",
         "3gpp": "mp4",
         "adts": "aac",
         "aacp": "aac",
-        "x-aac": "aac",
         "aif": "aiff",
         "aifc": "aiff",
-        "x-aiff": "aiff",
-        "x-caf": "caf",
     }
 )
 
@@ -67,7 +59,7 @@ SNIFF_BYTES: Final = 16
 
 
 def canonical_format(name: str) -> str | None:
-    """The format that a file extension, a setting or the second half of a media type names; None: unknown."""
+    """The format that a file extension or a setting names; None: unknown."""
     name = name.strip().lower().removeprefix(".")
     name = _ALIASES.get(name, name)
     return name if name in ALL_FORMATS else None

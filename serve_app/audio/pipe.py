@@ -107,11 +107,11 @@ class BytePipe:
 
     def read(self, num_bytes: int = -1) -> bytes:
         """FFmpeg's read: blocks until there is a byte; empty at the end of the input."""
-        if not self._bytes:
+        if not self._bytes and not self._closed:
             self._hand_over()
         with self._changed:
             self._changed.wait_for(lambda: self._bytes or self._input_ended or self._closed)
-            self._raise_if_closed()
+            # Closed reads as the end of the input: FFmpeg loses an exception raised from here.
             data = bytes(self._bytes[:num_bytes] if num_bytes >= 0 else self._bytes)
             was_full = len(self._bytes) > self._max_unread_bytes
             del self._bytes[: len(data)]

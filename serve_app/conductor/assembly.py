@@ -10,9 +10,10 @@ from serve_app.conductor.conductor import Conductor, ConductorConfig
 from serve_app.conductor.ports import RecogniserPort, VoicePort
 from serve_app.conductor.recordings import RecordingTranscriber
 from serve_app.conductor.speech import AdmissionLimits, Speech
-from serve_app.conductor.tally import JobMetrics, Tally
+from serve_app.conductor.tally import Tally
 from serve_app.session.backpressure import InterimBudget
 from serve_app.settings import Settings
+from serve_app.telemetry.metrics import Metrics
 
 GPU_BATCHES_IN_FLIGHT = 2
 
@@ -26,7 +27,7 @@ def assemble(
     shared_cores: bool,
     models: Callable[[], tuple[ModelInfo, ...]],
     metrics_text: Callable[[], Awaitable[str]],
-    metrics: JobMetrics | None = None,
+    metrics: Metrics | None = None,
 ) -> tuple[Speech, Conductor]:
     """Build the service of one ingress replica; the caller runs `conductor.run()`.
 

@@ -37,6 +37,8 @@ RETRY_PAUSES_S = (0.0, 0.2, 0.5, 1.0, 2.0, 4.0)
 MAX_VOICE_ROUNDS = 4
 """Voice calls per tick: more than one only where a flush, an endpoint or a backlog asks for it."""
 
+PUBLISH_INTERVAL_S = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class ConductorConfig:
@@ -104,11 +106,15 @@ class Conductor:
 
     async def run(self) -> None:
         """Tick for ever; sleeps while no session has anything new."""
+        published_s = 0.0
         while True:
             await self._awake.wait()
             self._awake.clear()
             began_s = self._clock()
             await self._tick()
+            if began_s - published_s >= PUBLISH_INTERVAL_S:
+                published_s = began_s
+                self._tally.queued(self._num_finals, self._gate.in_flight)
             await asyncio.sleep(max(0.0, self._config.tick_s - (self._clock() - began_s)))
 
     async def close(self) -> None:
@@ -137,13 +143,15 @@ class Conductor:
         self.offer_optional_work()
 
     async def _detect(self, requests: Sequence[VadRequest]) -> list[VadResult]:
-        for pause_s in RETRY_PAUSES_S:
-            await asyncio.sleep(pause_s)
+        """Ask until there is an answer: without the detector no session can go on, audio waits meanwhile."""
+        attempt = 0
+        while True:
+            await asyncio.sleep(RETRY_PAUSES_S[min(attempt, len(RETRY_PAUSES_S) - 1)])
             try:
                 return await self._voice.detect(requests)
             except ReplicaLost:
                 self._tally.retried("voice")
-        return await self._voice.detect(requests)
+                attempt += 1
 
     def _send_finals(self) -> None:
         requests: list[tuple[Live, DecodeRequest]] = []

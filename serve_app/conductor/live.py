@@ -90,7 +90,11 @@ class Live:
 
     def _queue(self, event: Event) -> None:
         last = self._events[-1] if self._events else None
-        if isinstance(event, Partial) and isinstance(last, Partial) and last.utterance_id == event.utterance_id:
+        if (
+            isinstance(event, Partial)
+            and isinstance(last, Partial)
+            and last.utterance_id == event.utterance_id
+        ):
             self._events[-1] = event
         else:
             self._events.append(event)

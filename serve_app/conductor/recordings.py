@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 import numpy as np
@@ -15,13 +15,12 @@ from serve_app.conductor.conductor import RETRY_PAUSES_S
 from serve_app.conductor.ports import RecogniserPort, ReplicaLost, VoicePort
 from serve_app.errors import InferenceError
 from serve_app.service import RecordingOptions, RecordingSegment, RecordingTranscript
-from serve_app.vad.detector import VadRequest, VadState
-from serve_app.vad.endpointer import WINDOW_SAMPLES
+from serve_app.vad.detector import WINDOW_SAMPLES, VadRequest, VadState
+from serve_app.vad.loudness import loudness
 from serve_app.vad.recording import AudioWindow, WindowPlanner
 
 VOICE_BLOCK_SAMPLES = 320 * 512
 """Some 10 s of audio per voice call: the detector is shared with live sessions."""
-LONGEST_WINDOW_SAMPLES = 28 * SAMPLE_RATE_HZ
 SURE_LANGUAGE = 0.5
 
 
@@ -132,15 +131,15 @@ class _Run:
             raise failed.exceptions[0] from None
 
     async def _windows(self) -> AsyncIterator[AudioWindow]:
-        if not self._options.vad_filter:
-            for window in _windows_of_everything(self._audio):
-                yield window
-            return
-        planner = WindowPlanner(self._options.endpointing, num_samples=len(self._audio))
+        endpointing = replace(self._options.endpointing, enabled=self._options.vad_filter)
+        planner = WindowPlanner(endpointing, num_samples=len(self._audio))
         state: VadState | None = None
         for start in range(0, len(self._audio), VOICE_BLOCK_SAMPLES):
-            block = self._audio[start : start + VOICE_BLOCK_SAMPLES]
-            probabilities, state = await self._owner.voice(VadRequest(_whole_windows(block), state))
+            block = _whole_windows(self._audio[start : start + VOICE_BLOCK_SAMPLES])
+            if self._options.vad_filter:
+                probabilities, state = await self._owner.voice(VadRequest(block, state))
+            else:
+                probabilities = loudness(block)
             for window in planner.push(probabilities):
                 yield window
         for window in planner.finish():
@@ -204,17 +203,3 @@ def _whole_windows(block: Pcm16) -> Pcm16:
     """The block, its last window filled up with silence."""
     missing = -len(block) % WINDOW_SAMPLES
     return np.pad(block, (0, missing)) if missing else block
-
-
-def _windows_of_everything(audio: Pcm16) -> Iterator[AudioWindow]:
-    """Windows that leave nothing out, cut where the audio is quietest; for recordings without a detector."""
-    start = 0
-    while len(audio) - start > LONGEST_WINDOW_SAMPLES:
-        first = start + LONGEST_WINDOW_SAMPLES * 3 // 4
-        span = audio[first : start + LONGEST_WINDOW_SAMPLES].astype(np.float32)
-        whole = span[: len(span) // WINDOW_SAMPLES * WINDOW_SAMPLES].reshape(-1, WINDOW_SAMPLES)
-        end = first + int(np.argmin((whole * whole).sum(axis=1))) * WINDOW_SAMPLES + WINDOW_SAMPLES // 2
-        yield AudioWindow(start, end)
-        start = end
-    if start < len(audio):
-        yield AudioWindow(start, len(audio))

@@ -61,7 +61,9 @@ class Speech:
             raise SessionExists(f"session {options.session_id!r} is in use")
         if len(self._lives) >= self._limits.max_sessions:
             self._tally.rejected()
-            raise MaxSessionsReached(f"Maximum sessions reached: {len(self._lives)}/{self._limits.max_sessions}")
+            raise MaxSessionsReached(
+                f"Maximum sessions reached: {len(self._lives)}/{self._limits.max_sessions}"
+            )
         self._refuse_when_queue_full()
         live = Live(Session(options), max_buffer_ms=self._limits.max_buffer_ms, wake=self._conductor.wake)
         self._lives[options.session_id] = live

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from serve_app.asr.jobs import DecodeResult, Transcript
 from serve_app.session.effects import Purpose
+from serve_app.telemetry.metrics import Metrics
 
 SMOOTHING = 0.1
-
-
-class JobMetrics(Protocol):
-    """Where decode counts and times are published."""
-
-    def job_done(self, job_type: str, status: str, duration_s: float) -> None:
-        """One decode: `final` or `interim`, `ok` or `error`, seconds from sending to the answer."""
 
 
 @dataclass(slots=True)
 class Tally:
     """Totals and exponential means since the start of this ingress replica."""
 
-    metrics: JobMetrics | None = None
+    metrics: Metrics | None = None
     total_requests: int = 0
     rejected_requests: int = 0
     num_retries: int = 0
@@ -35,7 +28,10 @@ class Tally:
         self.total_requests += 1
         job_type = "interim" if purpose is Purpose.INTERIM else "final"
         if self.metrics is not None:
-            self.metrics.job_done(job_type, "ok" if isinstance(result, Transcript) else "error", total_ms / 1000)
+            if isinstance(result, Transcript):
+                self.metrics.job_processed(job_type, "success", result.timing.inference_ms / 1000)
+            else:
+                self.metrics.job_processed(job_type, "error")
         if not isinstance(result, Transcript):
             return
         if purpose is Purpose.INTERIM:
@@ -48,6 +44,11 @@ class Tally:
     def estimated_speakers(self, num_workers: int) -> int:
         """How many people may talk without pause before finals alone keep the workers busy; 0: unknown."""
         return int(num_workers / self.final_cost) if self.final_cost > 0 else 0
+
+    def queued(self, num_finals: int, num_interims: int) -> None:
+        if self.metrics is not None:
+            self.metrics.queue_depth("final", num_finals)
+            self.metrics.queue_depth("interim", num_interims)
 
     def retried(self, deployment: str) -> None:
         self.num_retries += 1

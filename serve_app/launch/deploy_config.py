@@ -41,20 +41,27 @@ def http_address(config: DeployConfig) -> tuple[str | None, int | None]:
     return options.get("host"), options.get("port")
 
 
-def for_one_machine(config: DeployConfig, *, host: str, port: int, args: Mapping[str, Any]) -> DeployConfig:
-    """A copy that listens on `host:port`, runs its proxy on this machine only, and passes `args` to the
-    first application's builder over those of the file."""
+def for_one_machine(
+    config: DeployConfig,
+    *,
+    host: str,
+    port: int,
+    settings: Mapping[str, Any] | None = None,
+    env_file: Path | None = None,
+) -> DeployConfig:
+    """A copy that listens on `host:port`, runs its proxy on this machine only, and lays `settings` (name to
+    value, as start flags) over those that the file gives to its first application's builder."""
     changed = copy.deepcopy(config)
     changed["proxy_location"] = "HeadOnly"
     changed["http_options"] = {**(changed.get("http_options") or {}), "host": host, "port": port}
     application = changed["applications"][0]
-    application["args"] = {**(application.get("args") or {}), **args}
+    args = dict(application.get("args") or {})
+    if settings:
+        args["settings"] = {**(args.get("settings") or {}), **settings}
+    if env_file is not None:
+        args["env_file"] = str(env_file.resolve())
+    application["args"] = args
     return changed
-
-
-def app_args(config: DeployConfig) -> dict[str, Any]:
-    """The arguments that the file gives to its first application's builder."""
-    return dict(config["applications"][0].get("args") or {})
 
 
 def app_names(config: DeployConfig) -> tuple[str, ...]:

@@ -62,10 +62,6 @@ class InterimGate:
         elif queue_wait_ms < GOOD_WAIT_MS and full and self._budget.share is None:
             self._limit = min(MAX_IN_FLIGHT, self._limit + 1.0)
 
-    def lost(self) -> None:
-        """One interim came back without an answer."""
-        self._in_flight -= 1
-
     def _refill(self, now_s: float) -> None:
         if self._budget.share is not None:
             earned = (now_s - self._updated_s) * self._budget.share * self._budget.num_workers

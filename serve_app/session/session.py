@@ -16,13 +16,8 @@ no more than its `Checkpoint`: voice detector and endpointer start anew there.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
-from enum import Enum, auto
-
-import numpy as np
 
 from serve_app.asr.jobs import Pcm16, Transcript
-from serve_app.audio.ring import SampleBuffer
 from serve_app.errors import InferenceError
 from serve_app.events import (
     EndReason,
@@ -39,30 +34,9 @@ from serve_app.session.finals import FinalsInOrder, PendingFinal, confidence_of,
 from serve_app.session.language import LanguageTracker
 from serve_app.session.options import SessionOptions, ms_to_samples
 from serve_app.session.utterance import Speculation, Utterance
-from serve_app.vad.detector import VadRequest, VadResult, VadState
-from serve_app.vad.endpointer import WINDOW_SAMPLES, Closed, Endpointer, Opened, Paused, State
-
-MAX_WINDOWS_PER_REQUEST = 32
-"""At most a second of audio per voice request, so that one session catching up does not delay the others."""
-
-
-class Mark(Enum):
-    FLUSH = auto()
-    END = auto()
-
-
-@dataclass(slots=True)
-class _Marks:
-    """Where in its audio the client asked for something; at most one mark per sample."""
-
-    queue: deque[tuple[int, Mark]] = field(default_factory=deque)
-
-    def add(self, sample: int, mark: Mark) -> None:
-        if self.queue and self.queue[-1][0] == sample:
-            if mark is Mark.END:
-                self.queue[-1] = (sample, mark)
-            return
-        self.queue.append((sample, mark))
+from serve_app.session.voice import Cut, EndReached, Mark, VoiceSignal, VoiceTrack
+from serve_app.vad.detector import VadRequest, VadResult
+from serve_app.vad.endpointer import Opened, Paused
 
 
 class Session:
@@ -71,21 +45,17 @@ class Session:
     def __init__(self, options: SessionOptions, checkpoint: Checkpoint | None = None) -> None:
         checkpoint = checkpoint or Checkpoint()
         self.options = options
-        self._buffer = SampleBuffer(checkpoint.sample)
-        self._marks = _Marks()
+        self.ended = False
+        self._ending = False
+        self._end_reached = False
+        self._voice = VoiceTrack(options.endpointing, checkpoint.sample, checkpoint.cut_sample)
         self._language = LanguageTracker(options.language, checkpoint.language_evidence)
         overlap_s = options.endpointing.overlap_ms / 1000
         self._finals = FinalsInOrder(checkpoint, self._language, overlap_s)
         self._waiting_finals: deque[tuple[PendingFinal, Pcm16]] = deque()
         self._number = checkpoint.utterance
         self._next_key = 0
-        self._voice_in_flight = 0
-        self._peeking = False
-        self._ending = False
-        self.ended = False
-        self._voice_state: VadState | None = None
-        self._utterance: Utterance | None = None
-        self._restart(checkpoint.sample, checkpoint.cut_sample)
+        self._utterance = self._continued_utterance()
 
     # -- what the client did ---------------------------------------------------------------------
 
@@ -95,18 +65,18 @@ class Session:
     def push(self, samples: Pcm16) -> None:
         """Take int16 `(n,)` audio; audio after `end` is ignored."""
         if not self._ending:
-            self._buffer.append(samples)
+            self._voice.push(samples)
 
     def flush(self) -> None:
         """Close the utterance in progress after the audio received so far."""
         if not self._ending:
-            self._marks.add(self._buffer.end, Mark.FLUSH)
+            self._voice.mark(Mark.FLUSH)
 
     def end(self) -> None:
         """No more audio: close what is open, deliver everything, then `SessionEnded`."""
         if not self._ending:
             self._ending = True
-            self._marks.add(self._buffer.end, Mark.END)
+            self._voice.mark(Mark.END)
 
     def cancel(self, reason: EndReason) -> list[Effect]:
         """Drop everything that is not delivered."""
@@ -114,7 +84,6 @@ class Session:
             return []
         self._finals.clear()
         self._waiting_finals.clear()
-        self._marks.queue.clear()
         self._utterance = None
         return [self._end(reason)]
 
@@ -127,12 +96,17 @@ class Session:
 
     @property
     def received_samples(self) -> int:
-        return self._buffer.end
+        return self._voice.received_samples
 
     @property
     def unheard_samples(self) -> int:
         """Received, but not yet seen by the voice detector."""
-        return self._buffer.end - self._voice_position
+        return self._voice.received_samples - self._voice.position
+
+    @property
+    def held_samples(self) -> int:
+        """Audio in memory."""
+        return self._voice.held_samples
 
     @property
     def num_pending_finals(self) -> int:
@@ -142,107 +116,58 @@ class Session:
 
     def poll_voice(self) -> tuple[list[Effect], VadRequest | None]:
         """Advance as far as it goes without a detector; then say what the detector should look at."""
-        effects: list[Effect] = []
-        if self.ended or self._voice_in_flight or self._peeking:
-            return effects, None
-        while True:
-            limit, mark = self._marks.queue[0] if self._marks.queue else (self._buffer.end, None)
-            num_windows = (limit - self._voice_position) // WINDOW_SAMPLES
-            if num_windows > 0:
-                num_windows = min(num_windows, MAX_WINDOWS_PER_REQUEST)
-                stop = self._voice_position + num_windows * WINDOW_SAMPLES
-                samples = self._buffer.slice(self._voice_position, stop)
-                if self.options.endpointing.enabled:
-                    self._voice_in_flight = num_windows
-                    return effects, VadRequest(samples, self._voice_state)
-                effects += self._take_windows(_loudness(samples))
-                continue
-            if mark is None:
-                return effects, None
-            rest = limit - self._voice_position
-            if rest > 0 and self.options.endpointing.enabled:
-                self._peeking = True
-                padded = np.zeros(WINDOW_SAMPLES, np.int16)
-                padded[:rest] = self._buffer.slice(self._voice_position, limit)
-                return effects, VadRequest(padded, self._voice_state)
-            effects += self._reach_mark(None)
+        if self.ended:
+            return [], None
+        signals, request = self._voice.poll()
+        return self._follow(signals), request
 
     def on_voice(self, result: VadResult) -> list[Effect]:
         """Take the detector's answer to the last `VadRequest`."""
-        if self.ended:
-            return []
-        if self._peeking:
-            self._peeking = False
-            return self._reach_mark(float(result.probs[0]))
-        self._voice_in_flight = 0
-        self._voice_state = result.state
-        return self._take_windows([float(probability) for probability in result.probs])
+        return [] if self.ended else self._follow(self._voice.on_result(result))
 
-    def _take_windows(self, probabilities: list[float]) -> list[Effect]:
+    def _follow(self, signals: list[VoiceSignal]) -> list[Effect]:
         effects: list[Effect] = []
-        for probability in probabilities:
-            self._voice_position += WINDOW_SAMPLES
-            for signal in self._endpointer.step(probability):
-                if isinstance(signal, Closed):
-                    # The windows after it were seen with a state that ends here: they are asked for again.
-                    return effects + self._close(signal)
-                if isinstance(signal, Opened):
-                    effects += self._open(signal.onset_sample, signal.start_sample)
-                elif self._utterance is not None:
-                    self._utterance.pause_end_sample = (
-                        signal.end_sample if isinstance(signal, Paused) else None
-                    )
-        self._forget_silence()
-        return effects
-
-    def _reach_mark(self, last_probability: float | None) -> list[Effect]:
-        sample, mark = self._marks.queue.popleft()
-        closed = self._endpointer.close_now(sample, last_probability)
-        effects = self._close(closed) if closed is not None else []
-        if mark is Mark.END:
-            self._utterance = None
-            effects += self._finish_if_done()
+        for signal in signals:
+            if isinstance(signal, Cut):
+                effects += self._close(signal)
+            elif isinstance(signal, Opened):
+                name = utterance_id(self._number)
+                self._utterance = Utterance(name, signal.start_sample, signal.onset_sample)
+                effects.append(SpeechStarted(signal.onset_sample))
+            elif isinstance(signal, EndReached):
+                self._end_reached = True
+                effects += self._finish_if_done()
+            elif self._utterance is not None:
+                pause = signal.end_sample if isinstance(signal, Paused) else None
+                self._utterance.pause_end_sample = pause
         return effects
 
     # -- utterances ------------------------------------------------------------------------------
 
-    def _restart(self, sample: int, cut_sample: int | None) -> None:
-        """Begin anew at `sample`, as after a resume."""
-        self._voice_position = sample
-        self._voice_state = None
-        self._after_cut = cut_sample
-        self._endpointer = Endpointer(
-            self.options.endpointing, origin_sample=sample, continuing=cut_sample is not None
-        )
-        self._utterance = None
-        self._buffer.discard_before(sample)
-        if self._endpointer.is_open:
-            self._utterance = Utterance(utterance_id(self._number), sample, sample)
-
-    def _open(self, onset_sample: int, start_sample: int) -> list[Effect]:
-        self._utterance = Utterance(utterance_id(self._number), start_sample, onset_sample)
-        return [SpeechStarted(onset_sample)]
-
-    def _close(self, closed: Closed) -> list[Effect]:
+    def _close(self, cut: Cut) -> list[Effect]:
+        closed, utterance = cut.closed, self._utterance
         effects: list[Effect] = []
         if self.options.endpointing.enabled:
-            if self._utterance is None:
-                effects.append(SpeechStarted(self._endpointer.onset_sample))
+            if utterance is None:
+                effects.append(SpeechStarted(cut.onset_sample))
             if not closed.cut:
                 effects.append(SpeechEnded(closed.voiced_end_sample))
-        pending = PendingFinal(self._number, closed, self._after_cut)
-        speculation = self._utterance.speculation if self._utterance else None
+        pending = PendingFinal(self._number, closed, cut.after_cut_sample)
+        speculation = utterance.speculation if utterance is not None else None
         if speculation is not None and speculation.covers(closed.start_sample, closed.end_sample):
             pending.key = speculation.key
             pending.transcript, pending.timing = speculation.transcript, speculation.timing
+        else:
+            self._waiting_finals.append((pending, cut.audio))
         self._finals.add(pending)
-        if pending.key is None:  # cut the audio now, before the buffer forgets it
-            audio = self._buffer.slice(closed.start_sample, closed.end_sample)
-            self._waiting_finals.append((pending, audio))
         self._number += 1
-        effects += self._dispatch()
-        self._restart(closed.resume_sample, closed.cut_sample)
-        return effects + self._deliver()
+        self._utterance = self._continued_utterance()
+        return effects + self._dispatch() + self._deliver()
+
+    def _continued_utterance(self) -> Utterance | None:
+        """The utterance that is open from its first sample: after a cut, or with endpointing off."""
+        start = self._voice.open_sample
+        return None if start is None else Utterance(utterance_id(self._number), start, start)
 
     def _dispatch(self) -> list[Effect]:
         """Ask for the finals that can be asked for; while the language is open, one at a time."""
@@ -254,9 +179,8 @@ class Session:
             self._waiting_finals.popleft()
             pending.key = self._new_key()
             words = self.options.word_timestamps or pending.needs_words
-            effects.append(
-                self._request(pending.key, Purpose.FINAL, pending.closed.start_sample, audio, words=words)
-            )
+            start = pending.closed.start_sample
+            effects.append(self._request(pending.key, Purpose.FINAL, start, audio, words=words))
         return effects
 
     def _deliver(self) -> list[Effect]:
@@ -265,19 +189,13 @@ class Session:
         return effects + self._finish_if_done()
 
     def _finish_if_done(self) -> list[Effect]:
-        if self._ending and not self.ended and not self._marks.queue and not len(self._finals):
+        if self._end_reached and not self.ended and not len(self._finals):
             return [self._end(EndReason.COMPLETED)]
         return []
 
     def _end(self, reason: EndReason) -> SessionEnded:
         self.ended = True
         return SessionEnded(reason, self.received_samples, self.checkpoint.sequence)
-
-    def _forget_silence(self) -> None:
-        """Give up the audio that no utterance can reach back to."""
-        if self._endpointer.state is State.IDLE:
-            keep = self._voice_position - ms_to_samples(self.options.endpointing.pre_roll_ms)
-            self._buffer.discard_before(min(max(keep, self._buffer.start), self._voice_position))
 
     # -- decoding --------------------------------------------------------------------------------
 
@@ -292,8 +210,8 @@ class Session:
         assert end is not None
         utterance.speculation = Speculation(self._new_key(), start, end)
         utterance.covered_sample = max(utterance.covered_sample, end)
-        words = self.options.word_timestamps or self._after_cut is not None
-        audio = self._buffer.slice(start, end)
+        words = self.options.word_timestamps or self._voice.after_cut_sample is not None
+        audio = self._voice.slice(start, end)
         return self._request(utterance.speculation.key, Purpose.SPECULATIVE, start, audio, words=words)
 
     def interim_age_samples(self, min_new_samples: int) -> int:
@@ -301,11 +219,11 @@ class Session:
         utterance = self._utterance
         if not self.options.partials or utterance is None or self.ended or utterance.interim_key is not None:
             return 0
-        if self._endpointer.state is not State.SPEECH:
+        if not self._voice.speaking:
             return 0
         interval = max(ms_to_samples(self.options.partial_interval_ms), min_new_samples)
-        new = self._voice_position - utterance.covered_sample
-        nothing_said = self._endpointer.voiced_end_sample <= utterance.covered_sample
+        new = self._voice.position - utterance.covered_sample
+        nothing_said = self._voice.voiced_end_sample <= utterance.covered_sample
         return 0 if new < interval or nothing_said else new
 
     def interim_request(self, max_window_samples: int) -> DecodeRequest | None:
@@ -314,12 +232,12 @@ class Session:
         if utterance is None or self.interim_age_samples(0) == 0:
             return None
         longest = min(max_window_samples, ms_to_samples(self.options.max_partial_window_ms))
-        end = self._voice_position
+        end = self._voice.position
         start = max(utterance.start_sample, end - longest)
         utterance.interim_key = self._new_key()
         utterance.interim_window = (start, end)
         utterance.covered_sample = end
-        audio = self._buffer.slice(start, end)
+        audio = self._voice.slice(start, end)
         return self._request(utterance.interim_key, Purpose.INTERIM, start, audio, words=False)
 
     def on_decoded(self, key: int, transcript: Transcript, total_ms: float) -> list[Effect]:
@@ -398,9 +316,3 @@ def _timing(transcript: Transcript, total_ms: float) -> Timing:
         total_ms=total_ms,
         model=transcript.model,
     )
-
-
-def _loudness(samples: Pcm16) -> list[float]:
-    """Root mean square per window in [0, 1]: what stands in for speech where the detector is off."""
-    windows = samples.astype(np.float32).reshape(-1, WINDOW_SAMPLES) / 32768.0
-    return [float(value) for value in np.sqrt(np.mean(windows * windows, axis=1))]

@@ -44,7 +44,9 @@ class Utterance:
         known = self.speculation
         return known is None or not known.covers(self.start_sample, self.pause_end_sample)
 
-    def partial(self, transcript: Transcript, window: tuple[int, int], confidence: float, timing: Timing) -> Partial | None:
+    def partial(
+        self, transcript: Transcript, window: tuple[int, int], confidence: float, timing: Timing
+    ) -> Partial | None:
         """Interim text after one more decode; None where it says nothing or is older than what was shown."""
         start, end = window
         if not transcript.text.strip() or end <= self.shown_sample:

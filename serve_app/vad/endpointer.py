@@ -24,8 +24,8 @@ from typing import TypeAlias
 
 from serve_app.asr.jobs import SAMPLE_RATE_HZ
 from serve_app.session.options import EndpointingOptions, ms_to_samples
+from serve_app.vad.detector import WINDOW_SAMPLES
 
-WINDOW_SAMPLES = 512
 HYSTERESIS = 0.15
 MAX_DECODE_SAMPLES = 30 * SAMPLE_RATE_HZ
 """Whisper's window: no utterance may be longer."""
@@ -199,4 +199,6 @@ class Endpointer:
         middle = self._position - (len(self._loudness) - quietest) * WINDOW_SAMPLES + WINDOW_SAMPLES // 2
         end = min(middle + half_overlap, self._position)
         resume = max(self.start_sample + WINDOW_SAMPLES, middle - half_overlap)
-        return (Closed(self.start_sample, end, min(self.voiced_end_sample, end), self._position, resume, middle),)
+        return (
+            Closed(self.start_sample, end, min(self.voiced_end_sample, end), self._position, resume, middle),
+        )

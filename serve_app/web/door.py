@@ -9,6 +9,7 @@ from importlib import metadata
 from typing import Protocol
 
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Task
+from serve_app.audio.formats import canonical_formats
 from serve_app.errors import QueueFull
 from serve_app.models.languages import normalise_language
 from serve_app.service import RecordingOptions, SpeechService
@@ -64,6 +65,7 @@ class Door:
         self.service = service
         self.settings = settings
         self.metrics = metrics
+        self.allowed_formats = canonical_formats(settings.allowed_formats)
         self._language = normalise_language(settings.language or "auto")
         self._num_connections = 0
         self._num_uploads = 0

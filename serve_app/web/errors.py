@@ -1,4 +1,4 @@
-"""Errors as HTTP answers, in one place: `{"detail": ...}`, the error's own status, Retry-After where it helps.
+"""Errors as HTTP answers, in one place: `{"detail": ...}`, the error's status, Retry-After where it helps.
 
 No stack trace and no internal text leaves: an unexpected exception becomes a 500 with a fixed sentence.
 """

@@ -71,23 +71,30 @@ class LiveSocket:
         self._busy = False
         self._ended = False
         self._ending: _Ending | None = None
-        self._heard_s = self._said_s = self._now_s()
+        self._heard_s = self._now_s()
+        self._sending_since_s: float | None = None
 
     async def run(self) -> None:
         """Serve the connection until it is closed, whoever closes it."""
         await self._websocket.accept()
         with self._door.connection(), suppress(WebSocketDisconnect, WebSocketDisconnected):
             try:
-                close_code = await self._converse()
-            except (WebSocketDisconnect, WebSocketDisconnected):
-                raise
-            except Exception:
-                log.exception("live socket failed", session_id=self._session_id)
-                self._refuse(InternalError("internal error"))
-                close_code = INTERNAL_CLOSE
+                await self._close(await self._converse_safely())
             finally:
-                self._free()
-            await self._close(close_code)
+                self._refusals.cancel()
+
+    async def _converse_safely(self) -> int:
+        try:
+            return await self._converse()
+        except (WebSocketDisconnect, WebSocketDisconnected):
+            raise
+        except Exception:
+            log.exception("live socket failed", session_id=self._session_id)
+            self._refuse(InternalError("internal error"))
+            return INTERNAL_CLOSE
+        finally:
+            if self._session_id is not None:
+                self._door.service.session_closed(self._session_id)
 
     async def _converse(self) -> int:
         try:
@@ -138,7 +145,7 @@ class LiveSocket:
     # live
 
     async def _serve(self, session: LiveSession) -> int:
-        self._heard_s = self._said_s = self._now_s()
+        self._heard_s = self._now_s()
         writer = asyncio.create_task(self._write(session))
         reader = asyncio.create_task(self._read(session))
         watch = asyncio.create_task(self._watch())
@@ -175,8 +182,9 @@ class LiveSocket:
                     event = replace(event, reason=self._ending.reason)
                 await self._refusals.flushed()
             frame = native.encode_event(event, session.session_id)
+            self._sending_since_s = self._now_s()
             await self._websocket.send_text(frame.decode())
-            self._said_s = self._now_s()
+            self._sending_since_s = None
             if isinstance(event, SessionEnded):
                 return event
         return None
@@ -230,14 +238,14 @@ class LiveSocket:
     async def _watch(self) -> None:
         """Returns when the connection has been silent, or the session open, for too long.
 
-        While audio may come, only what the client sends counts; afterwards what it reads counts too.
+        While audio may come, silence is that of the client; afterwards it is a client that does not read.
         """
         idle_s = self._door.settings.idle_timeout_s
         last_s = self._now_s() + self._door.settings.max_session_s
         while True:
             now_s = self._now_s()
-            active_s = max(self._heard_s, self._said_s) if self._ended else self._heard_s
-            wake_s = min((now_s if self._busy else active_s) + idle_s, last_s)
+            since_s = self._sending_since_s if self._ended else None if self._busy else self._heard_s
+            wake_s = min((now_s if since_s is None else since_s) + idle_s, last_s)
             if wake_s <= now_s:
                 return
             await asyncio.sleep(wake_s - now_s)
@@ -257,10 +265,6 @@ class LiveSocket:
 
     def _refuse(self, error: SottoError) -> None:
         self._refusals.put(native.encode_error(error, self._session_id).decode())
-
-    def _free(self) -> None:
-        if self._session_id is not None:
-            self._door.service.session_closed(self._session_id)
 
     async def _close(self, code: int) -> None:
         with suppress(TimeoutError):

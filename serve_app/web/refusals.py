@@ -38,6 +38,11 @@ class Refusals:
         if self._sender is not None:
             await asyncio.wait([self._sender])
 
+    def cancel(self) -> None:
+        """The connection is over: what has not been sent is dropped."""
+        if self._sender is not None:
+            self._sender.cancel()
+
     async def _send_all(self) -> None:
         with suppress(WebSocketDisconnect, WebSocketDisconnected):
             while self._frames:

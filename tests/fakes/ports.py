@@ -7,7 +7,15 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from fakes.talk import FakeDetector, hear
 
-from serve_app.asr.jobs import DecodeFailure, DecodeJob, DecodeResult, DecodeTiming, ModelInfo, Role, Transcript
+from serve_app.asr.jobs import (
+    DecodeFailure,
+    DecodeJob,
+    DecodeResult,
+    DecodeTiming,
+    ModelInfo,
+    Role,
+    Transcript,
+)
 from serve_app.conductor.ports import ReplicaLost
 from serve_app.vad.detector import VadRequest, VadResult
 

@@ -14,7 +14,9 @@ def ramp(start: int, num_samples: int) -> np.ndarray:
 
 @given(
     st.integers(0, 10**9),
-    st.lists(st.tuples(st.integers(0, 30_000), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)), max_size=12),
+    st.lists(
+        st.tuples(st.integers(0, 30_000), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)), max_size=12
+    ),
 )
 def test_holds_exactly_what_was_appended_and_not_discarded(
     first: int, steps: list[tuple[int, float, float, float]]

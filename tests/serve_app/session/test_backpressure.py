@@ -42,11 +42,3 @@ def test_the_limit_grows_while_waits_are_short_and_halves_when_they_are_long() -
     for _ in range(5):
         gate.answered(500.0, 10.0)
     assert 2 <= gate._limit < grown / 4
-
-
-def test_a_lost_interim_frees_its_place() -> None:
-    gate = InterimGate(InterimBudget(num_workers=1, max_in_flight=1), 0.0)
-    gate.sent()
-    assert not gate.may_send(0.0, 0)
-    gate.lost()
-    assert gate.may_send(0.0, 0)

@@ -12,7 +12,12 @@ from serve_app.vad.endpointer import Closed, Endpointer, Opened, Paused, Resumed
 W = 512
 PROBABILITY = {"S": 0.9, "q": 0.4, "_": 0.05}
 OPTIONS = EndpointingOptions(
-    min_speech_ms=96, min_silence_ms=160, pre_roll_ms=64, speech_pad_ms=64, overlap_ms=64, max_utterance_ms=960
+    min_speech_ms=96,
+    min_silence_ms=160,
+    pre_roll_ms=64,
+    speech_pad_ms=64,
+    overlap_ms=64,
+    max_utterance_ms=960,
 )
 
 

@@ -1,0 +1,75 @@
+"""How good the text is and how late it came."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import jiwer
+import numpy as np
+
+
+@cache
+def _normaliser() -> Any:
+    from whisper_normalizer.english import EnglishTextNormalizer
+
+    return EnglishTextNormalizer()
+
+
+def normalise(text: str) -> str:
+    """Whisper's own English normalisation: case, punctuation, numbers, contractions, spelling."""
+    return str(_normaliser()(text)).strip()
+
+
+@dataclass(frozen=True, slots=True)
+class WordErrors:
+    num_words: int
+    substitutions: int
+    deletions: int
+    insertions: int
+
+    @property
+    def rate(self) -> float:
+        """Errors over reference words, a fraction; may exceed 1."""
+        errors = self.substitutions + self.deletions + self.insertions
+        return errors / self.num_words if self.num_words else float(errors > 0)
+
+
+def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> WordErrors:
+    """Over all pairs together, normalised; pairs whose reference has no words count their insertions."""
+    pairs = [(normalise(a), normalise(b)) for a, b in zip(references, hypotheses, strict=True)]
+    spoken = [(a, b) for a, b in pairs if a]
+    extra = sum(len(b.split()) for a, b in pairs if not a)
+    if not spoken:
+        return WordErrors(0, 0, 0, extra)
+    measured = jiwer.process_words([a for a, _ in spoken], [b for _, b in spoken])
+    num_words = measured.hits + measured.substitutions + measured.deletions
+    return WordErrors(num_words, measured.substitutions, measured.deletions, measured.insertions + extra)
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """Of milliseconds; None where nothing was measured."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+    count: int
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Percentiles:
+        data = np.asarray(list(values), dtype=np.float64)
+        if not len(data):
+            return cls(None, None, None, 0)
+        p50, p95, p99 = (round(float(value), 1) for value in np.percentile(data, [50, 95, 99]))
+        return cls(p50, p95, p99, len(data))
+
+    def to_json(self) -> dict[str, float | int | None]:
+        return {"p50": self.p50, "p95": self.p95, "p99": self.p99, "count": self.count}
+
+    def __str__(self) -> str:
+        if self.p50 is None:
+            return "-"
+        return f"{self.p50:.0f} / {self.p95:.0f} / {self.p99:.0f}"

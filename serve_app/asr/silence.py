@@ -1,0 +1,31 @@
+"""Audio in which nobody speaks must give no text, where Whisper likes to write "Thank you."."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
+
+MAX_SILENT_RMS = 10.0
+"""Loudest 20 ms of what counts as silence, in int16 steps: -70 dBFS, below any microphone's own noise."""
+
+NO_SPEECH_PROB = 0.6
+NO_SPEECH_MAX_LOGPROB = -1.0
+
+_FRAME_SAMPLES = SAMPLE_RATE_HZ // 50
+
+
+def is_silent(audio: Pcm16) -> bool:
+    """Whether no 20 ms of the audio are louder than `MAX_SILENT_RMS`; true of no audio at all."""
+    whole = len(audio) // _FRAME_SAMPLES * _FRAME_SAMPLES
+    for part in (audio[:whole].reshape(-1, _FRAME_SAMPLES), audio[whole:].reshape(1, -1)):
+        if part.size:
+            power = np.square(part, dtype=np.float32).mean(axis=1)
+            if power.max() > MAX_SILENT_RMS**2:
+                return False
+    return True
+
+
+def reads_as_silence(no_speech_prob: float, avg_logprob: float) -> bool:
+    """Whisper's own rule (Radford et al. 2022, section 4.5): no speech expected, and unsure of the text."""
+    return no_speech_prob > NO_SPEECH_PROB and avg_logprob < NO_SPEECH_MAX_LOGPROB

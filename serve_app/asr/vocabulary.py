@@ -1,0 +1,75 @@
+"""A Whisper model's tokens: which ids are special, how text becomes ids and back.
+
+Ids come from the model's own tokenizer.json: they differ between models, and some names between versions
+(`<|nospeech|>` was `<|nocaptions|>`, `<|he|>` was `<|iw|>`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from serve_app.asr.jobs import Task
+from serve_app.errors import ModelUnavailable
+
+MAX_PROMPT_TOKENS = 223
+_MAX_PROMPT_CHARS = 4_000
+_RENAMED_LANGUAGES = {"iw": "he", "jv": "jw"}
+
+
+class Vocabulary:
+    """Token ids of one model. Raises `ModelUnavailable` where tokenizer.json is no Whisper tokenizer."""
+
+    def __init__(self, path: Path, *, multilingual: bool) -> None:
+        self._tokenizer = Tokenizer.from_file(str(path))
+        self._path = path
+        self.multilingual = multilingual
+        self.start = self._id("<|startoftranscript|>")
+        self.end = self._id("<|endoftext|>")
+        self.previous = self._id("<|startofprev|>")
+        self.no_timestamps = self._id("<|notimestamps|>")
+        self.no_speech = self._id("<|nospeech|>", "<|nocaptions|>")
+        self.tasks = {Task.TRANSCRIBE: self._id("<|transcribe|>"), Task.TRANSLATE: self._id("<|translate|>")}
+        self.languages: Mapping[str, int] = self._language_ids() if multilingual else {}
+
+    def _id(self, *names: str) -> int:
+        for name in names:
+            token_id = self._tokenizer.token_to_id(name)
+            if token_id is not None:
+                return int(token_id)
+        raise ModelUnavailable(f"{self._path} has no token {names[0]}: it is not a Whisper tokenizer")
+
+    def _language_ids(self) -> dict[str, int]:
+        first, behind = self.start + 1, min(self.tasks.values())
+        names = [(self._tokenizer.id_to_token(i) or "", i) for i in range(first, behind)]
+        codes = {name[2:-2]: i for name, i in names if name.startswith("<|") and name.endswith("|>")}
+        return {_RENAMED_LANGUAGES.get(code, code): i for code, i in codes.items()}
+
+    def language_of(self, token: str) -> str:
+        """The code in a token as `detect_language` spells it: "<|iw|>" is "he"."""
+        code = token.removeprefix("<|").removesuffix("|>")
+        return _RENAMED_LANGUAGES.get(code, code)
+
+    def timestamp_ids(self, vocabulary_size: int) -> list[int]:
+        """Every time token's id; tokenizer.json of the English models leaves them out."""
+        return list(range(self.no_timestamps + 1, vocabulary_size))
+
+    def start_sequence(self, language: str, task: Task) -> list[int]:
+        """What the decoder is started with; `language` must be one of `languages` where there are any."""
+        if not self.multilingual:
+            return [self.start]
+        return [self.start, self.languages[language], self.tasks[task]]
+
+    def encode_prompt(self, prompt: str) -> list[int]:
+        """Ids of previous text, the newest `MAX_PROMPT_TOKENS`."""
+        text = prompt.strip()[-_MAX_PROMPT_CHARS:]
+        if not text:
+            return []
+        ids: list[int] = self._tokenizer.encode(" " + text, add_special_tokens=False).ids
+        return [i for i in ids if i < self.end][-MAX_PROMPT_TOKENS:]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids, special tokens left out."""
+        return str(self._tokenizer.decode([i for i in ids if i < self.end]))

@@ -1,0 +1,238 @@
+"""The settings as one frozen record: read once where the graph is built, then handed down."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr, ValidationError, field_validator, model_validator
+
+from serve_app.asr.jobs import Role
+from serve_app.audio.formats import canonical_formats
+from serve_app.errors import UnsupportedLanguage
+from serve_app.models.languages import normalise_language
+from serve_app.session.options import EndpointingOptions
+from serve_app.settings.define import SettingsError, about
+from serve_app.settings.sections import (
+    AccessSection,
+    LimitSection,
+    MetricSection,
+    ModelSection,
+    PartialSection,
+    RecognitionSection,
+    ServerSection,
+    SpeakerSection,
+    SpeechSection,
+    StorageSection,
+)
+
+SECTIONS = (
+    ServerSection,
+    ModelSection,
+    RecognitionSection,
+    SpeechSection,
+    PartialSection,
+    LimitSection,
+    AccessSection,
+    SpeakerSection,
+    StorageSection,
+    MetricSection,
+)
+
+OTHER_SPELLINGS: dict[str, dict[str, str]] = {
+    "engine": {
+        "faster-whisper": "ctranslate2",
+        "faster_whisper": "ctranslate2",
+        "mlx-whisper": "mlx",
+        "mlx_whisper": "mlx",
+        "whisper": "torch",
+        "openai-whisper": "torch",
+    },
+    "streaming_policy": {
+        "simulstreaming": "align_att",
+        "alignatt": "align_att",
+        "localagreement": "local_agreement",
+    },
+    "diarization_backend": {"diart": "pyannote"},
+    "log_level": {"WARN": "WARNING", "FATAL": "CRITICAL"},
+}
+"""Other servers' values and what they mean here."""
+
+_ENGLISH_INTERIM_MODEL = "tiny.en"
+_MULTILINGUAL_INTERIM_MODEL = "base"
+
+
+class Settings(
+    MetricSection,
+    StorageSection,
+    SpeakerSection,
+    AccessSection,
+    LimitSection,
+    PartialSection,
+    SpeechSection,
+    RecognitionSection,
+    ModelSection,
+    ServerSection,
+):
+    """Every setting of the service; `load_settings` makes it from flags, variables and a file.
+
+    Frozen and picklable. Which fields were given is remembered, also through `to_dict`: `model` sets both
+    roles' models, except a role's that was given by its own name.
+    """
+
+    @field_validator(*OTHER_SPELLINGS, "device", "profile", "task", "vad_backend", mode="before")
+    @classmethod
+    def _known_spelling(cls, value: Any, info: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        name = value.strip().upper() if info.field_name == "log_level" else value.strip().lower()
+        return OTHER_SPELLINGS.get(info.field_name, {}).get(name, name)
+
+    @field_validator(
+        "compute_type",
+        "interim_compute",
+        "final_compute",
+        "result_cache_type",
+        "buffer_trimming",
+        mode="before",
+    )
+    @classmethod
+    def _lower_case(cls, value: Any) -> Any:
+        return value.strip().lower() if isinstance(value, str) else value
+
+    @field_validator("allowed_formats", "cors_origins", mode="before")
+    @classmethod
+    def _list_from_text(cls, value: Any) -> Any:
+        """Take "wav,mp3" and '["wav", "mp3"]' alike."""
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("["):
+            try:
+                return json.loads(value)
+            except ValueError:
+                raise ValueError("expected names separated by commas") from None
+        return tuple(part for part in value.replace(",", " ").split() if part)
+
+    @field_validator("allowed_formats")
+    @classmethod
+    def _formats_known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        names = tuple(dict.fromkeys(name.lower().removeprefix(".") for name in value))
+        canonical_formats(names)
+        return names
+
+    @field_validator("language")
+    @classmethod
+    def _language_code(cls, value: str) -> str:
+        try:
+            return normalise_language(value) or "auto"
+        except UnsupportedLanguage as error:
+            raise ValueError(str(error)) from None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Settings:
+        pairs = (
+            ("min_audio_length_seconds", "max_audio_length_seconds"),
+            ("final_queue_high", "final_queue_critical"),
+            ("interim_queue_high", "interim_queue_critical"),
+        )
+        for lower, upper in pairs:
+            if getattr(self, lower) > getattr(self, upper):
+                raise ValueError(
+                    f"{lower} ({getattr(self, lower)}) must not exceed {upper} ({getattr(self, upper)})"
+                )
+        return self
+
+    @property
+    def interim_model_name(self) -> str:
+        """The interims' model: its own name, else `model`, else the default for the language."""
+        if "interim_model" in self.model_fields_set:
+            return self.interim_model
+        if self.model is not None:
+            return self.model
+        if self.language not in ("auto", "en") and self.interim_model == _ENGLISH_INTERIM_MODEL:
+            return _MULTILINGUAL_INTERIM_MODEL
+        return self.interim_model
+
+    @property
+    def final_model_name(self) -> str:
+        """The finals' model: its own name, else `model`, else the default."""
+        if "final_model" in self.model_fields_set or self.model is None:
+            return self.final_model
+        return self.model
+
+    @property
+    def offline_model_name(self) -> str:
+        """The recordings' model: its own name, else the finals'."""
+        return self.offline_model or self.final_model_name
+
+    def model_name(self, role: Role) -> str:
+        """The model of a role."""
+        if role is Role.INTERIM:
+            return self.interim_model_name
+        return self.final_model_name if role is Role.FINAL else self.offline_model_name
+
+    def compute_type_for(self, role: Role) -> str:
+        """The precision of a role: its own, else `compute_type`; recordings go with finals."""
+        own = "interim_compute" if role is Role.INTERIM else "final_compute"
+        value: str = getattr(self, own)
+        return value if own in self.model_fields_set else self.compute_type
+
+    def beam_size_for(self, role: Role) -> int:
+        """The beams of a role."""
+        return self.interim_beam_size if role is Role.INTERIM else self.beam_size
+
+    def endpointing(self) -> EndpointingOptions:
+        """The default endpointing of a session."""
+        return EndpointingOptions(
+            enabled=self.vad_enabled,
+            threshold=self.vad_threshold,
+            min_speech_ms=self.vad_min_speech_ms,
+            min_silence_ms=self.vad_min_silence_ms,
+            pre_roll_ms=self.vad_pre_roll_ms,
+            speech_pad_ms=self.vad_speech_pad_ms,
+            overlap_ms=self.overlap_ms,
+            max_utterance_ms=round(self.max_utterance_s * 1000),
+        )
+
+    def secret(self, name: str) -> str | None:
+        """The clear text of a secret field, None where it is not set."""
+        value = getattr(self, name)
+        return value.get_secret_value() if isinstance(value, SecretStr) else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields that were given, fit for JSON; secrets in clear, so keep it out of logs."""
+        return {name: _plain(getattr(self, name)) for name in sorted(self.model_fields_set)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Settings:
+        """The inverse of `to_dict`. Raises `SettingsError`."""
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise SettingsError(describe_errors(error, {})) from None
+
+
+def describe_errors(error: ValidationError, labels: Mapping[str, str]) -> list[str]:
+    """One line per problem, by the name under which the value was given (`labels`); secrets left out."""
+    lines = []
+    for problem in error.errors(include_url=False, include_context=False):
+        field = str(problem["loc"][0]) if problem["loc"] else ""
+        message = problem["msg"].removeprefix("Value error, ")
+        if not field:
+            lines.append(message)
+            continue
+        known = Settings.model_fields.get(field)
+        hidden = known is None or about(known).secret
+        shown = "" if hidden else f" = {str(problem['input'])[:60]!r}"
+        lines.append(f"{labels.get(field, field)}{shown}: {message[:1].lower()}{message[1:]}")
+    return lines
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,409 @@
+"""The settings, group by group: names, defaults, bounds, meanings, and other servers' names for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from pydantic import SecretStr
+
+from serve_app.settings.define import Section, setting
+
+LogLevel: TypeAlias = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+Device: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
+ComputeType: TypeAlias = Literal[
+    "auto",
+    "default",
+    "int8",
+    "int8_float16",
+    "int8_float32",
+    "int8_bfloat16",
+    "int16",
+    "float16",
+    "bfloat16",
+    "float32",
+]
+
+
+class ServerSection(Section):
+    """Server"""
+
+    host: str = setting(
+        "127.0.0.1", "Address to listen on.", "BIND_HOST", "API_HOST", min_length=1, max_length=255
+    )
+    port: int = setting(8000, "Port of every door.", "BIND_PORT", "API_PORT", ge=1, le=65535)
+    num_ingress_replicas: int | None = setting(
+        None,
+        "Processes that hold the sockets; empty: one on a CPU, autoscaled on a cluster.",
+        "API_WORKERS",
+        flags=("workers",),
+        ge=1,
+        le=256,
+    )
+    profile: Literal["auto", "cpu", "gpu"] = setting(
+        "auto", "Which shape the graph takes; auto: gpu where the cluster has one."
+    )
+    log_level: LogLevel = setting("INFO", "Least level that is logged.", "LOG_LEVEL")
+    debug: bool = setting(False, "Short for log_level DEBUG, where no level is given.", "DEBUG")
+    log_file: Path | None = setting(
+        None, "Also log into this file.", "LOG_FILE", later="logs go to standard error only"
+    )
+    service_url: str = setting(
+        "http://127.0.0.1:8000",
+        "Where our own client commands find the service.",
+        "WHISPER_SERVICE_URL",
+        later="client commands take the address as an argument",
+    )
+
+
+class ModelSection(Section):
+    """Models and devices"""
+
+    model: str | None = setting(
+        None,
+        "Model of both roles, interims and finals; a role's own name wins.",
+        "STT_WHISPER_MODEL",
+        "WHISPER_MODEL",
+        max_length=500,
+    )
+    interim_model: str = setting(
+        "tiny.en",
+        "Model of interim text; unless given, `base` where `language` is another than English.",
+        "INTERIM_MODEL",
+        min_length=1,
+        max_length=500,
+    )
+    final_model: str = setting("base", "Model of final text.", "FINAL_MODEL", min_length=1, max_length=500)
+    offline_model: str | None = setting(
+        None, "Model of uploaded recordings; empty: that of finals.", max_length=500
+    )
+    model_dir: Path | None = setting(None, "Folder with model folders, looked into first.")
+    cache_dir: Path | None = setting(
+        None,
+        "Where models out of packages are joined, and small state is kept; empty: `~/.cache/sotto`. "
+        "Not the results' cache, which is `result_cache_dir`.",
+    )
+    hf_home: Path | None = setting(None, "Folder of the Hugging Face hub's own cache.", "HF_HOME")
+    hf_token: SecretStr | None = setting(
+        None,
+        "Token for the hub.",
+        "HF_TOKEN",
+        "HUGGINGFACE_TOKEN",
+        "HUGGING_FACE_HUB_TOKEN",
+        secret=True,
+    )
+    offline: bool = setting(False, "Never ask the hub; use what is here.", "HF_HUB_OFFLINE")
+    model_load_timeout_s: float = setting(
+        300,
+        "Give up on a model that takes longer to load.",
+        "MODEL_LOAD_TIMEOUT",
+        later="a start waits for its models without a limit",
+        gt=0,
+        le=86_400,
+    )
+    engine: Literal["auto", "ctranslate2", "mlx", "torch"] = setting(
+        "auto",
+        "What runs the models. `faster-whisper` means ctranslate2, `mlx-whisper` mlx, `whisper` torch.",
+        "WHISPER_BACKEND",
+        later="every model runs on ctranslate2",
+        now=("auto", "ctranslate2"),
+    )
+    device: Device = setting(
+        "auto",
+        "Where the models run; auto: cuda where there is one.",
+        "DEVICE",
+        "WHISPER_DEVICE",
+        later="mps runs on the CPU",
+        now=("auto", "cpu", "cuda"),
+    )
+    compute_type: ComputeType = setting(
+        "auto",
+        "Precision of both roles; auto: int8 on a CPU, float16 on a GPU. A role's own wins.",
+        "WHISPER_COMPUTE_TYPE",
+    )
+    interim_compute: ComputeType = setting("auto", "Precision of the interim model.", "INTERIM_COMPUTE")
+    final_compute: ComputeType = setting("auto", "Precision of the final model.", "FINAL_COMPUTE")
+    num_workers: int | None = setting(
+        None,
+        "Decodes at once in one recogniser; empty: derived from the cores.",
+        "WHISPER_NUM_WORKERS",
+        "NUM_WORKERS",
+        ge=1,
+        le=256,
+    )
+    threads_per_worker: int = setting(1, "Cores that one decode uses.", ge=1, le=256)
+    max_batch_size: int = setting(8, "Windows in one batch on a GPU.", ge=1, le=64)
+
+
+class RecognitionSection(Section):
+    """Recognition"""
+
+    language: str = setting(
+        "auto",
+        "Language of a session that names none: a code, `pt-BR`, `Portuguese`; auto: detect, then lock.",
+        "WHISPER_LANGUAGE",
+        max_length=40,
+    )
+    task: Literal["transcribe", "translate"] = setting("transcribe", "Write as spoken, or in English.")
+    beam_size: int = setting(1, "Beams of finals and uploads; 1 is greedy.", "WHISPER_BEAM_SIZE", ge=1, le=20)
+    interim_beam_size: int = setting(1, "Beams of interims.", ge=1, le=20)
+    initial_prompt: str = setting(
+        "", "Text before the first utterance: names and spellings to expect.", max_length=1000
+    )
+    word_timestamps: bool = setting(True, "Times and probabilities of words in finals.")
+    full_window_finals: bool = setting(
+        False, "Encode 30 s for every final: slower, at most a point of word error rate better."
+    )
+    streaming_policy: Literal["dual", "local_agreement", "align_att"] = setting(
+        "dual",
+        "How interim text is made; `simulstreaming` means align_att, `localagreement` local_agreement.",
+        "BACKEND_POLICY",
+        later="interims are made by the dual policy",
+        now=("dual",),
+    )
+    min_chunk_s: float = setting(
+        0.1,
+        "Least new audio that a streaming policy decodes.",
+        "MIN_CHUNK_SIZE",
+        later="partial_interval_ms alone sets the pace",
+        gt=0,
+        le=30,
+    )
+    buffer_trimming: Literal["segment", "sentence"] = setting(
+        "segment",
+        "Where a streaming policy cuts its buffer.",
+        "BUFFER_TRIMMING",
+        later="utterances end at silence or max_utterance_s",
+    )
+    buffer_trimming_s: float = setting(
+        15,
+        "Length from which it cuts.",
+        "BUFFER_TRIMMING_SEC",
+        later="utterances end at silence or max_utterance_s",
+        gt=0,
+        le=30,
+    )
+
+
+class SpeechSection(Section):
+    """Speech and silence"""
+
+    vad_enabled: bool = setting(
+        True, "Find speech; off: finals on flush, end and maximum utterance only.", "VAD_ENABLED"
+    )
+    vad_backend: Literal["silero", "webrtc"] = setting("silero", "What tells speech from silence.")
+    vad_threshold: float = setting(0.5, "Probability from which audio counts as speech.", gt=0, lt=1)
+    vad_min_speech_ms: int = setting(250, "Less speech than this is noise.", ge=0, le=10_000)
+    vad_min_silence_ms: int = setting(500, "Silence that ends an utterance.", ge=32, le=60_000)
+    vad_pre_roll_ms: int = setting(200, "Audio kept before the first speech.", ge=0, le=5_000)
+    vad_speech_pad_ms: int = setting(200, "Audio kept after the last speech.", ge=0, le=5_000)
+    overlap_ms: int = setting(200, "Audio decoded on both sides of a cut inside speech.", ge=0, le=5_000)
+    max_utterance_s: float = setting(30, "Longer utterances are cut.", ge=1, le=30)
+
+
+class PartialSection(Section):
+    """Interim text and scheduling"""
+
+    partial_results: bool = setting(True, "Send interim text.")
+    partial_interval_ms: int = setting(
+        300, "Least time between two interims of a session.", "INTERIM_COOLDOWN_MS", ge=50, le=60_000
+    )
+    max_partial_window_s: float = setting(
+        8, "Newest audio that an interim decodes.", "TAIL_SECONDS", ge=1, le=30
+    )
+    tick_ms: int = setting(
+        64, "How often work of all sessions is gathered and sent.", "SCHEDULER_TICK_MS", ge=5, le=1_000
+    )
+    speculative_finals: bool = setting(
+        True, "Start a final while the silence that ends its utterance is still running."
+    )
+    interim_share: float = setting(
+        0.35, "Share of the recogniser's workers that interims may use on shared cores.", gt=0, le=1
+    )
+    final_queue_high: int = setting(
+        6,
+        "Waiting finals that mean high load.",
+        "FINAL_HI",
+        later="load is measured by time",
+        ge=1,
+        le=100_000,
+    )
+    final_queue_critical: int = setting(
+        12,
+        "Waiting finals that mean critical load.",
+        "FINAL_CRIT",
+        later="load is measured by time",
+        ge=1,
+        le=100_000,
+    )
+    interim_queue_high: int = setting(
+        20,
+        "Waiting interims that mean high load.",
+        "INTERIM_HI",
+        later="load is measured by time",
+        ge=1,
+        le=100_000,
+    )
+    interim_queue_critical: int = setting(
+        40,
+        "Waiting interims that mean critical load.",
+        "INTERIM_CRIT",
+        later="load is measured by time",
+        ge=1,
+        le=100_000,
+    )
+
+
+class LimitSection(Section):
+    """Limits"""
+
+    max_sessions: int = setting(100, "Live sessions of one ingress process.", ge=1, le=100_000)
+    max_queue_depth: int = setting(100, "Decodes that may wait before new work is refused.", ge=1, le=100_000)
+    max_estimated_server_total_ms: float = setting(
+        500,
+        "Refuse sessions when a result is expected to take longer.",
+        later="sessions are admitted by number and queue depth",
+        gt=0,
+        le=600_000,
+    )
+    max_buffer_ms: int = setting(
+        5_000, "Undecoded audio of a session before its socket is slowed down.", ge=100, le=600_000
+    )
+    max_frame_bytes: int = setting(1_048_576, "Largest WebSocket message.", ge=1_024, le=67_108_864)
+    idle_timeout_s: float = setting(60, "End a session that sends nothing for so long.", gt=0, le=86_400)
+    max_session_s: float = setting(14_400, "End a session after so long.", gt=0, le=604_800)
+    heartbeat_s: float = setting(10, "Time between heartbeats on a quiet stream.", gt=0, le=3_600)
+    max_file_size_mb: float = setting(
+        2_048, "Largest upload, in MiB.", "MAX_FILE_SIZE_MB", gt=0, le=1_048_576
+    )
+    max_audio_length_seconds: float = setting(
+        14_400, "Longest recording.", "MAX_AUDIO_LENGTH_SECONDS", gt=0, le=604_800
+    )
+    min_audio_length_seconds: float = setting(
+        0.1, "Shortest recording.", "MIN_AUDIO_LENGTH_SECONDS", ge=0, le=60
+    )
+    allowed_formats: tuple[str, ...] = setting(
+        ("wav", "mp3", "ogg", "opus", "flac", "m4a", "mp4", "webm", "aac", "aiff", "amr", "caf"),
+        "Containers that uploads may come in, separated by commas.",
+        "ALLOWED_FORMATS",
+        min_length=1,
+        max_length=64,
+    )
+
+
+class AccessSection(Section):
+    """Access"""
+
+    api_key: SecretStr | None = setting(
+        None,
+        "Key that every request must carry.",
+        "API_KEY",
+        "WHISPER_API_KEY",
+        later="NO REQUEST IS CHECKED: anyone who reaches the port may use it",
+        secret=True,
+    )
+    cors_origins: tuple[str, ...] = setting(
+        (),
+        "Web origins that browsers may call from, separated by commas; empty: none.",
+        "CORS_ORIGINS",
+        later="browsers of other origins are not answered",
+        max_length=256,
+    )
+    ticket_secret: SecretStr | None = setting(
+        None,
+        "Key that signs resume tickets, the same on all replicas.",
+        later="sessions cannot be resumed",
+        secret=True,
+    )
+    webhook_secret: SecretStr | None = setting(
+        None, "Key that signs webhooks.", later="no webhooks are sent", secret=True
+    )
+
+
+class SpeakerSection(Section):
+    """Speakers"""
+
+    diarization_enabled: bool = setting(
+        False,
+        "Say who spoke.",
+        "DIARIZATION_ENABLED",
+        flags=("diarization",),
+        later="speakers are not told apart",
+        now=(False,),
+    )
+    diarization_backend: Literal["pyannote", "sortformer"] = setting(
+        "pyannote",
+        "What tells speakers apart; `diart` means pyannote's live path.",
+        "DIARIZATION_BACKEND",
+        later="speakers are not told apart",
+    )
+    pyannote_model: str = setting(
+        "pyannote/speaker-diarization",
+        "pyannote's pipeline, a hub id or a folder.",
+        "PYANNOTE_MODEL",
+        later="speakers are not told apart",
+        min_length=1,
+        max_length=500,
+    )
+
+
+class StorageSection(Section):
+    """Storage and caches"""
+
+    audio_storage_path: Path | None = setting(
+        None, "Where uploaded clips are kept.", "AUDIO_STORAGE_PATH", later="clips cannot be stored"
+    )
+    delete_audio_immediately: bool = setting(
+        True,
+        "Forget audio once it is transcribed.",
+        "DELETE_AUDIO_IMMEDIATELY",
+        later="audio is never kept",
+        now=(True,),
+    )
+    disable_audio_logging: bool = setting(
+        True,
+        "Keep audio and words out of the logs.",
+        "DISABLE_AUDIO_LOGGING",
+        later="audio and words are never logged",
+        now=(True,),
+    )
+    result_cache_enabled: bool = setting(
+        False,
+        "Answer the same upload from a cache.",
+        "ENABLE_CACHE",
+        later="every upload is transcribed",
+        now=(False,),
+    )
+    result_cache_type: Literal["memory", "disk", "redis"] = setting(
+        "memory", "Where results are cached.", "CACHE_TYPE", later="every upload is transcribed"
+    )
+    result_cache_dir: Path | None = setting(
+        None, "Folder of the results on disk.", "CACHE_DIR", later="every upload is transcribed"
+    )
+    result_cache_max_size_mb: int = setting(
+        1_000,
+        "Largest size of the cache.",
+        "CACHE_MAX_SIZE_MB",
+        later="every upload is transcribed",
+        ge=1,
+        le=10_000_000,
+    )
+    redis_url: SecretStr | None = setting(
+        None, "Redis for results and jobs.", "REDIS_URL", later="Redis is not used", secret=True
+    )
+
+
+class MetricSection(Section):
+    """Metrics"""
+
+    metrics_enabled: bool = setting(
+        True, "Serve `/metrics`.", "ENABLE_METRICS", later="`/metrics` is always served", now=(True,)
+    )
+    metrics_port: int | None = setting(
+        None,
+        "A port of their own for metrics; empty: `/metrics` on the service's port.",
+        "METRICS_PORT",
+        later="`/metrics` is on the service's port",
+        ge=1,
+        le=65535,
+    )

@@ -1,0 +1,112 @@
+"""An uploaded recording on its way in: multipart or raw body, into a spooled file, never over its limit."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import BinaryIO, cast
+
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from serve_app.errors import InvalidAudio, InvalidMessage, PayloadTooLarge
+from serve_app.protocols.media_type import ContainerAudio, parse_audio_type
+
+SPOOL_BYTES = 8 * 1024 * 1024
+"""Uploads up to this size stay in memory; larger ones go to an unnamed temporary file."""
+
+MAX_FIELDS = 32
+MAX_FIELD_BYTES = 64 * 1024
+MULTIPART_OVERHEAD_BYTES = (MAX_FIELDS + 1) * (MAX_FIELD_BYTES + 8 * 1024)
+"""What headers and fields may take beside the file itself."""
+
+FILE_FIELDS = ("file", "audio")
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """The bytes of one recording, from their start; close it when done."""
+
+    file: BinaryIO
+    num_bytes: int
+    fields: tuple[tuple[str, str], ...]
+
+    def close(self) -> None:
+        self.file.close()
+
+
+class _Parser(MultiPartParser):
+    spool_max_size = SPOOL_BYTES
+
+
+async def receive_upload(request: Request, max_bytes: int) -> Upload:
+    """Read the body. Raises before reading it where its length already says that it is too large.
+
+    Raises `PayloadTooLarge`, `InvalidMessage` (no or malformed multipart), `InvalidAudio` (nothing in it)
+    and `UnsupportedFormat` (a content type that carries no audio).
+    """
+    content_type = request.headers.get("content-type", "")
+    if content_type.partition(";")[0].strip().lower() == "multipart/form-data":
+        upload = await _receive_multipart(request, max_bytes)
+    else:
+        upload = await _receive_raw(request, content_type, max_bytes)
+    if upload.num_bytes == 0:
+        upload.close()
+        raise InvalidAudio("the audio file is empty")
+    return upload
+
+
+async def _receive_raw(request: Request, content_type: str, max_bytes: int) -> Upload:
+    if not isinstance(parse_audio_type(content_type), ContainerAudio):
+        raise InvalidMessage("raw samples are for /transcribe/stream: send a file here")
+    file = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115 - the caller closes it
+    num_bytes = 0
+    try:
+        async for chunk in _limited(request, max_bytes, max_bytes):
+            num_bytes += file.write(chunk)
+        file.seek(0)
+    except BaseException:
+        file.close()
+        raise
+    return Upload(cast(BinaryIO, file), num_bytes, ())
+
+
+async def _receive_multipart(request: Request, max_bytes: int) -> Upload:
+    stream = _limited(request, max_bytes + MULTIPART_OVERHEAD_BYTES, max_bytes)
+    parser = _Parser(
+        request.headers, stream, max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES
+    )
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise InvalidMessage(error.message) from None
+    uploads = {name: value for name, value in form.multi_items() if isinstance(value, UploadFile)}
+    upload = next((uploads[name] for name in FILE_FIELDS if name in uploads), None)
+    if upload is None:
+        await form.close()
+        raise InvalidMessage("the multipart field 'file' with the recording is missing")
+    num_bytes = upload.size or 0
+    if num_bytes > max_bytes:
+        await form.close()
+        raise _too_large(num_bytes, max_bytes)
+    fields = tuple((name, value) for name, value in form.multi_items() if isinstance(value, str))
+    return Upload(upload.file, num_bytes, fields)
+
+
+async def _limited(request: Request, max_body_bytes: int, max_bytes: int) -> AsyncGenerator[bytes, None]:
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > max_body_bytes:
+        raise _too_large(int(announced), max_bytes)
+    num_bytes = 0
+    async for chunk in request.stream():
+        num_bytes += len(chunk)
+        if num_bytes > max_body_bytes:
+            raise _too_large(num_bytes, max_bytes)
+        yield chunk
+
+
+def _too_large(num_bytes: int, max_bytes: int) -> PayloadTooLarge:
+    mib = 1024 * 1024
+    return PayloadTooLarge(f"File too large: {num_bytes / mib:.2f}MB (max: {max_bytes / mib:g}MB)")

@@ -1,0 +1,104 @@
+"""Audio files made on the spot: a chirp with noise, in whatever container a test asks for."""
+
+from __future__ import annotations
+
+import io
+import struct
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import av
+import numpy as np
+
+CONTAINERS = {
+    "webm": ("webm", "libopus", {"live": "1"}),
+    "ogg": ("ogg", "libopus", {"page_duration": "200000"}),
+    "mp3": ("mp3", "mp3", {}),
+    "flac": ("flac", "flac", {}),
+    "wav": ("wav", "pcm_s16le", {}),
+    "m4a": ("ipod", "aac", {}),
+    "m4a_faststart": ("ipod", "aac", {"movflags": "faststart"}),
+    "mp4_fragments": (
+        "mp4",
+        "aac",
+        {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "200000"},
+    ),
+    "aac": ("adts", "aac", {}),
+    "aiff": ("aiff", "pcm_s16be", {}),
+    "caf": ("caf", "pcm_s16be", {}),
+}
+"""Name -> muxer, encoder, muxer options."""
+
+
+@cache
+def chirp(seconds: float, rate_hz: int) -> np.ndarray:
+    """int16 `(n,)`: 200 to 1400 Hz over the whole length, so that every moment sounds different."""
+    t = np.arange(round(seconds * rate_hz)) / rate_hz
+    noise = np.random.default_rng(0).normal(0, 60, len(t))
+    return (9_000 * np.sin(2 * np.pi * (200 + 600 * t / seconds) * t) + noise).astype(np.int16)
+
+
+@cache
+def encoded(name: str, seconds: float = 4.0, rate_hz: int = 48_000) -> bytes:
+    """`chirp` in the container that `CONTAINERS` calls `name`."""
+    muxer, codec, options = CONTAINERS[name]
+    with tempfile.TemporaryDirectory() as folder:
+        # Into a file: the muxer that moves an index to the front opens its output a second time.
+        path = Path(folder) / "audio"
+        with av.open(str(path), "w", format=muxer, options=options) as container:
+            _encode(container, codec, chirp(seconds, rate_hz), rate_hz)
+        return path.read_bytes()
+
+
+def _encode(container: av.container.OutputContainer, codec: str, samples: np.ndarray, rate_hz: int) -> None:
+    stream = container.add_stream(codec, rate=rate_hz, layout="mono")
+    frame = av.AudioFrame.from_ndarray(samples[np.newaxis], format="s16", layout="mono")
+    frame.sample_rate = rate_hz
+    resampler = av.AudioResampler(
+        format=stream.format,
+        layout="mono",
+        rate=rate_hz,
+        frame_size=stream.codec_context.frame_size or rate_hz // 50,
+    )
+    for piece in [*resampler.resample(frame), *resampler.resample(None), None]:
+        for packet in stream.encode(piece):
+            container.mux(packet)
+
+
+def wav(samples: np.ndarray, rate_hz: int, data_bytes: int | None = None) -> bytes:
+    """A WAV file of int16 `(n,)` or `(n, channels)`; `data_bytes` is what its header claims."""
+    channels = 1 if samples.ndim == 1 else samples.shape[1]
+    raw = samples.astype("<i2").tobytes()
+    size = len(raw) if data_bytes is None else data_bytes
+    out = io.BytesIO()
+    out.write(b"RIFF" + struct.pack("<I", min(36 + size, 0xFFFFFFFF)) + b"WAVEfmt ")
+    out.write(struct.pack("<IHHIIHH", 16, 1, channels, rate_hz, rate_hz * channels * 2, channels * 2, 16))
+    out.write(b"data" + struct.pack("<I", size) + raw)
+    return out.getvalue()
+
+
+@cache
+def silent_film() -> bytes:
+    """An mp4 with a picture and no sound."""
+    out = io.BytesIO()
+    with av.open(out, "w", format="mp4") as container:
+        stream = container.add_stream("mpeg4", rate=5)
+        stream.width = stream.height = 32
+        stream.pix_fmt = "yuv420p"
+        for piece in [av.VideoFrame(32, 32, "yuv420p"), None]:
+            for packet in stream.encode(piece):
+                container.mux(packet)
+    return out.getvalue()
+
+
+@cache
+def ogg_that_changes_rate() -> bytes:
+    """Two FLAC streams one after the other in one ogg file: 44.1 kHz, then 22.05 kHz."""
+    parts = []
+    for rate_hz in (44_100, 22_050):
+        out = io.BytesIO()
+        with av.open(out, "w", format="ogg") as container:
+            _encode(container, "flac", chirp(2.0, rate_hz), rate_hz)
+        parts.append(out.getvalue())
+    return b"".join(parts)
