@@ -207,7 +207,7 @@ def show(result: dict[str, Any]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_arguments(arguments)
-    settings = {"whisper_model": options.model, "interim_model": options.model, "language": options.language}
+    settings = {"model": options.model, "language": options.language}
     try:
         with service_under_test(options.url, profile=options.profile, settings=settings) as service:
             result = asyncio.run(measure(service, options))

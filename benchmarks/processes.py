@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +71,7 @@ def snapshot(runtime_dir: Path | None) -> CpuSnapshot:
 
 def cpu_between(before: CpuSnapshot, after: CpuSnapshot) -> dict[str, float]:
     """Seconds of CPU by kind; processes that began in between count whole, those that ended are lost."""
-    used: Counter[str] = Counter()
+    used: defaultdict[str, float] = defaultdict(float)
     for pid, (kind, seconds) in after.seconds.items():
         started = before.seconds.get(pid)
         used[kind] += seconds - (started[1] if started and started[0] == kind else 0.0)

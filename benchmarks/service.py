@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serve_app.launch.cluster import SOURCE_DIR
-from serve_app.launch.deploy_config import PROFILE_FILES, for_one_machine, read_deploy_config
+from serve_app.launch.plan import plan_service
 from serve_app.launch.ports import free_ports
 from serve_app.launch.serving import running_service
 
@@ -31,13 +30,9 @@ def service_under_test(
     if url is not None:
         yield ServiceUnderTest(url, None)
         return
-    config = for_one_machine(
-        read_deploy_config(SOURCE_DIR / PROFILE_FILES[profile]),
-        host="127.0.0.1",
-        port=free_ports(1)[0],
-        settings=settings,
-    )
-    with running_service(config, progress=say) as service:
+    flags = {**(settings or {}), "profile": profile, "host": "127.0.0.1", "port": free_ports(1)[0]}
+    plan = plan_service(flags)
+    with running_service(plan.config, cluster=plan.cluster, progress=say) as service:
         yield ServiceUnderTest(service.url, service.cluster.runtime_dir)
 
 

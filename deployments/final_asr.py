@@ -10,3 +10,4 @@ class FinalAsr(Recogniser):
     """The recogniser of finals and uploads, where they have a GPU share of their own."""
 
     roles = (Role.FINAL, Role.OFFLINE)
+    shares_cores = False

@@ -10,3 +10,4 @@ class InterimAsr(Recogniser):
     """The recogniser of interims, where they have a GPU share of their own."""
 
     roles = (Role.INTERIM,)
+    shares_cores = False

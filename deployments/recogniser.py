@@ -15,9 +15,12 @@ class Recogniser:
     """Loads and warms up its models, then decodes; hosts one role, or all of them where they share cores."""
 
     roles: tuple[Role, ...] = (Role.FINAL, Role.INTERIM, Role.OFFLINE)
+    shares_cores = True
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        self._recogniser = load_recogniser(Settings.from_dict(settings), self.roles)
+        self._recogniser = load_recogniser(
+            Settings.from_dict(settings), self.roles, shares_cores=self.shares_cores
+        )
 
     async def decode(self, jobs: list[DecodeJob]) -> AsyncIterator[DecodeResult]:
         """Each job's result as soon as it is there."""

@@ -21,7 +21,7 @@ import structlog
 
 from serve_app.asr.devices import choose_compute_type, choose_device
 from serve_app.asr.engine import EngineInfo
-from serve_app.asr.features import FloatArray, log_mel, num_frames_of
+from serve_app.asr.features import FRAMES_PER_S, MAX_FRAMES, FloatArray, log_mel, num_frames_of
 from serve_app.asr.folder import open_model_folder
 from serve_app.asr.jobs import (
     SAMPLE_RATE_HZ,
@@ -38,7 +38,6 @@ from serve_app.asr.validation import complaint
 from serve_app.asr.vocabulary import MAX_PROMPT_TOKENS, Vocabulary
 from serve_app.asr.windows import (
     FRAMES_PER_STATE,
-    MAX_FRAMES,
     MAX_STATES,
     Window,
     WindowPolicy,
@@ -70,7 +69,7 @@ class EngineOptions:
     windows: Mapping[Role, WindowPolicy] = field(default_factory=dict)
     languages: frozenset[str] | None = None
     prompt_lengths: tuple[int, ...] = ()
-    detect_floor_s: float = 10.0
+    detect_floor_s: float = 6.0
 
 
 class _BatchKey(NamedTuple):
@@ -219,7 +218,9 @@ class CTranslate2Engine:
         max_new_tokens: int,
         beam_size: int,
     ) -> list[_Decoded]:
-        prompts = [self._prompt_ids(item, language) for item, (language, _) in zip(items, languages)]
+        prompts = [
+            self._prompt_ids(item, language) for item, (language, _) in zip(items, languages, strict=True)
+        ]
         num_prompt = len(prompts[0])
         max_new_tokens = min(max_new_tokens, _MAX_POSITIONS - num_prompt)
         answers = self._model.generate(
@@ -249,9 +250,7 @@ class CTranslate2Engine:
                 continue
             window = full_window(len(item.job.audio), item.job.language)
             states = self._encode(log_mel(item.job.audio, MAX_FRAMES, self._num_mels)[None])
-            again = self._generate(
-                states, [item], [languages[i]], window.max_new_tokens, key.beam_size
-            )
+            again = self._generate(states, [item], [languages[i]], window.max_new_tokens, key.beam_size)
             decoded[i] = again[0]
 
     # -- languages -------------------------------------------------------------------------------
@@ -262,7 +261,7 @@ class CTranslate2Engine:
         unknown = [i for i, item in enumerate(items) if item.job.language is None]
         if not unknown or not self._vocabulary.multilingual:
             return languages
-        wanted_frames = round(self._options.detect_floor_s * 100)
+        wanted_frames = round(self._options.detect_floor_s * FRAMES_PER_S)
         if states.shape[1] * FRAMES_PER_STATE < wanted_frames:
             mels = [log_mel(items[i].job.audio, wanted_frames, self._num_mels) for i in unknown]
             states = self._encode(np.stack(mels))

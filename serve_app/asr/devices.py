@@ -13,7 +13,10 @@ _log = structlog.get_logger(__name__)
 
 
 def choose_device(wanted: str) -> str:
-    """"cpu" or "cuda"; "auto" is cuda where there is a card. Raises `ModelUnavailable` for cuda without one."""
+    """Either "cpu" or "cuda"; "auto" means cuda where there is a card.
+
+    Raises `ModelUnavailable` for any other name, and for cuda without a card.
+    """
     has_card = ctranslate2.get_cuda_device_count() > 0
     if wanted in _AUTO:
         return "cuda" if has_card else "cpu"

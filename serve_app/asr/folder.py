@@ -1,4 +1,4 @@
-"""Is a folder a CTranslate2 Whisper model? Asked at start, since the library finds out at the first decode."""
+"""Is a folder a CTranslate2 Whisper model? Asked at start: the library finds out at the first decode."""
 
 from __future__ import annotations
 

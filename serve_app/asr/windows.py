@@ -25,7 +25,8 @@ _MAX_NEW_TOKENS = 224
 
 # Languages whose words Whisper's byte pairs spell in about one token each; all others may need one a letter.
 _COMPACT_LANGUAGES = frozenset(
-    "en de es fr it pt nl ca gl sv da no nn id ms tl jw ru uk pl cs tr ja zh yue ko fi ro".split()
+    {"en", "de", "es", "fr", "it", "pt", "nl", "ca", "gl", "sv", "da", "no", "nn", "id", "ms"}
+    | {"tl", "jw", "ru", "uk", "pl", "cs", "tr", "ja", "zh", "yue", "ko", "fi", "ro"}
 )
 
 

@@ -106,23 +106,24 @@ def _shorten_at_sentence_ends(words: list[Word]) -> list[Word]:
 
 
 def _join_punctuation(words: list[Word]) -> list[Word]:
-    """Attach opening marks to the word behind and closing marks to the word before; its times stay."""
+    """Attach opening marks to the word behind, closing marks to the word before; the word's times stay."""
     joined: list[Word] = []
-    opening = ""
+    opening: Word | None = None
     for word in words:
         text = word.word.strip()
-        if text and text in _PREPENDED and word.word.startswith(" "):
-            opening += word.word if not opening else text
-        elif joined and not opening and text and text in _APPENDED and not word.word.startswith(" "):
-            joined[-1] = replace(joined[-1], word=joined[-1].word + word.word)
-        elif opening:
-            joined.append(replace(word, word=opening + word.word.lstrip()))
-            opening = ""
+        if opening is not None:
+            word = replace(word, word=opening.word + word.word)
+            opening = None
+        if not text:
+            # A bare space or an end of line belongs to no word.
+            continue
+        if word.word.startswith(" ") and text == word.word.strip() and text in _PREPENDED:
+            opening = word
+        elif joined and word.word == text and text in _APPENDED:
+            joined[-1] = replace(joined[-1], word=joined[-1].word + text)
         else:
             joined.append(word)
-    if opening and joined:
-        joined[-1] = replace(joined[-1], word=joined[-1].word + opening)
-    return [word for word in joined if word.word.strip()]
+    return joined if opening is None else [*joined, opening]
 
 
 def _in_order(words: list[Word], duration_s: float) -> tuple[Word, ...]:

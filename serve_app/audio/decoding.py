@@ -25,9 +25,12 @@ _IO_BUFFER_BYTES: Final = 4_096
 """A live container is decoded as soon as this much has come, or whatever there is when it pauses."""
 
 
-def open_container(source: Any, format_name: str | None, allowed_formats: frozenset[str]) -> Any:
+def open_container(
+    source: Any, format_name: str | None, allowed_formats: frozenset[str], *, live: bool = False
+) -> Any:
     """Open a binary file-like object with PyAV; `format_name` None: FFmpeg guesses among the allowed ones.
 
+    `live`: begin with the first audio that comes, rather than after a good look at seconds of it.
     Raises `InvalidAudio` on bytes that are no such container or hold no audio, `UnsupportedFormat` on a
     codec that we cannot decode. The caller closes the container.
     """
@@ -35,6 +38,8 @@ def open_container(source: Any, format_name: str | None, allowed_formats: frozen
         "format_whitelist": ",".join(sorted(DEMUXERS[name] for name in allowed_formats)) or "none",
         "protocol_whitelist": "none",  # the bytes are all there is: no container may open anything else
     }
+    if live:
+        options |= {"analyzeduration": "1", "probesize": "2048"}
     demuxer = None if format_name is None else DEMUXERS[format_name]
     try:
         container = av.open(

@@ -113,8 +113,10 @@ def _pcm16(data: memoryview) -> Pcm16:
 
 def float_to_pcm16(samples: npt.NDArray[np.float32]) -> Pcm16:
     """float32 in [-1, 1] to int16: what is over is clipped, what is not a number is silence."""
-    scaled = np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0).clip(-1.0, 1.0) * np.float32(32_768)
-    return np.rint(scaled).clip(-32_768, 32_767).astype(np.int16)
+    if not np.isfinite(samples).all():
+        samples = np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0)
+    scaled: npt.NDArray[np.float32] = np.rint(np.clip(samples, -1.0, 1.0) * np.float32(32_768))
+    return scaled.clip(max=32_767).astype(np.int16)
 
 
 def _float32(data: memoryview) -> Pcm16:

@@ -17,9 +17,11 @@ from serve_app.errors import InvalidAudio
 
 MAX_SAMPLES: Final = 4 * 3600 * SAMPLE_RATE_HZ
 
-_FORMATS_THAT_STATE_THEIR_LENGTH: Final = frozenset({"wav", "flac", "webm", "mp4", "aiff"})
-"""Of the others FFmpeg guesses it from the bit rate."""
-_LENGTH_TOLERANCE_S: Final = 0.5
+_FORMATS_THAT_STATE_THEIR_LENGTH: Final = frozenset({"flac", "webm", "mp4", "aiff"})
+"""Of the others FFmpeg takes it from the size of the file, which is no news."""
+_LENGTH_TOLERANCE_S: Final = 0.25
+_MIN_UNKNOWN_RIFF_BYTES: Final = 0x7FFF_0000
+"""Writers that stream a WAV state a size near 2 or 4 GiB: they do not know it."""
 _FIRST_BLOCK_SAMPLES: Final = 60 * SAMPLE_RATE_HZ
 _FORMAT_OF_DEMUXER: Final = {"matroska": "webm", "mov": "mp4"}
 
@@ -76,6 +78,8 @@ def _decode(file: BinaryIO, max_samples: int, allowed_formats: frozenset[str]) -
         if len(samples) == 0:
             raise InvalidAudio(f"no audio could be decoded from the {format_name} data")
         warning = decoder.problem or _missing_rest(container, format_name, len(samples))
+        if warning is None and format_name == "wav":
+            warning = _missing_bytes(head, file)
     return DecodedRecording(samples, format_name, complete=warning is None, warning=warning)
 
 
@@ -95,10 +99,25 @@ def _collect(decoder: AudioDecoder) -> Pcm16:
 
 def _missing_rest(container: Any, format_name: str, num_samples: int) -> str | None:
     """A file cut short decodes without an error: compare with the length that it states itself."""
-    if format_name not in _FORMATS_THAT_STATE_THEIR_LENGTH or not container.duration:
+    if format_name not in _FORMATS_THAT_STATE_THEIR_LENGTH:
         return None
-    stated_s = container.duration / av.time_base
+    stream = container.streams.audio[0]
+    if stream.duration:
+        stated_s = float(stream.duration * stream.time_base)
+    elif container.duration and len(container.streams) == 1:  # with a film it may be the picture's
+        stated_s = container.duration / av.time_base
+    else:
+        return None
     decoded_s = num_samples / SAMPLE_RATE_HZ
-    if stated_s - decoded_s <= max(_LENGTH_TOLERANCE_S, stated_s / 100):
+    if stated_s - decoded_s <= _LENGTH_TOLERANCE_S:
         return None
     return f"the recording states {stated_s:.1f} s, {decoded_s:.1f} s of it could be decoded"
+
+
+def _missing_bytes(head: bytes, file: BinaryIO) -> str | None:
+    """Compare the size in a RIFF header with what is there."""
+    stated = int.from_bytes(head[4:8], "little") + 8
+    size = file.seek(0, io.SEEK_END)
+    if head[:4] != b"RIFF" or stated >= _MIN_UNKNOWN_RIFF_BYTES or size >= stated - 1:
+        return None
+    return f"the recording states {stated} bytes, {size} came"

@@ -134,7 +134,7 @@ class ContainerStream:
                 "this mp4 has its index behind its audio and cannot be decoded before it is complete: "
                 "send it as a whole recording, or write it with the index in front (faststart)"
             )
-        with open_container(pipe, format_name, self._allowed_formats) as container:
+        with open_container(pipe, format_name, self._allowed_formats, live=True) as container:
             decoder = AudioDecoder(container, self._max_samples)
             for chunk in decoder.chunks():
                 pipe.put(chunk)

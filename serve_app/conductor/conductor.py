@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import structlog
+
 from serve_app.asr.jobs import (
     SAMPLE_RATE_HZ,
     DecodeFailure,
@@ -31,6 +33,8 @@ from serve_app.session.backpressure import InterimBudget, InterimGate
 from serve_app.session.effects import DecodeRequest, Purpose
 from serve_app.session.options import ms_to_samples
 from serve_app.vad.detector import VadRequest, VadResult
+
+log = structlog.get_logger(__name__)
 
 RETRY_PAUSES_S = (0.0, 0.2, 0.5, 1.0, 2.0, 4.0)
 """Before each attempt; a replica that died is back within some 5 s, and calls wait for it meanwhile."""
@@ -205,7 +209,7 @@ class Conductor:
             self._num_finals += request.purpose is not Purpose.INTERIM
             jobs.append(self._job(self._next_job_id, request))
         port = self._interim if requests[0][1].purpose is Purpose.INTERIM else self._final
-        call = asyncio.create_task(self._call(port, jobs))
+        call = asyncio.create_task(self._call_or_fail(port, jobs))
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
 
@@ -221,6 +225,15 @@ class Conductor:
             prompt=request.prompt,
             beam_size=self._config.interim_beam_size if interim else self._config.beam_size,
         )
+
+    async def _call_or_fail(self, port: RecogniserPort, jobs: list[DecodeJob]) -> None:
+        """The outermost shell of a call: whatever goes wrong in it, its jobs are answered."""
+        try:
+            await self._call(port, jobs)
+        except Exception:
+            log.exception("decode call failed", num_jobs=len(jobs))
+            for job in jobs:
+                self._answer(DecodeFailure(job.job_id, "internal error", retryable=True))
 
     async def _call(self, port: RecogniserPort, jobs: list[DecodeJob]) -> None:
         """Decode the jobs, sending again what a lost replica left unanswered."""

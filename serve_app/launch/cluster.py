@@ -6,9 +6,12 @@ import importlib.util
 import logging
 import os
 import secrets
+import signal
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from serve_app.launch.environment import RayEnvironment
 from serve_app.launch.keeper import start_keeper
@@ -89,7 +92,7 @@ def start_ray(options: ClusterOptions) -> RayCluster:
 
 
 def _set_environment(runtime_dir: Path, options: ClusterOptions) -> None:
-    stats_port, metrics_port = prefer_port(HAPROXY_STATS_PORT, ""), prefer_port(HAPROXY_METRICS_PORT, "")
+    stats_port, metrics_port = prefer_port(HAPROXY_STATS_PORT), prefer_port(HAPROXY_METRICS_PORT)
     environment = RayEnvironment(
         runtime_dir=runtime_dir,
         source_dir=SOURCE_DIR,
@@ -116,6 +119,7 @@ def bundled_haproxy() -> Path:
 def _init_local(runtime_dir: Path, options: ClusterOptions) -> None:
     import ray
 
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     ray.init(
         address="local",
         namespace="serve",
@@ -128,6 +132,13 @@ def _init_local(runtime_dir: Path, options: ClusterOptions) -> None:
         log_to_driver=False,
         _temp_dir=str(runtime_dir),
     )
+    # Ray's own handler prints a C++ stack trace and skips our `finally` blocks.
+    unset = on_sigterm in (None, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, _exit_on_sigterm if unset else on_sigterm)
+
+
+def _exit_on_sigterm(number: int, _: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 def _join(address: str) -> RayCluster:

@@ -64,5 +64,23 @@ def for_one_machine(
     return changed
 
 
+def with_replicas(config: DeployConfig, deployment: str, num_replicas: int) -> DeployConfig:
+    """A copy in which `deployment` of the first application has this many replicas, not scaled by load."""
+    changed = copy.deepcopy(config)
+    deployments = changed["applications"][0].setdefault("deployments", [])
+    entry = next((item for item in deployments if item.get("name") == deployment), None)
+    if entry is None:
+        entry = {"name": deployment}
+        deployments.append(entry)
+    entry.pop("autoscaling_config", None)
+    entry["num_replicas"] = num_replicas
+    return changed
+
+
+def app_settings(config: DeployConfig) -> dict[str, Any]:
+    """The settings that the file gives to its first application's builder."""
+    return dict((config["applications"][0].get("args") or {}).get("settings") or {})
+
+
 def app_names(config: DeployConfig) -> tuple[str, ...]:
     return tuple(application.get("name") or "default" for application in config["applications"])

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from serve_app.launch.runtime_dir import HAPROXY_DIR
+
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 """Half an hour of 16 kHz int16 audio in one call between replicas (gRPC's default of 4 MiB: two minutes)."""
 
@@ -38,7 +40,7 @@ class RayEnvironment:
 
     def variables(self) -> dict[str, str]:
         """Name to value, without regard to what the user has set."""
-        run = self.runtime_dir / "haproxy"
+        run = self.runtime_dir / HAPROXY_DIR
         values = {
             "RAY_SERVE_ENABLE_HA_PROXY": "1",
             "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 import socket
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+
+UNASSIGNED_PORTS = range(20_000, 30_000)
 
 
 def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
@@ -18,15 +22,20 @@ def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
     return True
 
 
-def free_ports(num_ports: int, host: str = "127.0.0.1") -> list[int]:
-    """Different ports that the system says are free; held all at once while asking, so that none repeats."""
-    with ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(num_ports)]
-        for probe in probes:
-            probe.bind((host, 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
+def free_ports(num_ports: int) -> list[int]:
+    """Different free ports below those that systems hand out to clients: Ray's processes take dozens of these
+    while they start, and one of them could be ours by the time we listen on it."""
+    candidates = random.sample(UNASSIGNED_PORTS, len(UNASSIGNED_PORTS))
+    found = [port for port in itertools.islice(_free_of(candidates), num_ports)]
+    if len(found) < num_ports:
+        raise OSError(f"fewer than {num_ports} free ports between {UNASSIGNED_PORTS[0]} and 30000")
+    return found
 
 
-def prefer_port(preferred: int, host: str = "127.0.0.1") -> int:
+def _free_of(candidates: Iterable[int]) -> Iterator[int]:
+    return (port for port in candidates if port_is_free(port, ""))
+
+
+def prefer_port(preferred: int, host: str = "") -> int:
     """`preferred` if it is free, another one otherwise."""
-    return preferred if port_is_free(preferred, host) else free_ports(1, host)[0]
+    return preferred if port_is_free(preferred, host) else free_ports(1)[0]

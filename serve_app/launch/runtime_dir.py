@@ -12,7 +12,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+HAPROXY_DIR = "ha"
+
 MAX_RUNTIME_DIR_CHARS = 24
+"""108 less HAPROXY_DIR, a node id of 56, "admin.sock" and the 12 that HAProxy appends while it binds."""
 
 
 def make_runtime_dir() -> Path:
@@ -21,7 +24,7 @@ def make_runtime_dir() -> Path:
     if len(str(path)) > MAX_RUNTIME_DIR_CHARS and Path("/tmp").is_dir():
         path.rmdir()
         path = Path(tempfile.mkdtemp(prefix="sotto-", dir="/tmp"))
-    (path / "haproxy").mkdir()
+    (path / HAPROXY_DIR).mkdir()
     return path
 
 
@@ -39,7 +42,7 @@ def loopback_haproxy(runtime_dir: Path, binary: Path, stats_port: int, metrics_p
     """
     if not sys.platform.startswith("linux"):
         return None
-    script = runtime_dir / "haproxy" / "haproxy"
+    script = runtime_dir / HAPROXY_DIR / "haproxy"
     script.write_text(
         "#!/bin/sh\n"
         'previous=""\n'

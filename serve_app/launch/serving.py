@@ -123,6 +123,7 @@ def _deploy(config: DeployConfig) -> None:
     import logging
 
     from pydantic import ValidationError
+    from ray.exceptions import RayError
     from ray.serve._private.api import serve_start
     from ray.serve.config import gRPCOptions
     from ray.serve.schema import ServeDeploySchema
@@ -140,9 +141,9 @@ def _deploy(config: DeployConfig) -> None:
             controller_options=schema.controller_options,
             global_logging_config=schema.logging_config,
         )
-    except TimeoutError as error:
-        raise LaunchError(f"HAProxy did not come up: {error}") from error
-    client.deploy_apps(schema)
+        client.deploy_apps(schema)
+    except (TimeoutError, RayError) as error:
+        raise LaunchError(f"Serve did not come up:\n{last_lines(str(error))}") from error
 
 
 def _wait_running(names: tuple[str, ...], deadline: float, timeout_s: float, progress: Progress) -> None:
@@ -178,10 +179,14 @@ def failure_text(name: str, application: Any) -> str:
         if overview.status != "HEALTHY"
     ]
     for prefix, message in messages:
-        lines = [line for line in str(message or "").strip().splitlines() if line.strip()]
-        if lines:
-            parts.append(prefix + "\n".join(lines[-MAX_MESSAGE_LINES:]))
+        if text := last_lines(str(message or "")):
+            parts.append(prefix + text)
     return "\n".join(parts)
+
+
+def last_lines(text: str) -> str:
+    """The end of a traceback, where its cause is."""
+    return "\n".join([line for line in text.splitlines() if line.strip()][-MAX_MESSAGE_LINES:])
 
 
 def _wait_replicas_gone(runtime_dir: Path) -> None:

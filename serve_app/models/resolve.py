@@ -5,12 +5,13 @@ Order: a folder given by its path; `model_dir/<name>`; the cache; installed pack
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+
+import structlog
 
 from serve_app.errors import ModelUnavailable
 from serve_app.models.hub import fetch_snapshot
@@ -21,7 +22,7 @@ from serve_app.models.verify import FolderReport, inspect_folder
 
 DEFAULT_CACHE_DIR = Path("~/.cache/sotto")
 _NAME = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?", re.ASCII)
-_LOG = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 class ModelSource(StrEnum):
@@ -77,8 +78,6 @@ class _Search:
         if problems:
             self.looked_at.append(f"{folder}: {'; '.join(problems)}")
             return None
-        for problem in report.problems:
-            _LOG.warning("model folder is incomplete", extra={"model": self.name, "problem": str(problem)})
         return ResolvedModel(
             name=self.spec.name if self.spec else self.name,
             path=folder,
@@ -243,7 +242,7 @@ def _in_packages(search: _Search) -> ResolvedModel | None:
         search.looked_at.append(f"packages: {error}")
         return None
     except ModelUnavailable as error:
-        _LOG.warning("model packages cannot be used", extra={"model": spec.name, "problem": str(error)})
+        _log.warning("model packages cannot be used", model=spec.name, problem=str(error))
         search.looked_at.append(f"packages: {error}")
         return None
     return search.accept(folder, ModelSource.PACKAGE)

@@ -216,4 +216,7 @@ def _unpack(file: BinaryIO, layout: str) -> tuple[int, ...]:
 
 def _read_string(file: BinaryIO) -> str:
     (length,) = _unpack(file, "<H")
-    return file.read(length).rstrip(b"\0").decode("utf-8", errors="replace")
+    data = file.read(length)
+    if len(data) < length:
+        raise ValueError("it is cut short")
+    return data.rstrip(b"\0").decode("utf-8", errors="replace")

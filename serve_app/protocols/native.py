@@ -10,7 +10,7 @@
 
 Our additions are optional fields: in `config` those of `choices.SessionChoices`; in
 `partial_transcript` `stable_chars`, `language`, `start_ms`, `end_ms`; in `final_transcript` `language`,
-`language_probability`, `start_ms`, `end_ms`; in `error` `retryable`; in every `timing` `model`.
+`language_probability`, `start_ms`, `end_ms`, `endpoint_ms`; in `error` `retryable`; in every `timing` `model`.
 Times count from the session's first sample; `confidence` is a probability.
 """
 
@@ -161,6 +161,7 @@ def _final(event: Final, session_id: str) -> dict[str, object]:
         "language_probability": _probability(event.language_probability),
         "start_ms": _ms(event.start_sample),
         "end_ms": _ms(event.end_sample),
+        "endpoint_ms": _ms(event.decided_sample),
         "timing": _timing(event.timing),
     }
 

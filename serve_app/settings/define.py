@@ -15,8 +15,11 @@ class SettingsError(ValueError):
     """Settings that cannot be used: `problems` holds one line for each, `str(error)` all of them."""
 
     def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
+        super().__init__(problems)
         self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        return "\n".join(self.problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +49,27 @@ def setting(
     **bounds: Any,
 ) -> Any:
     """One field of `Settings`; `bounds` are pydantic's (ge, le, gt, min_length, ...)."""
-    about = About(meaning, aliases, flags, later, now, secret)
-    return Field(default=default, description=meaning, json_schema_extra={"about": about}, **bounds)  # type: ignore[dict-item]
+    extra: dict[str, Any] = {
+        "aliases": list(aliases),
+        "flags": list(flags),
+        "later": later,
+        "now": list(now),
+        "secret": secret,
+    }
+    return Field(default=default, description=meaning, json_schema_extra=extra, **bounds)
 
 
 def about(field: FieldInfo) -> About:
     """The `About` of a field that `setting` made."""
-    extra = field.json_schema_extra
-    if isinstance(extra, dict) and isinstance(found := extra.get("about"), About):
-        return found
-    raise TypeError("a field of Settings was not made by `setting`")
+    extra: Any = field.json_schema_extra
+    return About(
+        meaning=field.description or "",
+        aliases=tuple(extra["aliases"]),
+        flags=tuple(extra["flags"]),
+        later=extra["later"],
+        now=tuple(extra["now"]),
+        secret=extra["secret"],
+    )
 
 
 class Section(BaseModel):

@@ -7,13 +7,13 @@ counts as not given, as compose files write `API_KEY=${KEY:-}`.
 from __future__ import annotations
 
 import difflib
-import logging
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
 from dotenv import dotenv_values
 from pydantic import ValidationError
 
@@ -22,7 +22,7 @@ from serve_app.settings.model import Settings, describe_errors
 
 ENV_FILE_VARIABLE = "STT_ENV_FILE"
 DEFAULT_ENV_FILE = Path(".env")
-_LOG = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 def env_name(field: str) -> str:
@@ -64,7 +64,7 @@ def load_settings(
     """
     settings, warnings = read_settings(flags=flags, environ=environ, env_file=env_file)
     for warning in warnings:
-        _LOG.warning("settings: %s", warning)
+        _log.warning("setting needs attention", detail=warning)
     return settings
 
 
@@ -93,7 +93,7 @@ def read_settings(
     try:
         settings = Settings(**_with_debug({field: item.value for field, item in given.items()}))
     except ValidationError as error:
-        problems += describe_errors(error, {field: item.label for field, item in given.items()})
+        problems += describe_errors(error, {field: (item.label, item.value) for field, item in given.items()})
     if problems:
         raise SettingsError(list(dict.fromkeys(problems)))
     warnings += _not_yet(settings, given)

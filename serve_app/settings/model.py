@@ -15,17 +15,19 @@ from serve_app.errors import UnsupportedLanguage
 from serve_app.models.languages import normalise_language
 from serve_app.session.options import EndpointingOptions
 from serve_app.settings.define import SettingsError, about
-from serve_app.settings.sections import (
+from serve_app.settings.sections_host import (
     AccessSection,
-    LimitSection,
     MetricSection,
     ModelSection,
-    PartialSection,
-    RecognitionSection,
     ServerSection,
     SpeakerSection,
-    SpeechSection,
     StorageSection,
+)
+from serve_app.settings.sections_live import (
+    LimitSection,
+    PartialSection,
+    RecognitionSection,
+    SpeechSection,
 )
 
 SECTIONS = (
@@ -211,11 +213,13 @@ class Settings(
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            raise SettingsError(describe_errors(error, {})) from None
+            raise SettingsError(
+                describe_errors(error, {name: (name, values[name]) for name in values})
+            ) from None
 
 
-def describe_errors(error: ValidationError, labels: Mapping[str, str]) -> list[str]:
-    """One line per problem, by the name under which the value was given (`labels`); secrets left out."""
+def describe_errors(error: ValidationError, given: Mapping[str, tuple[str, Any]]) -> list[str]:
+    """One line per problem, with the name and text by which the field was `given`; secrets left out."""
     lines = []
     for problem in error.errors(include_url=False, include_context=False):
         field = str(problem["loc"][0]) if problem["loc"] else ""
@@ -223,10 +227,10 @@ def describe_errors(error: ValidationError, labels: Mapping[str, str]) -> list[s
         if not field:
             lines.append(message)
             continue
+        label, value = given.get(field, (field, ""))
         known = Settings.model_fields.get(field)
-        hidden = known is None or about(known).secret
-        shown = "" if hidden else f" = {str(problem['input'])[:60]!r}"
-        lines.append(f"{labels.get(field, field)}{shown}: {message[:1].lower()}{message[1:]}")
+        shown = "" if known is None or about(known).secret else f" = {str(value)[:60]!r}"
+        lines.append(f"{label}{shown}: {message[:1].lower()}{message[1:]}")
     return lines
 
 

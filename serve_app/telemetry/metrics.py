@@ -32,7 +32,7 @@ class Metrics(Protocol):
         """Jobs handed out and not answered; `queue_type` is "final" or "interim"."""
 
     def job_processed(self, job_type: str, status: str, decode_s: float | None = None) -> None:
-        """A job was answered; `status` is "success" or "error"; its decode time where one was measured."""
+        """One decode: "final" or "interim", "success" or "error", and its inference time where it has one."""
 
     def backpressure(self, level: int) -> None:
         """0 normal, 1 high, 2 critical."""

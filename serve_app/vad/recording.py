@@ -141,7 +141,8 @@ class WindowPlanner:
 
     def _cut_if_long(self) -> None:
         length = self._position - self._start
-        if length >= self._target and self._quiet_run >= _PAUSE_WINDOWS:
+        # Loudness has no threshold to pause under: without a detector only the quietest window counts.
+        if length >= self._target and self._quiet_run >= _PAUSE_WINDOWS and not self._everything:
             self._cut(self._position - self._quiet_run * WINDOW_SAMPLES // 2)
         elif length >= self._longest:
             self._cut(self._quietest())

@@ -67,6 +67,7 @@ class LiveSocket:
         self._refusals = Refusals(websocket.send_text)
         self._now_s = asyncio.get_running_loop().time
         self._session_id: str | None = None
+        self._is_open = False
         self._pcm = PcmStream()
         self._busy = False
         self._ended = False
@@ -93,7 +94,7 @@ class LiveSocket:
             self._refuse(InternalError("internal error"))
             return INTERNAL_CLOSE
         finally:
-            if self._session_id is not None:
+            if self._is_open and self._session_id is not None:
                 self._door.service.session_closed(self._session_id)
 
     async def _converse(self) -> int:
@@ -134,12 +135,11 @@ class LiveSocket:
         if not isinstance(command, StartSession):
             raise InvalidMessage("the first message must be start_session")
         choices = command.config or SessionChoices()
-        options = choices.session_options(
-            command.session_id or new_session_id(), self._door.session_defaults()
-        )
-        pcm = PcmStream(choices.pcm_encoding, choices.sample_rate_hz)
+        self._session_id = command.session_id or new_session_id()
+        options = choices.session_options(self._session_id, self._door.session_defaults())
+        self._pcm = PcmStream(choices.pcm_encoding, choices.sample_rate_hz)
         session = self._door.service.open_session(options)
-        self._session_id, self._pcm = options.session_id, pcm
+        self._is_open = True
         return session
 
     # live

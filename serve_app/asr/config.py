@@ -1,0 +1,109 @@
+"""A recogniser's choices as plain data, and the recogniser they make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from serve_app.asr.ctranslate2_engine import CTranslate2Engine, EngineOptions
+from serve_app.asr.devices import choose_device
+from serve_app.asr.engine import Engine
+from serve_app.asr.jobs import Role
+from serve_app.asr.recogniser import Recogniser
+from serve_app.asr.scheduler import SchedulerLimits
+from serve_app.asr.windows import WindowPolicy
+
+GPU_BUCKET_FRAMES = 200
+GPU_PROMPT_LENGTHS = (32, 64, 128, 223)
+
+
+@dataclass(frozen=True, slots=True)
+class HostedModel:
+    """A model by name and CTranslate2 folder; `languages` where it knows fewer than its vocabulary has."""
+
+    name: str
+    path: Path
+    languages: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecogniserConfig:
+    """What to load and how to share the workers.
+
+    `models` per role; a role without one is served by another's. The same name twice is loaded once.
+    `max_offline_workers` None: all but one. `max_batch` None: 1 for every role on a CPU, where all items
+    pay for the longest, 8 on a card. `bucket_frames` None: 2 on a CPU (no batches), 200 on a card.
+    Windows: `pad_s` and `floor_s` for all roles, spliced silence by role; `full_window_finals` encodes all
+    30 s for finals and recordings.
+    """
+
+    models: Mapping[Role, HostedModel]
+    device: str = "auto"
+    compute_type: str = "auto"
+    num_workers: int = 2
+    threads_per_worker: int = 1
+    max_interim_workers: int = 1
+    max_offline_workers: int | None = None
+    max_batch: Mapping[Role, int] | None = None
+    max_queue: int = 512
+    pad_s: float = 0.5
+    floor_s: float = 1.0
+    tails_s: Mapping[Role, float] = field(
+        default_factory=lambda: {Role.INTERIM: 5.0, Role.FINAL: 10.0, Role.OFFLINE: 10.0}
+    )
+    bucket_frames: int | None = None
+    full_window_finals: bool = False
+    detect_floor_s: float = 6.0
+
+    def limits(self, *, on_card: bool) -> SchedulerLimits:
+        """The scheduler's share of the choices."""
+        offline = self.max_offline_workers or max(1, self.num_workers - 1)
+        batches = self.max_batch if self.max_batch is not None else dict.fromkeys(Role, 8 if on_card else 1)
+        return SchedulerLimits(
+            num_workers=self.num_workers,
+            max_interim_workers=self.max_interim_workers,
+            max_offline_workers=offline,
+            max_batch=batches,
+            max_queue=self.max_queue,
+        )
+
+    def windows(self, *, on_card: bool) -> dict[Role, WindowPolicy]:
+        """Every role's window policy."""
+        bucket = self.bucket_frames or (GPU_BUCKET_FRAMES if on_card else WindowPolicy().bucket_frames)
+        return {
+            role: WindowPolicy(
+                pad_s=self.pad_s,
+                floor_s=self.floor_s,
+                tail_s=self.tails_s.get(role, WindowPolicy().tail_s),
+                bucket_frames=bucket,
+                full_window=self.full_window_finals and role is not Role.INTERIM,
+            )
+            for role in Role
+        }
+
+
+def build_recogniser(config: RecogniserConfig, *, warm_up: bool = True) -> Recogniser:
+    """Load every model once and warm it up. Blocking: seconds. Raises `ModelUnavailable`."""
+    on_card = choose_device(config.device) == "cuda"
+    limits = config.limits(on_card=on_card)
+    loaded: dict[str, Engine] = {}
+    engines: dict[Role, Engine] = {}
+    for role, model in config.models.items():
+        if model.name not in loaded:
+            options = EngineOptions(
+                device=config.device,
+                compute_type=config.compute_type,
+                num_workers=config.num_workers,
+                threads_per_worker=config.threads_per_worker,
+                windows=config.windows(on_card=on_card),
+                languages=model.languages,
+                prompt_lengths=GPU_PROMPT_LENGTHS if max(limits.max_batch.values(), default=1) > 1 else (),
+                detect_floor_s=config.detect_floor_s,
+            )
+            engine = CTranslate2Engine(model.name, model.path, options)
+            if warm_up:
+                engine.warm_up()
+            loaded[model.name] = engine
+        engines[role] = loaded[model.name]
+    return Recogniser(engines, limits)

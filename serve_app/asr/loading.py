@@ -1,0 +1,70 @@
+"""From settings to a loaded recogniser: which model serves which role, and what stands in for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import structlog
+
+from serve_app.asr.config import HostedModel, RecogniserConfig, build_recogniser
+from serve_app.asr.jobs import Role
+from serve_app.asr.recogniser import Recogniser
+from serve_app.models import ResolvedModel, fallback_for, resolve_or_fallback
+from serve_app.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+def load_recogniser(settings: Settings, roles: Sequence[Role], *, shares_cores: bool) -> Recogniser:
+    """Find, load and warm up the models of `roles`. Blocking. Raises `ModelUnavailable`.
+
+    `shares_cores`: interims and finals run side by side on these workers, so that interims take one.
+    An English-only interim model is joined by the finals' for the other languages.
+    """
+    models = {role: _hosted(settings, role) for role in roles}
+    if roles == (Role.INTERIM,) and not _speaks_many(settings, Role.INTERIM):
+        models[Role.FINAL] = _hosted(settings, Role.FINAL)
+    num_workers = settings.num_workers or os.cpu_count() or 1
+    config = RecogniserConfig(
+        models=models,
+        device=settings.device,
+        compute_type=settings.compute_type_for(roles[0]),
+        num_workers=num_workers,
+        threads_per_worker=settings.threads_per_worker,
+        max_interim_workers=max(1, num_workers // 2) if shares_cores else num_workers,
+        max_batch=None if settings.max_batch_size == 8 else dict.fromkeys(Role, settings.max_batch_size),
+        full_window_finals=settings.full_window_finals,
+    )
+    return build_recogniser(config)
+
+
+def _hosted(settings: Settings, role: Role) -> HostedModel:
+    found = _find(settings, role)
+    return HostedModel(found.name, found.path, frozenset(found.languages) or None)
+
+
+def _speaks_many(settings: Settings, role: Role) -> bool:
+    return len(_find(settings, role).languages) > 1
+
+
+def _stand_in(role: Role, name: str) -> str:
+    usual = "tiny.en" if role is Role.INTERIM else "base"
+    return usual if usual != name else fallback_for(name)
+
+
+def _find(settings: Settings, role: Role) -> ResolvedModel:
+    """The role's model, or its stand-in with a warning."""
+    name = settings.model_name(role)
+    found, warning = resolve_or_fallback(
+        name,
+        _stand_in(role, name),
+        model_dir=settings.model_dir,
+        cache_dir=settings.cache_dir,
+        offline=settings.offline,
+        hf_token=settings.secret("hf_token"),
+        hf_home=settings.hf_home,
+    )
+    if warning is not None:
+        log.warning("model replaced", wanted=name, used=found.name, reason=warning)
+    return found

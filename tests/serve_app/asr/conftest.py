@@ -1,0 +1,94 @@
+"""Real models and real speech for the engine's tests; skipped, with the reason, where they are not there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from serve_app.asr.ctranslate2_engine import CTranslate2Engine
+from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
+from serve_app.errors import ModelUnavailable
+from serve_app.models import resolve_model
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+SPOKEN = CHECKOUT / "audio" / "spoken"
+SHARED_AUDIO = CHECKOUT.parent / "shared" / "audio"
+
+
+@lru_cache(maxsize=32)
+def read_audio(path: Path) -> Pcm16:
+    samples, rate_hz = soundfile.read(path, dtype="int16")
+    assert rate_hz == SAMPLE_RATE_HZ
+    samples.setflags(write=False)
+    return samples
+
+
+def _folder(name: str) -> Path:
+    try:
+        return resolve_model(name, offline=True).path
+    except ModelUnavailable as error:
+        pytest.skip(f"the model {name} is not installed: {error}")
+
+
+@pytest.fixture(scope="session")
+def tiny_folder() -> Path:
+    return _folder("tiny.en")
+
+
+@pytest.fixture(scope="session")
+def base_folder() -> Path:
+    return _folder("base")
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folder: Path) -> CTranslate2Engine:
+    return CTranslate2Engine("tiny.en", tiny_folder)
+
+
+@pytest.fixture(scope="session")
+def base(base_folder: Path) -> CTranslate2Engine:
+    return CTranslate2Engine("base", base_folder)
+
+
+@pytest.fixture(scope="session")
+def speech() -> Callable[..., Pcm16]:
+    """Audio of a file under audio/spoken, or a stretch of it in seconds."""
+
+    def cut(name: str, start_s: float = 0.0, end_s: float | None = None) -> Pcm16:
+        audio = read_audio(SPOKEN / name)
+        end = None if end_s is None else round(end_s * SAMPLE_RATE_HZ)
+        return audio[round(start_s * SAMPLE_RATE_HZ) : end]
+
+    return cut
+
+
+@pytest.fixture(scope="session")
+def turns() -> list[tuple[Pcm16, str]]:
+    """What is said in the spoken dialogues, turn by turn, with its text."""
+    cuts = []
+    for recording in json.loads((SPOKEN / "MANIFEST.json").read_text(encoding="utf-8")):
+        audio = read_audio(SPOKEN / recording["file"])
+        for turn in recording["turns"]:
+            first = max(0, round((turn["start"] - 0.2) * SAMPLE_RATE_HZ))
+            cuts.append((audio[first : round((turn["end"] + 0.2) * SAMPLE_RATE_HZ)], turn["text"]))
+    return cuts
+
+
+@pytest.fixture(scope="session")
+def german() -> Pcm16:
+    """Some seconds of a German voice."""
+    folder = SHARED_AUDIO / "de_kerstin"
+    if not folder.is_dir():
+        pytest.skip("no German speech: ../shared/audio is not there")
+    clips = [read_audio(path) for path in sorted(folder.glob("*.flac"))]
+    return max((clip for clip in clips if len(clip) < 10 * SAMPLE_RATE_HZ), key=len)
+
+
+@pytest.fixture
+def noise() -> Pcm16:
+    return np.random.default_rng(0).normal(0, 1000, 3 * SAMPLE_RATE_HZ).astype(np.int16)

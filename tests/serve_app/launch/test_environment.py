@@ -1,0 +1,82 @@
+import os
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from serve_app.launch.environment import HARD_STOP_MARGIN_S, RayEnvironment
+
+ENVIRONMENT = RayEnvironment(
+    runtime_dir=Path("/tmp/run"),
+    source_dir=Path("/checkout"),
+    stats_port=1,
+    metrics_port=2,
+    fallback_port=3,
+    auth_token="secret",
+    max_session_s=7200,
+    haproxy_binary=Path("/tmp/run/ha/haproxy"),
+)
+
+
+def test_every_variable_is_one_that_this_ray_reads() -> None:
+    """A name that Ray renamed would be ignored in silence."""
+    spec = find_spec("ray")
+    assert spec is not None
+    assert spec.origin is not None
+    package = Path(spec.origin).parent
+    files = [
+        package / "serve/_private/constants.py",
+        package / "_private/authentication_test_utils.py",
+        package / "_common/usage/usage_constants.py",
+    ]
+    known = set(re.findall(r"RAY_[A-Z0-9_]+", "\n".join(path.read_text() for path in files)))
+    ours = {name for name in ENVIRONMENT.variables() if name.startswith("RAY_")}
+    assert ours <= known, ours - known
+
+
+def test_haproxy_outlives_the_longest_session() -> None:
+    value = int(ENVIRONMENT.variables()["RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"])
+    assert value == 7200 + HARD_STOP_MARGIN_S
+
+
+def test_haproxy_keeps_to_the_private_folder() -> None:
+    paths = [
+        value
+        for name, value in ENVIRONMENT.variables().items()
+        if "HAPROXY" in name and name.endswith(("_LOC", "_PATH", "_BASE", "_FILE"))
+    ]
+    assert len(paths) == 6
+    assert all((path + "/").startswith("/tmp/run/ha/") for path in paths)
+
+
+def test_the_users_own_values_win() -> None:
+    merged = ENVIRONMENT.merged({"RAY_SERVE_HAPROXY_NBTHREAD": "4", "OMP_NUM_THREADS": ""})
+    assert "RAY_SERVE_HAPROXY_NBTHREAD" not in merged
+    assert merged["OMP_NUM_THREADS"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("environ", "has_token"),
+    [
+        ({}, True),
+        ({"RAY_AUTH_MODE": "disabled"}, False),
+        ({"RAY_AUTH_MODE": "token"}, True),
+        ({"RAY_AUTH_TOKEN_PATH": "/etc/token"}, False),
+        ({"RAY_AUTH_TOKEN": "mine"}, False),
+    ],
+)
+def test_a_token_is_made_only_where_one_is_needed(environ: dict[str, str], has_token: bool) -> None:
+    assert ("RAY_AUTH_TOKEN" in ENVIRONMENT.merged(environ)) is has_token
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", "/checkout"),
+        ("/mine", f"/checkout{os.pathsep}/mine"),
+        (f"/mine{os.pathsep}/checkout", None),
+    ],
+)
+def test_replicas_can_import_the_checkout(before: str, after: str | None) -> None:
+    assert ENVIRONMENT.merged({"PYTHONPATH": before}).get("PYTHONPATH") == after

@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import pytest
+
+from serve_app.launch import plan as plan_module
+from serve_app.launch.cluster import ClusterOptions
+from serve_app.launch.plan import plan_service
+from serve_app.settings import SettingsError
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("STT_PORT", "STT_HOST", "STT_PROFILE", "STT_MODEL", "BIND_PORT", "API_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(plan_module, "num_cuda_devices", lambda: 0)
+
+
+@pytest.mark.parametrize(("num_devices", "profile"), [(0, "cpu"), (2, "gpu")])
+def test_the_profile_follows_the_hardware(
+    monkeypatch: pytest.MonkeyPatch, num_devices: int, profile: str
+) -> None:
+    monkeypatch.setattr(plan_module, "num_cuda_devices", lambda: num_devices)
+    plan = plan_service({})
+    assert plan.profile == profile
+    assert plan.config["applications"][0]["args"]["profile"] == profile
+
+
+def test_a_flag_beats_the_environment_and_the_environment_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert plan_service({}).config["http_options"]["port"] == 8000
+    monkeypatch.setenv("STT_PORT", "9001")
+    assert plan_service({}).config["http_options"]["port"] == 9001
+    assert plan_service({"port": 9002}).config["http_options"]["port"] == 9002
+
+
+def test_only_flags_reach_the_graphs_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STT_API_KEY", "do not write me down")
+    plan = plan_service({"model": "tiny.en", "language": None})
+    assert plan.config["applications"][0]["args"]["settings"] == {"model": "tiny.en"}
+    assert "do not write me down" not in repr(plan.config)
+    assert plan.warnings
+
+
+def test_ray_lets_the_longest_session_finish() -> None:
+    assert plan_service({"max_session_s": "20000"}).cluster.max_session_s == 20_000
+    size = ClusterOptions(num_cpus=3, num_gpus=1)
+    cluster = plan_service({"max_session_s": "60"}, cluster=size).cluster
+    assert (cluster.max_session_s, cluster.num_cpus, cluster.num_gpus) == (14_400, 3, 1)
+
+
+def test_workers_set_the_ingress_replicas() -> None:
+    deployments = plan_service({"workers": "3"}).config["applications"][0]["deployments"]
+    ingress = next(entry for entry in deployments if entry["name"] == "Ingress")
+    assert ingress["num_replicas"] == 3
+    assert "autoscaling_config" not in ingress
+
+
+def test_a_config_file_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "http_options: {port: 7000}\napplications: [{import_path: a:b, args: {settings: {language: pt}}}]"
+    )
+    plan = plan_service({}, config_path=path)
+    assert plan.settings.language == "pt"
+    assert plan.config["http_options"] == {"host": "127.0.0.1", "port": 7000}
+
+
+def test_unknown_settings_are_refused() -> None:
+    with pytest.raises(SettingsError, match="no such setting"):
+        plan_service({"modle": "tiny"})

@@ -1,0 +1,140 @@
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+from fakes.asgi_socket import AsgiSocket
+from fakes.fake_service import FakeService, FakeSettings
+from prometheus_client.parser import text_string_to_metric_families
+
+from serve_app.errors import UnsupportedLanguage
+from serve_app.web.app import create_app
+
+GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "health.json").read_text())
+
+
+def client_of(service, **options):
+    app = create_app(service, FakeSettings(), **options)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://sotto")
+
+
+@pytest.fixture
+def service():
+    return FakeService()
+
+
+@pytest.fixture
+async def client(service):
+    async with client_of(service) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/", "root"),
+        ("/health", "health"),
+        ("/ready", "ready"),
+        ("/health/ready", "ready"),
+        ("/health/live", "live"),
+        ("/health/startup", "startup"),
+        ("/health/status", "status"),
+    ],
+)
+async def test_pages_have_the_keys_of_the_golden_bodies(client, path, name):
+    answer = await client.get(path)
+    assert answer.status_code == 200
+    assert answer.json().keys() == GOLDEN[name].keys()
+
+
+async def test_the_root_names_its_doors(client):
+    body = (await client.get("/")).json()
+    assert (body["service"], body["status"]) == ("sotto", "online")
+    assert "WS /ws/stt" in body["endpoints"]
+
+
+async def test_every_door_that_the_root_names_is_there(client, service):
+    body = (await client.get("/")).json()
+    for method, path in (endpoint.split() for endpoint in body["endpoints"]):
+        if method != "WS":
+            assert (await client.request(method, path)).status_code != 404
+    async with AsgiSocket(create_app(service, FakeSettings())):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/ready", 503),
+        ("/health/ready", 503),
+        ("/health/startup", 503),
+        ("/health", 200),
+        ("/health/live", 200),
+    ],
+)
+async def test_probes_before_the_models_are_loaded(client, service, path, status):
+    service.ready = False
+    assert (await client.get(path)).status_code == status
+
+
+async def test_started_once_is_started_for_good(client, service):
+    assert (await client.get("/health/startup")).status_code == 200
+    service.ready = False
+    assert (await client.get("/health/startup")).status_code == 200
+    assert (await client.get("/ready")).status_code == 503
+
+
+async def test_metrics_are_prometheus_text(client):
+    answer = await client.get("/metrics")
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert list(text_string_to_metric_families(answer.text))
+
+
+async def test_unknown_paths_and_methods_are_json(client):
+    missing = await client.get("/nowhere")
+    assert (missing.status_code, missing.json()) == (404, {"detail": "Not Found"})
+    wrong = await client.get("/transcribe")
+    assert (wrong.status_code, wrong.json()) == (405, {"detail": "Method Not Allowed"})
+    assert wrong.headers["allow"] == "POST"
+
+
+async def test_an_unexpected_failure_says_nothing_of_its_inside(client, service):
+    def fail():
+        raise RuntimeError("secret path /etc/passwd")
+
+    service.status = fail
+    answer = await client.get("/health/status")
+    assert (answer.status_code, answer.json()) == (500, {"detail": "Internal server error"})
+
+
+async def test_other_origins_are_not_let_in_by_default(client):
+    answer = await client.get("/", headers={"origin": "https://example.org"})
+    assert "access-control-allow-origin" not in answer.headers
+
+
+async def test_named_origins_are_let_in(service):
+    async with client_of(service, cors_origins=["https://example.org"]) as client:
+        named = await client.get("/", headers={"origin": "https://example.org"})
+        other = await client.get("/", headers={"origin": "https://example.com"})
+    assert named.headers["access-control-allow-origin"] == "https://example.org"
+    assert "access-control-allow-origin" not in other.headers
+
+
+async def test_request_ids_are_kept_or_made(client):
+    kept = await client.get("/", headers={"x-request-id": "abc-123"})
+    made = await client.get("/", headers={"x-request-id": "a b\tc"})
+    assert kept.headers["x-request-id"] == "abc-123"
+    assert len(made.headers["x-request-id"]) == 16
+    assert (await client.get("/nowhere")).headers["x-request-id"]
+
+
+async def test_sockets_have_request_ids_too(service):
+    app = create_app(service, FakeSettings())
+    async with AsgiSocket(app, headers=[(b"x-request-id", b"abc")]) as socket:
+        assert (b"x-request-id", b"abc") in socket.accepted["headers"]
+
+
+def test_a_default_language_that_does_not_exist_is_refused_at_the_start(service):
+    with pytest.raises(UnsupportedLanguage):
+        create_app(service, FakeSettings(language="klingon"))
