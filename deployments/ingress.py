@@ -7,13 +7,13 @@ import contextlib
 from typing import Any
 
 from ray.serve.handle import DeploymentHandle
-from serve_app.settings import Settings
 from starlette.applications import Starlette
 
 from deployments.ports import RecogniserHandle, VoiceHandle
 from serve_app.asr.jobs import ModelInfo
 from serve_app.conductor.assembly import assemble
 from serve_app.conductor.ports import ReplicaLost
+from serve_app.settings import Settings
 from serve_app.telemetry.cluster import ClusterMetrics
 from serve_app.telemetry.logs import configure_logs
 from serve_app.telemetry.metrics import Recorder
@@ -27,7 +27,7 @@ DESCRIBE_INTERVAL_S = 5.0
 class Ingress:
     """Holds the live sessions of this replica; the doors run inside it."""
 
-    async def __init__(  # noqa: PLE0100 - Serve awaits the constructor of an ingress
+    def __init__(  # noqa: PLE0100 - Serve awaits the constructor of an ingress
         self,
         settings: dict[str, Any],
         voice: DeploymentHandle[Any],

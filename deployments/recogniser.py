@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+from serve_app.asr.jobs import DecodeJob, DecodeResult, ModelInfo, Role
 from serve_app.asr.loading import load_recogniser
 from serve_app.settings import Settings
-
-from serve_app.asr.jobs import DecodeJob, DecodeResult, ModelInfo, Role
 
 
 class Recogniser:

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from serve_app.settings import Settings
-
 from serve_app.vad.detector import PackedRequests, PackedResults
 from serve_app.vad.loading import load_detector
 

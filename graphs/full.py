@@ -38,6 +38,8 @@ def build(args: Mapping[str, Any] | None = None) -> serve.Application:
     else:
         interim = final = _deployment(Recogniser, num_cpus=1.0).bind(settings)
     ingress = _deployment(serve.ingress()(Ingress), num_cpus=0.1)
+    if arguments.settings.num_ingress_replicas is not None and not arguments.on_gpu:
+        ingress = ingress.options(num_replicas=arguments.settings.num_ingress_replicas)
     return ingress.bind(settings, voice, interim, final, shared_cores=not arguments.on_gpu)
 
 

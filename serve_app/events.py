@@ -22,7 +22,7 @@ class EndReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Milliseconds of one result inside the server; `total_ms` runs from the cut of the audio to the event."""
+    """Milliseconds of one result inside the server; `total_ms` runs from the cut to the answer."""
 
     preprocess_ms: float = 0.0
     queue_wait_ms: float = 0.0

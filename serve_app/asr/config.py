@@ -20,20 +20,26 @@ GPU_PROMPT_LENGTHS = (32, 64, 128, 223)
 
 @dataclass(frozen=True, slots=True)
 class HostedModel:
-    """A model by name and CTranslate2 folder; `languages` where it knows fewer than its vocabulary has."""
+    """A model by name and CTranslate2 folder.
+
+    `languages` where it knows fewer than its vocabulary has; `compute_type` where it is not the config's.
+    """
 
     name: str
     path: Path
     languages: frozenset[str] | None = None
+    compute_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RecogniserConfig:
     """What to load and how to share the workers.
 
-    `models` per role; a role without one is served by another's. The same name twice is loaded once.
+    `models` per role; a role without one is served by another's. The same name and
+    precision twice are loaded once.
     `max_offline_workers` None: all but one. `max_batch` None: 1 for every role on a CPU, where all items
-    pay for the longest, 8 on a card. `bucket_frames` None: 2 on a CPU (no batches), 200 on a card.
+    pay for the longest, 8 on a card. `bucket_frames` by role: 2 on a CPU (no batches),
+    200 on a card where it says nothing.
     Windows: `pad_s` and `floor_s` for all roles, spliced silence by role; `full_window_finals` encodes all
     30 s for finals and recordings.
     """
@@ -52,7 +58,7 @@ class RecogniserConfig:
     tails_s: Mapping[Role, float] = field(
         default_factory=lambda: {Role.INTERIM: 5.0, Role.FINAL: 10.0, Role.OFFLINE: 10.0}
     )
-    bucket_frames: int | None = None
+    bucket_frames: Mapping[Role, int] = field(default_factory=dict)
     full_window_finals: bool = False
     detect_floor_s: float = 6.0
 
@@ -70,13 +76,13 @@ class RecogniserConfig:
 
     def windows(self, *, on_card: bool) -> dict[Role, WindowPolicy]:
         """Every role's window policy."""
-        bucket = self.bucket_frames or (GPU_BUCKET_FRAMES if on_card else WindowPolicy().bucket_frames)
+        usual = GPU_BUCKET_FRAMES if on_card else WindowPolicy().bucket_frames
         return {
             role: WindowPolicy(
                 pad_s=self.pad_s,
                 floor_s=self.floor_s,
                 tail_s=self.tails_s.get(role, WindowPolicy().tail_s),
-                bucket_frames=bucket,
+                bucket_frames=self.bucket_frames.get(role, usual),
                 full_window=self.full_window_finals and role is not Role.INTERIM,
             )
             for role in Role
@@ -87,13 +93,15 @@ def build_recogniser(config: RecogniserConfig, *, warm_up: bool = True) -> Recog
     """Load every model once and warm it up. Blocking: seconds. Raises `ModelUnavailable`."""
     on_card = choose_device(config.device) == "cuda"
     limits = config.limits(on_card=on_card)
-    loaded: dict[str, Engine] = {}
+    loaded: dict[tuple[str, str], Engine] = {}
     engines: dict[Role, Engine] = {}
     for role, model in config.models.items():
-        if model.name not in loaded:
+        compute_type = model.compute_type or config.compute_type
+        key = (model.name, compute_type)
+        if key not in loaded:
             options = EngineOptions(
                 device=config.device,
-                compute_type=config.compute_type,
+                compute_type=compute_type,
                 num_workers=config.num_workers,
                 threads_per_worker=config.threads_per_worker,
                 windows=config.windows(on_card=on_card),
@@ -104,6 +112,6 @@ def build_recogniser(config: RecogniserConfig, *, warm_up: bool = True) -> Recog
             engine = CTranslate2Engine(model.name, model.path, options)
             if warm_up:
                 engine.warm_up()
-            loaded[model.name] = engine
-        engines[role] = loaded[model.name]
+            loaded[key] = engine
+        engines[role] = loaded[key]
     return Recogniser(engines, limits)

@@ -191,6 +191,7 @@ class CTranslate2Engine:
             preprocess_ms=(prepared - started) * 1000,
             inference_ms=(inferred - prepared) * 1000,
             postprocess_ms=(perf_counter() - inferred) * 1000,
+            batch_size=len(items),
         )
         return [replace(transcript, timing=timing) for transcript in transcripts]
 

@@ -67,12 +67,16 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class DecodeTiming:
-    """Where the time of one job went, milliseconds of wall time inside the recogniser."""
+    """Where the time of one job went, milliseconds of wall time inside the recogniser.
+
+    The times of a batch are those of each of its items; `batch_size` says how many shared them.
+    """
 
     preprocess_ms: float = 0.0
     queue_wait_ms: float = 0.0
     inference_ms: float = 0.0
     postprocess_ms: float = 0.0
+    batch_size: int = 1
 
 
 @dataclass(frozen=True, slots=True)

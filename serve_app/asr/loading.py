@@ -13,6 +13,12 @@ from serve_app.asr.recogniser import Recogniser
 from serve_app.models import ResolvedModel, fallback_for, resolve_or_fallback
 from serve_app.settings import Settings
 
+MAX_CPU_INTERIM_BATCH = 4
+CPU_INTERIM_BUCKET_FRAMES = 200
+INTERIM_TAIL_S = 5.0
+SHORT_TAIL_S = 10.0
+LONG_TAIL_S = 30.0
+
 log = structlog.get_logger(__name__)
 
 
@@ -29,19 +35,40 @@ def load_recogniser(settings: Settings, roles: Sequence[Role], *, shares_cores: 
     config = RecogniserConfig(
         models=models,
         device=settings.device,
-        compute_type=settings.compute_type_for(roles[0]),
+        compute_type=settings.compute_type,
         num_workers=num_workers,
         threads_per_worker=settings.threads_per_worker,
         max_interim_workers=max(1, num_workers // 2) if shares_cores else num_workers,
-        max_batch=None if settings.max_batch_size == 8 else dict.fromkeys(Role, settings.max_batch_size),
+        max_batch=_batches(settings, shares_cores=shares_cores),
+        bucket_frames={Role.INTERIM: CPU_INTERIM_BUCKET_FRAMES} if shares_cores else {},
+        tails_s={
+            Role.INTERIM: INTERIM_TAIL_S,
+            Role.FINAL: _tail_s(settings, Role.FINAL),
+            Role.OFFLINE: _tail_s(settings, Role.OFFLINE),
+        },
         full_window_finals=settings.full_window_finals,
     )
     return build_recogniser(config)
 
 
+def _tail_s(settings: Settings, role: Role) -> float:
+    """Spliced silence behind finals: `tiny` loses nothing with 10 s of it, the larger models do
+    (docs/decisions.md has the table)."""
+    return SHORT_TAIL_S if settings.model_name(role).startswith("tiny") else LONG_TAIL_S
+
+
+def _batches(settings: Settings, *, shares_cores: bool) -> dict[Role, int]:
+    """On a CPU all items of a batch pay for the longest: only interims, which nobody waits for, are batched."""
+    if not shares_cores:
+        return dict.fromkeys(Role, settings.max_batch_size)
+    return {Role.FINAL: 1, Role.OFFLINE: 1, Role.INTERIM: min(MAX_CPU_INTERIM_BATCH, settings.max_batch_size)}
+
+
 def _hosted(settings: Settings, role: Role) -> HostedModel:
     found = _find(settings, role)
-    return HostedModel(found.name, found.path, frozenset(found.languages) or None)
+    return HostedModel(
+        found.name, found.path, frozenset(found.languages) or None, settings.compute_type_for(role)
+    )
 
 
 def _speaks_many(settings: Settings, role: Role) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,6 +24,9 @@ from serve_app.asr.jobs import (
 from serve_app.asr.scheduler import Batch, Scheduler, SchedulerLimits
 from serve_app.asr.validation import audio_complaint
 from serve_app.errors import ModelUnavailable, QueueFull
+
+LIVE_QUIET_S = 3.0
+"""So long after the last live job recordings leave a worker free for the next one."""
 
 _CLOSING = "the recogniser is shutting down"
 
@@ -83,6 +86,7 @@ class Recogniser:
         self._running: set[asyncio.Future[_Answers]] = set()
         self._stats = {role: RoleStats() for role in Role}
         self._closed = False
+        self._live_s = -LIVE_QUIET_S
 
     async def submit(self, job: DecodeJob) -> DecodeResult:
         """The job's answer. Raises `QueueFull`. Cancelled while it waits, the job is never begun."""
@@ -90,7 +94,7 @@ class Recogniser:
         self._start_workers()
         return await future
 
-    async def decode(self, jobs: Iterable[DecodeJob]) -> AsyncIterator[DecodeResult]:
+    async def decode(self, jobs: Iterable[DecodeJob]) -> AsyncGenerator[DecodeResult, None]:
         """Every job's answer as soon as it is there, in any order; a full queue fails jobs singly.
 
         Left early, the iterator takes back what has not begun.
@@ -168,8 +172,10 @@ class Recogniser:
             future.set_result(failure or DecodeFailure(job.job_id, self._unknown_language(job)))
             return future
         waiting = _Waiting(job, engine, future)
-        key: Hashable = (engine.info.model, engine.batch_key(job))
+        key: Hashable = (id(engine), engine.batch_key(job))
         self._scheduler.add(job.role, key, waiting)
+        if job.role is not Role.OFFLINE:
+            self._live_s = waiting.enqueued_s
         future.add_done_callback(partial(self._forget_cancelled, waiting))
         return future
 
@@ -193,7 +199,8 @@ class Recogniser:
 
     def _start_workers(self) -> None:
         loop = asyncio.get_running_loop()
-        while (batch := self._scheduler.next_batch()) is not None:
+        nobody_live = perf_counter() - self._live_s > LIVE_QUIET_S
+        while (batch := self._scheduler.next_batch(nobody_live=nobody_live)) is not None:
             running = loop.run_in_executor(self._threads, _work, batch.payloads)
             self._running.add(running)
             running.add_done_callback(partial(self._finished, batch))

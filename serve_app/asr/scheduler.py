@@ -74,12 +74,16 @@ class Scheduler(Generic[Payload]):
                 return True
         return False
 
-    def next_batch(self) -> Batch[Payload] | None:
-        """The next worker's jobs, or None while every worker is busy or nothing may run."""
+    def next_batch(self, *, nobody_live: bool = False) -> Batch[Payload] | None:
+        """The next worker's jobs, or None while every worker is busy or nothing may run.
+
+        `nobody_live`: no live work has come for a while, so that recordings may take every worker.
+        """
         if sum(self._running.values()) >= self._limits.num_workers:
             return None
         for role in self._order():
-            if self._waiting[role] and self._running[role] < self._limits.max_workers(role):
+            may_run = self._running[role] < self._limits.max_workers(role)
+            if self._waiting[role] and (may_run or (nobody_live and role is Role.OFFLINE)):
                 return self._take(role)
         return None
 

@@ -16,6 +16,8 @@ from serve_app.settings import Settings
 from serve_app.telemetry.metrics import Metrics
 
 GPU_BATCHES_IN_FLIGHT = 2
+MAX_CPU_INTERIMS = 4
+"""One batch: more would only wait, and be old when their turn comes."""
 
 
 def assemble(
@@ -39,7 +41,7 @@ def assemble(
     parallel = num_workers if shared_cores else num_workers * settings.max_batch_size
     budget = InterimBudget(
         num_workers=parallel,
-        max_in_flight=1 if shared_cores else parallel * GPU_BATCHES_IN_FLIGHT,
+        max_in_flight=MAX_CPU_INTERIMS if shared_cores else parallel * GPU_BATCHES_IN_FLIGHT,
         share=settings.interim_share if shared_cores else None,
     )
     config = ConductorConfig(

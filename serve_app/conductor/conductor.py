@@ -261,7 +261,7 @@ class Conductor:
         total_ms = (self._clock() - flight.sent_s) * 1000
         timing = result.timing if isinstance(result, Transcript) else DecodeTiming()
         if request.purpose is Purpose.INTERIM:
-            self._gate.answered(timing.queue_wait_ms, timing.inference_ms)
+            self._gate.answered(timing.queue_wait_ms, timing.inference_ms / timing.batch_size)
         else:
             self._num_finals -= 1
         audio_s = (request.end_sample - request.start_sample) / SAMPLE_RATE_HZ

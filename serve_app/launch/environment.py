@@ -64,6 +64,7 @@ class RayEnvironment:
             "RAY_AUTH_TOKEN": self.auth_token,
             "RAY_USAGE_STATS_ENABLED": "0",
             "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
         }
         if self.haproxy_binary is not None:
             values["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(self.haproxy_binary)

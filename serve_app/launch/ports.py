@@ -26,7 +26,7 @@ def free_ports(num_ports: int) -> list[int]:
     """Different free ports below those that systems hand out to clients: Ray's processes take dozens of these
     while they start, and one of them could be ours by the time we listen on it."""
     candidates = random.sample(UNASSIGNED_PORTS, len(UNASSIGNED_PORTS))
-    found = [port for port in itertools.islice(_free_of(candidates), num_ports)]
+    found = list(itertools.islice(_free_of(candidates), num_ports))
     if len(found) < num_ports:
         raise OSError(f"fewer than {num_ports} free ports between {UNASSIGNED_PORTS[0]} and 30000")
     return found

@@ -10,7 +10,8 @@
 
 Our additions are optional fields: in `config` those of `choices.SessionChoices`; in
 `partial_transcript` `stable_chars`, `language`, `start_ms`, `end_ms`; in `final_transcript` `language`,
-`language_probability`, `start_ms`, `end_ms`, `endpoint_ms`; in `error` `retryable`; in every `timing` `model`.
+`language_probability`, `start_ms`, `end_ms`, `endpoint_ms`; in `error` `retryable`; in every
+`timing` `model`.
 Times count from the session's first sample; `confidence` is a probability.
 """
 

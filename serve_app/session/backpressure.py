@@ -54,6 +54,7 @@ class InterimGate:
         self._in_flight += 1
 
     def answered(self, queue_wait_ms: float, inference_ms: float) -> None:
+        """One interim came back; `inference_ms` is its share of what its batch took."""
         full = self._in_flight >= int(self._limit)
         self._in_flight -= 1
         self._tokens_s -= inference_ms / 1000

@@ -150,7 +150,6 @@ class AccessSection(Section):
         (),
         "Web origins that browsers may call from, separated by commas; empty: none.",
         "CORS_ORIGINS",
-        later="browsers of other origins are not answered",
         max_length=256,
     )
     ticket_secret: SecretStr | None = setting(

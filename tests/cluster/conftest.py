@@ -20,7 +20,9 @@ SPOKEN = Path(__file__).resolve().parents[2] / "audio" / "spoken"
 @pytest.fixture(scope="session")
 def service() -> Iterator[ServiceUnderTest]:
     """The graph with `tiny.en` in both roles: what these tests are about is the way there and back."""
-    with service_under_test(None, settings={"model": "tiny.en", "language": "en", "idle_timeout_s": 20}) as running:
+    with service_under_test(
+        None, settings={"model": "tiny.en", "language": "en", "idle_timeout_s": 20}
+    ) as running:
         yield running
 
 

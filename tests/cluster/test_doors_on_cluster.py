@@ -21,7 +21,9 @@ pytestmark = [pytest.mark.cluster, pytest.mark.models]
 
 
 async def test_an_upload_is_transcribed(service: ServiceUnderTest) -> None:
-    answer = await transcribe_file(SPOKEN / "visit.flac", url=service.url, options=UploadOptions(language="en"))
+    answer = await transcribe_file(
+        SPOKEN / "visit.flac", url=service.url, options=UploadOptions(language="en")
+    )
     assert word_error_rate(reference("visit"), answer.transcript) <= 0.08
     assert answer.body["model"] == "tiny.en"
     assert answer.body["duration"] == pytest.approx(len(clip("visit")) / 16_000, abs=0.02)

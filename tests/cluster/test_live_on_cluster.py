@@ -92,10 +92,9 @@ async def test_killing_a_model_replica_mid_utterance_changes_no_word(
     async def kill() -> None:
         await asyncio.sleep(5.0)
         assert service.runtime_dir is not None
-        victims = [
-            process for process in processes_of(service.runtime_dir) if f":{deployment}:" in f"{process_title(process)}:"
-        ]
-        assert victims, [process_title(process) for process in processes_of(service.runtime_dir)]
+        processes = processes_of(service.runtime_dir)
+        victims = [process for process in processes if f":{deployment}" in process_title(process)]
+        assert victims, [process_title(process) for process in processes]
         os.kill(victims[0].pid, signal.SIGKILL)
         psutil.wait_procs(victims[:1], timeout=10)
 

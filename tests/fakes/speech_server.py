@@ -112,6 +112,8 @@ async def transcribe(request: Request) -> Response:
         return JSONResponse({"detail": "no audio in it"}, status_code=400)
     if data == b"busy":
         return JSONResponse({"detail": "full"}, status_code=503, headers={"Retry-After": "2"})
+    if request.query_params["response_format"] == "text":
+        return PlainTextResponse("hello\n")
     if request.query_params["response_format"] == "srt":
         return PlainTextResponse("1\n00:00:00,000 --> 00:00:01,000\nhello\n")
     return JSONResponse(

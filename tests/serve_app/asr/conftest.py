@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+
 from serve_app.asr.ctranslate2_engine import CTranslate2Engine
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
 from serve_app.errors import ModelUnavailable
@@ -22,6 +23,7 @@ SHARED_AUDIO = CHECKOUT.parent / "shared" / "audio"
 
 @lru_cache(maxsize=32)
 def read_audio(path: Path) -> Pcm16:
+    samples: Pcm16
     samples, rate_hz = soundfile.read(path, dtype="int16")
     assert rate_hz == SAMPLE_RATE_HZ
     samples.setflags(write=False)

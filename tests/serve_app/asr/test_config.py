@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from serve_app.asr.config import HostedModel, RecogniserConfig, build_recogniser
 from serve_app.asr.jobs import DecodeFailure, DecodeJob, Pcm16, Role, Transcript
 from serve_app.errors import ModelUnavailable

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from serve_app.asr.folder import open_model_folder
 from serve_app.errors import ModelUnavailable
 

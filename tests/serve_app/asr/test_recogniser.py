@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from fakes.fake_engine import FakeEngine, fake_info
+
 from serve_app.asr.jobs import DecodeFailure, DecodeJob, DecodeResult, Role, Task, Transcript
 from serve_app.asr.recogniser import Recogniser
 from serve_app.asr.scheduler import SchedulerLimits
@@ -170,7 +171,7 @@ async def test_english_engines_asked_to_detect_answer() -> None:
 
 async def test_wrong_audio_fails_alone_and_at_once() -> None:
     recogniser = Recogniser({F: FakeEngine()})
-    wrong = DecodeJob(1, F, np.zeros(10, np.float32), "en")  # type: ignore[arg-type]
+    wrong = DecodeJob(1, F, np.zeros(10, np.float32), "en")
     results = await collect(recogniser, [wrong, job(2)])
     assert isinstance(results[1], DecodeFailure)
     assert isinstance(results[2], Transcript)
@@ -216,7 +217,7 @@ async def test_results_left_unread_take_back_what_has_not_begun() -> None:
     engine = FakeEngine(gate=gate)
     recogniser = Recogniser({F: engine}, one_worker())
     results = recogniser.decode([job(1), job(2)])
-    reading = asyncio.create_task(anext(results))
+    reading = asyncio.ensure_future(anext(results))
     await begun(engine)
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)

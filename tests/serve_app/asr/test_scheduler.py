@@ -7,6 +7,7 @@ from collections.abc import Hashable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from serve_app.asr.jobs import Role
 from serve_app.asr.scheduler import Batch, Scheduler, SchedulerLimits
 from serve_app.errors import QueueFull

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from serve_app.asr.silence import is_silent, reads_as_silence
 
 
@@ -26,7 +27,7 @@ def test_the_loudest_samples_do_not_overflow() -> None:
 
 @pytest.mark.parametrize(
     ("no_speech_prob", "avg_logprob", "silent"),
-    [(0.9, -1.5, True), (0.9, -0.3, False), (0.2, -1.5, False), (0.6, -1.0, False)],
+    [(0.9, -1.5, True), (0.9, -0.8, True), (0.9, -0.3, False), (0.7, -0.8, False), (0.2, -1.5, False)],
 )
 def test_both_signs_are_needed(no_speech_prob: float, avg_logprob: float, silent: bool) -> None:
     assert reads_as_silence(no_speech_prob, avg_logprob) is silent

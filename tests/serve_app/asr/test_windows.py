@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from serve_app.asr.windows import MAX_FRAMES, MAX_STATES, Window, WindowPolicy, full_window, plan_window
+
+from serve_app.asr.features import MAX_FRAMES
+from serve_app.asr.windows import MAX_STATES, Window, WindowPolicy, full_window, plan_window
 
 
 @pytest.mark.parametrize(

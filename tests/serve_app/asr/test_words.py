@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from serve_app.asr.words import TokenGroup, group_tokens, time_words
 
 PIECES = [" Good", " mor", "ning", ",", ' "', "doctor", ".", '"', " Zo", "ë", "先", "生"]
