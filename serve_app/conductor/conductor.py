@@ -86,6 +86,7 @@ class Conductor:
         self._in_flight: dict[int, _InFlight] = {}
         self._next_job_id = 0
         self._num_finals = 0
+        self._offering = False
         self._awake = asyncio.Event()
         self._calls: set[asyncio.Task[None]] = set()
 
@@ -130,9 +131,10 @@ class Conductor:
     # -- one tick --------------------------------------------------------------------------------
 
     async def _tick(self) -> None:
+        lives = tuple(self._lives.values())
         for _ in range(MAX_VOICE_ROUNDS):
             asked: list[tuple[Live, VadRequest]] = []
-            for live in tuple(self._lives.values()):
+            for live in lives:
                 effects, request = live.session.poll_voice()
                 live.apply(effects)
                 if request is not None:
@@ -142,9 +144,12 @@ class Conductor:
                 for (live, _), answer in zip(asked, answers, strict=True):
                     live.apply(live.session.on_voice(answer))
             self._send_finals()
-            if not asked:
+            # Again at once only where an endpoint, a flush or a backlog left work; a window that has just
+            # come in waits for the next tick, so that ticks stay large calls.
+            lives = tuple(live for live, _ in asked if live.session.is_behind)
+            if not lives:
                 break
-        self.offer_optional_work()
+        self._offer_optional_work()
 
     async def _detect(self, requests: Sequence[VadRequest]) -> list[VadResult]:
         """Ask until there is an answer: without the detector no session can go on, audio waits meanwhile."""
@@ -164,8 +169,15 @@ class Conductor:
                 requests.append((live, live.requests.popleft()))
         self._send(requests)
 
-    def offer_optional_work(self) -> None:
+    def _offer_soon(self) -> None:
+        """Once for all answers of this turn of the loop."""
+        if not self._offering:
+            self._offering = True
+            asyncio.get_running_loop().call_soon(self._offer_optional_work)
+
+    def _offer_optional_work(self) -> None:
         """Send speculative finals and interims as far as there is room."""
+        self._offering = False
         if self._config.speculative_finals:
             self._offer_speculative()
         self._offer_interims()
@@ -272,5 +284,5 @@ class Conductor:
             flight.live.apply(session.on_decode_failed(request.key, result.message))
         if flight.live.requests:
             self._send_finals()
-        self.offer_optional_work()
+        self._offer_soon()
         self.wake()

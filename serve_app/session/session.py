@@ -104,6 +104,11 @@ class Session:
         return self._voice.received_samples - self._voice.position
 
     @property
+    def is_behind(self) -> bool:
+        """The detector should be asked again now: there is a mark, or more than a few windows to hear."""
+        return not self.ended and self._voice.is_behind
+
+    @property
     def held_samples(self) -> int:
         """Audio in memory."""
         return self._voice.held_samples

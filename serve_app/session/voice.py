@@ -24,6 +24,8 @@ from serve_app.vad.loudness import loudness
 MAX_WINDOWS_PER_REQUEST = 32
 """At most a second of audio per voice request, so that one session catching up does not delay the others."""
 
+BACKLOG_WINDOWS = 6
+
 
 class Mark(Enum):
     FLUSH = auto()
@@ -72,6 +74,12 @@ class VoiceTrack:
     def position(self) -> int:
         """The end of what has been seen."""
         return self._position
+
+    @property
+    def is_behind(self) -> bool:
+        """A mark waits, or more than `BACKLOG_WINDOWS` windows."""
+        unheard = self._buffer.end - self._position
+        return bool(self._marks) or unheard >= BACKLOG_WINDOWS * WINDOW_SAMPLES
 
     @property
     def speaking(self) -> bool:
