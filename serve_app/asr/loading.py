@@ -58,7 +58,7 @@ def _tail_s(settings: Settings, role: Role) -> float:
 
 
 def _batches(settings: Settings, *, shares_cores: bool) -> dict[Role, int]:
-    """On a CPU all items of a batch pay for the longest: only interims, which nobody waits for, are batched."""
+    """On a CPU a whole batch waits for its longest item, so only interims are batched."""
     if not shares_cores:
         return dict.fromkeys(Role, settings.max_batch_size)
     return {Role.FINAL: 1, Role.OFFLINE: 1, Role.INTERIM: min(MAX_CPU_INTERIM_BATCH, settings.max_batch_size)}

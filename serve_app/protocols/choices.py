@@ -59,7 +59,7 @@ PCM_ENCODINGS: dict[str, Encoding] = {
 
 
 class SessionChoices(msgspec.Struct, frozen=True, kw_only=True):
-    """The optional choices of one live session under their wire names (seed 001, and ours behind them)."""
+    """The optional choices of one live session under their wire names."""
 
     lang_code: LanguageName | None = None
     language: LanguageName | None = None

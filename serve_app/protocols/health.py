@@ -1,4 +1,4 @@
-"""The bodies of `GET /` and of the probes: seeds 001, 002 and 004, from one snapshot of the service."""
+"""The bodies of `GET /` and of the probes, from one snapshot of the service."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ServiceInfo:
 
 
 def root_body(status: ServiceStatus, info: ServiceInfo) -> dict[str, object]:
-    """`GET /`: seed 004's service, status and config."""
+    """`GET /`: service, status and config."""
     model = _final_model(status)
     return {
         "service": "sotto",
@@ -40,7 +40,7 @@ def root_body(status: ServiceStatus, info: ServiceInfo) -> dict[str, object]:
 
 
 def health_body(status: ServiceStatus, info: ServiceInfo) -> dict[str, object]:
-    """`GET /health`: alive (seed 002), with seed 004's model and cache; always answered with 200."""
+    """`GET /health`: alive, with model and cache; always answered with 200."""
     return {
         "status": "healthy" if status.ready else "unhealthy",
         "model": "loaded" if status.ready else "loading",
@@ -65,7 +65,7 @@ def startup_body(started: bool) -> dict[str, object]:
 
 
 def status_body(status: ServiceStatus) -> dict[str, object]:
-    """`GET /health/status` (seed 001), with the list of all models behind it."""
+    """`GET /health/status`, with the list of all models behind it."""
     queue = status.queue
     capacity = status.estimated_max_concurrent
     load = 100 * status.active_sessions / capacity if capacity > 0 else 0.0

@@ -1,4 +1,4 @@
-"""The native protocol of `/ws/stt` (seed 001): text frames to commands, events to text frames.
+"""The native protocol of `/ws/stt`: text frames to commands, events to text frames.
 
     client                                  server
     start_session {session_id, config}  ->

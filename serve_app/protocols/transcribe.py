@@ -1,7 +1,7 @@
-"""The body of `POST /transcribe` (seed 004): one finished recording as one JSON object.
+"""The body of `POST /transcribe`: one finished recording as one JSON object.
 
 In this door `segments[].confidence` is the mean log-probability and the top-level `confidence` the
-probability of the language, as its seed has them; `avg_logprob` says the former by its name.
+probability of the language, as its callers know them; `avg_logprob` says the former by its name.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def transcript_body(
     include_words: bool = False,
     warning: str | None = None,
 ) -> dict[str, object]:
-    """Seed 004's answer, with `words` when asked for and `warning` where the file was damaged."""
+    """The answer, with `words` when asked for and `warning` where the file was damaged."""
     duration_s = transcript.duration_s
     body: dict[str, object] = {
         "transcript": transcript.text.strip(),

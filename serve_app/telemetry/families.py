@@ -1,4 +1,4 @@
-"""The metric families of the service, once: names, HELP, labels and buckets of seeds 002 and 004."""
+"""The metric families of the service, once: names, HELP, labels and buckets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`POST /transcribe`: a recording in, its text out, as JSON, text or subtitles (seed 004)."""
+"""`POST /transcribe`: a recording in, its text out, as JSON, text or subtitles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`POST /transcribe/stream`: audio in and NDJSON out over one request, both at once (seed 003).
+"""`POST /transcribe/stream`: audio in and NDJSON out over one request, both at once.
 
 The body is a container (`audio/*`) or raw samples (`audio/pcm;rate=16000`); options are query parameters.
 What is wrong before the first line is an HTTP status; later it is an `error` line, after which what was

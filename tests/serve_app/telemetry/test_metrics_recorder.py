@@ -21,7 +21,7 @@ def recorder(local):
     return Recorder(local)
 
 
-def test_the_families_of_the_seeds():
+def test_the_families_of_the_service():
     assert {family.name: (str(family.kind), family.labels) for family in FAMILIES} == {
         "stt_active_connections": ("gauge", ()),
         "stt_queue_depth": ("gauge", ("queue_type",)),
