@@ -9,6 +9,7 @@ from typing import Any
 from ray.serve.handle import DeploymentHandle
 from starlette.applications import Starlette
 
+from deployments.bounded_receive import bound_receive_queues
 from deployments.ports import RecogniserHandle, VoiceHandle
 from serve_app.asr.jobs import ModelInfo
 from serve_app.conductor.assembly import assemble
@@ -36,6 +37,7 @@ class Ingress:
         shared_cores: bool,
     ) -> None:
         self._settings = Settings.from_dict(settings)
+        bound_receive_queues()
         configure_logs(self._settings.log_level)
         self._metrics = Recorder(RayInstruments())
         self._models: tuple[ModelInfo, ...] = ()

@@ -37,8 +37,9 @@ def loopback_haproxy(runtime_dir: Path, binary: Path, stats_port: int, metrics_p
     """Write a start script for HAProxy that keeps its statistics pages on this machine.
 
     Serve's template binds the statistics and metrics ports to every interface, without a password and with
-    no setting for it; the script narrows those two lines before HAProxy reads the file. None where the
-    platform's `sed` has another syntax (macOS).
+    no setting for it; the script narrows those two lines before HAProxy reads the file. It also takes away
+    the offer to compress WebSocket messages: audio does not shrink, and every message would be inflated here.
+    None where the platform's `sed` has another syntax (macOS).
     """
     if not sys.platform.startswith("linux"):
         return None
@@ -49,7 +50,10 @@ def loopback_haproxy(runtime_dir: Path, binary: Path, stats_port: int, metrics_p
         'for argument in "$@"; do\n'
         '  if [ "$previous" = "-f" ]; then\n'
         f"    sed -i -e 's/bind [*]:{stats_port}$/bind 127.0.0.1:{stats_port}/'"
-        f" -e 's/bind :{metrics_port}$/bind 127.0.0.1:{metrics_port}/' \"$argument\"\n"
+        f" -e 's/bind :{metrics_port}$/bind 127.0.0.1:{metrics_port}/'"
+        " -e '/del-header sec-websocket-extensions/d'"
+        " -e '/^frontend http_frontend/a\\    http-request del-header sec-websocket-extensions'"
+        ' "$argument"\n'
         "  fi\n"
         '  previous="$argument"\n'
         "done\n"

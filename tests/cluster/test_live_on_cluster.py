@@ -103,3 +103,38 @@ async def test_killing_a_model_replica_mid_utterance_changes_no_word(
     ended = messages[-1]
     assert isinstance(ended, SessionEnded)
     assert ended.total_audio_ms == pytest.approx(len(clip("visit")) / 16, abs=0.01)
+
+
+async def test_audio_faster_than_real_time_is_slowed_and_kept(
+    service: ServiceUnderTest,
+) -> None:
+    """Seven minutes at once: the sender waits for the server, the server's memory does not grow with it."""
+    rounds = 20
+    assert service.runtime_dir is not None
+    ingress = next(p for p in processes_of(service.runtime_dir) if ":Ingress" in process_title(p))
+    before_bytes, most_bytes = ingress.memory_info().rss, 0
+    loop = asyncio.get_running_loop()
+    async with LiveClient(service.url) as client:
+        await client.start(CONFIG)
+        began_s = loop.time()
+        sent_s = 0.0
+
+        async def send() -> None:
+            nonlocal sent_s, most_bytes
+            for _ in range(rounds):
+                audio = clip("phone_call")
+                for start in range(0, len(audio), 16_000):
+                    await client.send_audio(audio[start : start + 16_000])
+                most_bytes = max(most_bytes, ingress.memory_info().rss)
+            sent_s = loop.time() - began_s
+            await client.end()
+
+        sender = asyncio.create_task(send())
+        messages = [message async for message in client]
+        await sender
+    total_s = loop.time() - began_s
+    expected = text(await stream(service, "phone_call", speed=20.0))
+    assert word_error_rate(" ".join([expected] * rounds), text(messages)) <= 0.05
+    assert messages[-1].total_audio_ms == pytest.approx(rounds * len(clip("phone_call")) / 16, abs=1)
+    assert sent_s > 0.5 * total_s
+    assert most_bytes - before_bytes < 40_000_000
