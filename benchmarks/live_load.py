@@ -124,9 +124,7 @@ def _note(message: Message, now: float, speech_end_ms: float, result: SessionRes
         case ErrorMessage():
             result.failure = f"{message.code}: {message.message}"
         case SessionEnded():
-            counted_samples = round(
-                message.total_audio_ms * SAMPLE_RATE_HZ / 1000
-            )
+            counted_samples = round(message.total_audio_ms * SAMPLE_RATE_HZ / 1000)
             result.audio_dropped_ms = (result.sent_samples - counted_samples) * 1000 / SAMPLE_RATE_HZ
             if message.reason != "completed":
                 result.failure = result.failure or f"the server ended the session: {message.reason}"
