@@ -26,6 +26,7 @@ class SessionConfig:
 
     lang_code: str | None = None
     sample_rate: int | None = None
+    encoding: str | None = None
     vad_enabled: bool | None = None
     vad_threshold: float | None = None
     partial_results: bool | None = None

@@ -39,11 +39,13 @@ class Served:
 def served() -> Iterator[Served]:
     """`sotto serve --profile gpu` with one pretended GPU and models that cannot be had."""
     port = free_ports(1)[0]
+    # The other cluster of this run has left its variables in this process.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     arguments = ["serve", "--profile", "gpu", "--num-gpus", "1", "--port", str(port)]
     process = subprocess.Popen(
         [sys.executable, "-m", "serve_app.cli", *arguments],
         cwd=ROOT,
-        env={**os.environ, "STT_OFFLINE": "true", **MODELS},
+        env={**environment, "STT_OFFLINE": "true", **MODELS},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

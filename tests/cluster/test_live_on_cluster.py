@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 
+import numpy as np
 import psutil
 import pytest
 from cluster.conftest import clip, reference, word_error_rate
@@ -105,26 +106,25 @@ async def test_killing_a_model_replica_mid_utterance_changes_no_word(
     assert ended.total_audio_ms == pytest.approx(len(clip("visit")) / 16, abs=0.01)
 
 
-async def test_audio_faster_than_real_time_is_slowed_and_kept(
-    service: ServiceUnderTest,
-) -> None:
-    """Seven minutes at once: the sender waits for the server, the server's memory does not grow with it."""
+async def test_audio_faster_than_real_time_is_slowed_and_kept(service: ServiceUnderTest) -> None:
+    """Seven minutes at once, 80 MB as 48 kHz floats: more than the kernel's buffers on the way can hold, so
+    the sender waits for the server, whose memory does not grow with what is sent."""
     rounds = 20
     assert service.runtime_dir is not None
     ingress = next(p for p in processes_of(service.runtime_dir) if ":Ingress" in process_title(p))
     before_bytes, most_bytes = ingress.memory_info().rss, 0
+    audio = np.repeat(clip("phone_call").astype("<f4") / 32768, 3).tobytes()
     loop = asyncio.get_running_loop()
     async with LiveClient(service.url) as client:
-        await client.start(CONFIG)
+        await client.start(SessionConfig(lang_code="en", encoding="float32", sample_rate=48_000))
         began_s = loop.time()
         sent_s = 0.0
 
         async def send() -> None:
             nonlocal sent_s, most_bytes
             for _ in range(rounds):
-                audio = clip("phone_call")
-                for start in range(0, len(audio), 16_000):
-                    await client.send_audio(audio[start : start + 16_000])
+                for start in range(0, len(audio), 192_000):
+                    await client.send_audio(audio[start : start + 192_000])
                 most_bytes = max(most_bytes, ingress.memory_info().rss)
             sent_s = loop.time() - began_s
             await client.end()
@@ -133,8 +133,9 @@ async def test_audio_faster_than_real_time_is_slowed_and_kept(
         messages = [message async for message in client]
         await sender
     total_s = loop.time() - began_s
-    expected = text(await stream(service, "phone_call", speed=20.0))
-    assert word_error_rate(" ".join([expected] * rounds), text(messages)) <= 0.05
-    assert messages[-1].total_audio_ms == pytest.approx(rounds * len(clip("phone_call")) / 16, abs=1)
+    assert word_error_rate(" ".join([reference("phone_call")] * rounds), text(messages)) <= 0.1
+    ended = messages[-1]
+    assert isinstance(ended, SessionEnded)
+    assert ended.total_audio_ms == pytest.approx(rounds * len(clip("phone_call")) / 16, abs=1)
     assert sent_s > 0.5 * total_s
     assert most_bytes - before_bytes < 40_000_000
