@@ -42,6 +42,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--sessions", type=int, default=24)
     parser.add_argument("--seconds", type=float, default=60.0, help="audio per session, at least")
     parser.add_argument("--model", default="tiny.en", help="for a server started here: finals and interims")
+    parser.add_argument("--interim-model", help="where interims have a model of their own")
     parser.add_argument("--language", default="en")
     parser.add_argument("--profile", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--chunk-ms", type=int, default=100)
@@ -208,6 +209,8 @@ def show(result: dict[str, Any]) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_arguments(arguments)
     settings = {"model": options.model, "language": options.language}
+    if options.interim_model:
+        settings["interim_model"] = options.interim_model
     try:
         with service_under_test(options.url, profile=options.profile, settings=settings) as service:
             result = asyncio.run(measure(service, options))
