@@ -103,7 +103,7 @@ def summarise(
     sessions = full.sessions
     through = [session for session in sessions if session.failure is None]
     finals = Percentiles.of(ms for session in through for ms in session.final_latency_ms)
-    dropped_ms = round(sum(session.audio_dropped_ms for session in through), 1)
+    dropped_ms = sum(max(0.0, round(session.audio_dropped_ms, 1)) for session in through)
     slips = [ms for session in sessions for ms in session.send_slip_ms]
     result: dict[str, Any] = {
         "sessions": len(sessions),
@@ -118,7 +118,7 @@ def summarise(
         "interim_lag_ms": Percentiles.of(_all(through, "interim_lag_ms")).to_json(),
         "final_latency_ms": finals.to_json(),
         "final_after_speech_ms": Percentiles.of(_all(through, "final_after_speech_ms")).to_json(),
-        "audio_dropped_ms": dropped_ms,
+        "audio_dropped_ms": round(dropped_ms, 1),
         "send_slip_ms": Percentiles.of(slips).to_json(),
         "late_chunks": sum(slip > LATE_CHUNK_MS for slip in slips),
         **_accuracy(through, alone),
