@@ -9,7 +9,9 @@ import secrets
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import FrameType
 
@@ -25,6 +27,7 @@ HAPROXY_STATS_PORT = 8404
 HAPROXY_METRICS_PORT = 9101
 FALLBACK_PROXY_PORT = 8500
 MIN_LOGICAL_CPUS = 4
+MAX_LOG_LINES = 8
 OBJECT_STORE_BYTES = 128 * 1024 * 1024
 
 
@@ -51,16 +54,23 @@ class ClusterOptions:
 class RayCluster:
     """A Ray of our own, or a connection to another's; `stop` ends the first and only leaves the second."""
 
-    def __init__(self, runtime_dir: Path | None, keeper: subprocess.Popen[bytes] | None) -> None:
+    def __init__(
+        self,
+        runtime_dir: Path | None,
+        keeper: subprocess.Popen[bytes] | None,
+        replaced: Mapping[str, str | None] | None = None,
+    ) -> None:
         self.runtime_dir = runtime_dir
         self._keeper = keeper
+        self._replaced = dict(replaced or {})
 
     @property
     def is_ours(self) -> bool:
         return self.runtime_dir is not None
 
     def stop(self) -> None:
-        """End every process of this Ray and remove its folder; may be called twice."""
+        """End every process of this Ray, remove its folder and put the environment back as it was; may be
+        called twice."""
         import ray
 
         ray.shutdown()
@@ -72,6 +82,7 @@ class RayCluster:
             self._keeper.stdin.close()
         self._keeper.wait(timeout=30)
         self.runtime_dir = self._keeper = None
+        _restore_environment(self._replaced)
 
 
 def start_ray(options: ClusterOptions) -> RayCluster:
@@ -83,7 +94,7 @@ def start_ray(options: ClusterOptions) -> RayCluster:
     keeper = start_keeper(runtime_dir, SOURCE_DIR)
     cluster = RayCluster(runtime_dir, keeper)
     try:
-        _set_environment(runtime_dir, options)
+        cluster = RayCluster(runtime_dir, keeper, _set_environment(runtime_dir, options))
         _init_local(runtime_dir, options)
     except BaseException:
         cluster.stop()
@@ -91,7 +102,14 @@ def start_ray(options: ClusterOptions) -> RayCluster:
     return cluster
 
 
-def _set_environment(runtime_dir: Path, options: ClusterOptions) -> None:
+@cache
+def _auth_token() -> str:
+    """One token per process: Ray's C++ side reads it once and keeps it."""
+    return secrets.token_hex(32)
+
+
+def _set_environment(runtime_dir: Path, options: ClusterOptions) -> dict[str, str | None]:
+    """Set Ray's variables; returns what stood in their place."""
     stats_port, metrics_port = prefer_port(HAPROXY_STATS_PORT), prefer_port(HAPROXY_METRICS_PORT)
     environment = RayEnvironment(
         runtime_dir=runtime_dir,
@@ -99,12 +117,24 @@ def _set_environment(runtime_dir: Path, options: ClusterOptions) -> None:
         stats_port=stats_port,
         metrics_port=metrics_port,
         fallback_port=prefer_port(FALLBACK_PROXY_PORT),
-        auth_token=secrets.token_hex(32),
+        auth_token=_auth_token(),
         max_session_s=options.max_session_s,
         haproxy_binary=loopback_haproxy(runtime_dir, bundled_haproxy(), stats_port, metrics_port),
     )
-    os.environ.update(environment.merged(os.environ))
+    changes = environment.merged(os.environ)
+    replaced = {name: os.environ.get(name) for name in (*changes, "RAY_ADDRESS")}
+    os.environ.update(changes)
     os.environ.pop("RAY_ADDRESS", None)
+    return replaced
+
+
+def _restore_environment(replaced: Mapping[str, str | None]) -> None:
+    """A second start in this process must not take the first one's folders for the user's own wish."""
+    for name, value in replaced.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def bundled_haproxy() -> Path:
@@ -120,21 +150,34 @@ def _init_local(runtime_dir: Path, options: ClusterOptions) -> None:
     import ray
 
     on_sigterm = signal.getsignal(signal.SIGTERM)
-    ray.init(
-        address="local",
-        namespace="serve",
-        num_cpus=options.num_cpus or max(MIN_LOGICAL_CPUS, os.cpu_count() or 1),
-        num_gpus=options.num_gpus,
-        object_store_memory=options.object_store_bytes,
-        include_dashboard=False,
-        configure_logging=True,
-        logging_level=logging.ERROR,
-        log_to_driver=False,
-        _temp_dir=str(runtime_dir),
-    )
+    try:
+        ray.init(
+            address="local",
+            namespace="serve",
+            num_cpus=options.num_cpus or max(MIN_LOGICAL_CPUS, os.cpu_count() or 1),
+            num_gpus=options.num_gpus,
+            object_store_memory=options.object_store_bytes,
+            include_dashboard=False,
+            configure_logging=True,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            _temp_dir=str(runtime_dir),
+        )
+    except Exception as error:
+        # Ray raises bare `Exception` when one of its processes does not come up.
+        raise LaunchError(f"Ray did not start: {error}\n{_last_words(runtime_dir)}") from error
     # Ray's own handler prints a C++ stack trace and skips our `finally` blocks.
     unset = on_sigterm in (None, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, _exit_on_sigterm if unset else on_sigterm)
+
+
+def _last_words(runtime_dir: Path) -> str:
+    """What Ray's processes complained about last: their logs are gone with the folder."""
+    lines = []
+    for log in sorted(runtime_dir.glob("session_2*/logs/*.err")):
+        complaints = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        lines += [f"{log.name}: {line}" for line in complaints[-MAX_LOG_LINES:]]
+    return "\n".join(lines)
 
 
 def _exit_on_sigterm(number: int, _: FrameType | None) -> None:

@@ -1,0 +1,46 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from serve_app.launch import cluster
+from serve_app.launch.cluster import ClusterOptions, LaunchError, RayCluster, start_ray
+
+
+def test_a_failed_start_puts_the_environment_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second start in the same process must not take the first one's folders for the user's own wish."""
+    monkeypatch.setenv("RAY_ADDRESS", "203.0.113.1:6379")
+    monkeypatch.setenv("RAY_SERVE_HAPROXY_NBTHREAD", "3")
+    monkeypatch.delenv("RAY_SERVE_HAPROXY_CONFIG_FILE_LOC", raising=False)
+    seen: dict[str, str] = {}
+    folders: list[Path] = []
+
+    def fail(runtime_dir: Path, _: ClusterOptions) -> None:
+        seen.update(os.environ)
+        folders.append(runtime_dir)
+        raise LaunchError("no")
+
+    monkeypatch.setattr(cluster, "_init_local", fail)
+    before = dict(os.environ)
+    for _ in range(2):
+        with pytest.raises(LaunchError, match="no"):
+            start_ray(ClusterOptions())
+        assert str(folders[-1]) in seen["RAY_SERVE_HAPROXY_CONFIG_FILE_LOC"]
+        assert not folders[-1].exists()
+    assert folders[0] != folders[1]
+    assert seen["RAY_SERVE_HAPROXY_NBTHREAD"] == "3"
+    assert "RAY_ADDRESS" not in seen
+    changed = {name for name in {*before, *os.environ} if before.get(name) != os.environ.get(name)}
+    assert changed <= {"RAY_CLIENT_MODE", "PYTHONBREAKPOINT"}
+
+
+def test_stopping_twice_is_harmless() -> None:
+    RayCluster(None, None).stop()
+
+
+def test_ray_says_what_its_processes_complained_about(tmp_path: Path) -> None:
+    logs = tmp_path / "session_2026" / "logs"
+    logs.mkdir(parents=True)
+    (logs / "raylet.err").write_text("fine\nthe agent died\n")
+    (logs / "gcs_server.err").write_text("")
+    assert cluster._last_words(tmp_path) == "raylet.err: fine\nraylet.err: the agent died"
