@@ -7,7 +7,7 @@ that both sides heard in the overlap is the first side's.
 from __future__ import annotations
 
 from serve_app.asr.jobs import Word
-from serve_app.streaming.stable_prefix import spoken_form
+from serve_app.streaming.stable_prefix import comparable_form
 
 
 def trim_seams(
@@ -42,5 +42,5 @@ def _middle(word: Word) -> float:
 
 
 def _heard_twice(last: Word, first: Word, cut_s: float, overlap_s: float) -> bool:
-    same = spoken_form(last.word) == spoken_form(first.word) != ""
+    same = comparable_form(last.word) == comparable_form(first.word) != ""
     return same and last.end_s > cut_s - overlap_s and first.start_s < cut_s + overlap_s / 2

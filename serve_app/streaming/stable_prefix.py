@@ -30,7 +30,7 @@ def split_units(text: str) -> list[str]:
     return units
 
 
-def spoken_form(unit: str) -> str:
+def comparable_form(unit: str) -> str:
     """A unit without case and punctuation: what was said, however it was written."""
     return _SILENT.sub("", unit).casefold()
 
@@ -68,8 +68,8 @@ class StablePrefix:
     def _join(self, tail: list[str], share_before: float) -> list[str]:
         """Put a tail that begins somewhere inside the known text behind what comes before it."""
         base = max(0, len(self._units) - MAX_JOIN_UNITS)
-        known = [spoken_form(unit) for unit in self._units[base:]]
-        new = [spoken_form(unit) for unit in tail]
+        known = [comparable_form(unit) for unit in self._units[base:]]
+        new = [comparable_form(unit) for unit in tail]
         match = SequenceMatcher(None, known, new, autojunk=False).find_longest_match()
         if match.size >= 2 or (match.size == 1 and match.b <= 1):
             return self._units[: base + match.a] + tail[match.b :]
@@ -94,11 +94,11 @@ def _common_prefix(one: list[str], other: list[str]) -> int:
 
 def _place_after(stable: list[str], units: list[str]) -> int:
     """The number of leading `units` that stand for `stable`: the prefix at the least edit distance."""
-    wanted = [spoken_form(unit) for unit in stable]
+    wanted = [comparable_form(unit) for unit in stable]
     row = list(range(len(wanted) + 1))
     best, best_cost = 0, row[-1]
     for index, unit in enumerate(units, start=1):
-        form = spoken_form(unit)
+        form = comparable_form(unit)
         previous, row[0] = row[0], index
         for column, expected in enumerate(wanted, start=1):
             cost = min(previous + (form != expected), row[column] + 1, row[column - 1] + 1)

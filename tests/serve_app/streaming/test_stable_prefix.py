@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.streaming.stable_prefix import StablePrefix, split_units, spoken_form
+from serve_app.streaming.stable_prefix import StablePrefix, split_units, comparable_form
 
 
 def play(*hypotheses: tuple[str, int, int]) -> list[tuple[str, str]]:
@@ -78,5 +78,5 @@ def test_units_rebuild_the_text(text: str) -> None:
 
 
 def test_spoken_form_ignores_case_and_punctuation() -> None:
-    assert spoken_form(" Olá,") == "olá"
-    assert spoken_form(" — ") == ""
+    assert comparable_form(" Olá,") == "olá"
+    assert comparable_form(" — ") == ""
