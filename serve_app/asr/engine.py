@@ -39,6 +39,7 @@ class EngineInfo:
             compute_type=self.compute_type,
             multilingual=self.multilingual,
             path=self.path,
+            languages=tuple(sorted(self.languages)),
         )
 
 

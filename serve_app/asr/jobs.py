@@ -108,7 +108,7 @@ DecodeResult: TypeAlias = Transcript | DecodeFailure
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What a recogniser says of one model it hosts."""
+    """What a recogniser says of one model it hosts; `languages` empty: it does not say."""
 
     name: str
     role: str
@@ -117,3 +117,4 @@ class ModelInfo:
     compute_type: str
     multilingual: bool
     path: str
+    languages: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ from serve_app.conductor.conductor import Conductor
 from serve_app.conductor.live import Live
 from serve_app.conductor.recordings import RecordingTranscriber
 from serve_app.conductor.tally import Tally
-from serve_app.errors import MaxSessionsReached, QueueFull, SessionExists
+from serve_app.errors import MaxSessionsReached, QueueFull, SessionExists, UnsupportedLanguage
 from serve_app.events import EndReason
 from serve_app.service import (
     QueueStatus,
@@ -64,6 +64,7 @@ class Speech:
             raise MaxSessionsReached(
                 f"Maximum sessions reached: {len(self._lives)}/{self._limits.max_sessions}"
             )
+        self._refuse_unknown_language(options.language)
         self._refuse_when_queue_full()
         live = Live(Session(options), max_buffer_ms=self._limits.max_buffer_ms, wake=self._conductor.wake)
         self._lives[options.session_id] = live
@@ -85,6 +86,7 @@ class Speech:
         if self._num_recordings >= self._limits.max_recordings:
             self._tally.rejected()
             raise QueueFull(f"Queue full: {self._num_recordings}/{self._limits.max_recordings}")
+        self._refuse_unknown_language(options.language)
         self._refuse_when_queue_full()
         self._num_recordings += 1
         try:
@@ -122,6 +124,15 @@ class Speech:
         for session_id in tuple(self._lives):
             self.session_closed(session_id)
         await asyncio.shield(self._conductor.close())
+
+    def _refuse_unknown_language(self, language: str | None) -> None:
+        """A language that no model here knows is refused by name, never written as another."""
+        models = self._models()
+        if language is None or not models:
+            return
+        if not any(language in model.languages for model in models if model.languages):
+            names = ", ".join(dict.fromkeys(model.name for model in models))
+            raise UnsupportedLanguage(f"no model here knows the language {language!r} (models: {names})")
 
     def _refuse_when_queue_full(self) -> None:
         depth = self._conductor.num_finals_in_flight

@@ -119,6 +119,7 @@ async def test_ndjson_over_cleartext_http2(service: ServiceUnderTest, kind: str)
         ('{"type":"start_session","config":{"sample_rate":7999}}', None, "INVALID_MESSAGE"),
         ('{"type":"start_session","config":{"sample_rate":48001}}', None, "INVALID_MESSAGE"),
         ('{"type":"start_session","config":{"lang_code":"tlh"}}', None, "INVALID_MESSAGE"),
+        ('{"type":"start_session","config":{"lang_code":"de"}}', None, "INVALID_MESSAGE"),  # tiny.en only
         ('{"type":"start_session"}', b"\0" * 321, "INVALID_MESSAGE"),
         ('{"type":"start_session"}', b"\0" * (1 << 21), "INVALID_MESSAGE"),
         ('{"type":"start_session"}', '{"type":"start_session"}', "INVALID_MESSAGE"),

@@ -83,4 +83,4 @@ class FakeRecogniser:
         )
 
     async def describe(self) -> tuple[ModelInfo, ...]:
-        return (ModelInfo("fake", "final", "fake", "cpu", "int8", True, ""),)
+        return (ModelInfo("fake", "final", "fake", "cpu", "int8", True, "", ("en", "de")),)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.streaming.stable_prefix import StablePrefix, split_units, comparable_form
+from serve_app.streaming.stable_prefix import StablePrefix, comparable_form, split_units
 
 
 def play(*hypotheses: tuple[str, int, int]) -> list[tuple[str, str]]:

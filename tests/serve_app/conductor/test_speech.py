@@ -1,0 +1,113 @@
+"""Admission: what is refused at the door, and that recordings come out whole and in order."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+from fakes.ports import FakeRecogniser, FakeVoice
+from fakes.talk import Say, speak
+
+from serve_app.asr.jobs import ModelInfo
+from serve_app.conductor.conductor import Conductor, ConductorConfig
+from serve_app.conductor.recordings import RecordingTranscriber
+from serve_app.conductor.speech import AdmissionLimits, Speech
+from serve_app.conductor.tally import Tally
+from serve_app.errors import (
+    InferenceError,
+    MaxSessionsReached,
+    QueueFull,
+    SessionExists,
+    UnsupportedLanguage,
+)
+from serve_app.service import RecordingOptions
+from serve_app.session.options import SessionOptions
+
+MODELS = (ModelInfo("tiny.en", "final", "fake", "cpu", "int8", False, "", ("en",)),)
+
+
+def speech(limits: AdmissionLimits | None = None, recogniser: FakeRecogniser | None = None) -> Speech:
+    recogniser = recogniser or FakeRecogniser()
+    tally, voice = Tally(), FakeVoice()
+    conductor = Conductor(ConductorConfig(), voice=voice, interim=recogniser, final=recogniser, tally=tally)
+
+    async def metrics_text() -> str:
+        return ""
+
+    return Speech(
+        limits or AdmissionLimits(),
+        conductor=conductor,
+        recordings=RecordingTranscriber(voice=voice, recogniser=recogniser, max_windows_in_flight=3),
+        tally=tally,
+        models=lambda: MODELS,
+        metrics_text=metrics_text,
+    )
+
+
+async def test_an_id_in_use_is_refused_and_free_once_its_socket_is_gone() -> None:
+    service = speech()
+    service.open_session(SessionOptions("a", language="en"))
+    with pytest.raises(SessionExists):
+        service.open_session(SessionOptions("a", language="en"))
+    service.session_closed("a")
+    service.open_session(SessionOptions("a", language="en"))
+
+
+async def test_the_session_limit_is_a_plain_count() -> None:
+    service = speech(AdmissionLimits(max_sessions=2))
+    service.open_session(SessionOptions("a"))
+    service.open_session(SessionOptions("b"))
+    with pytest.raises(MaxSessionsReached, match="2/2"):
+        service.open_session(SessionOptions("c"))
+    assert service.status().queue.rejected_requests == 1
+    assert not service.status().accepting
+
+
+async def test_a_language_that_no_model_knows_is_refused_by_name() -> None:
+    service = speech()
+    with pytest.raises(UnsupportedLanguage, match=r"'de'.*tiny\.en"):
+        service.open_session(SessionOptions("a", language="de"))
+    with pytest.raises(UnsupportedLanguage, match="tiny"):
+        await service.transcribe(np.zeros(16_000, np.int16), RecordingOptions(language="de"))
+
+
+async def test_a_full_queue_refuses_recordings() -> None:
+    service = speech(AdmissionLimits(max_recordings=1), FakeRecogniser(delay_s=lambda job: 0.2))
+    audio = speak([Say(1)])
+    first = asyncio.create_task(service.transcribe(audio, RecordingOptions(language="en")))
+    await asyncio.sleep(0.05)
+    with pytest.raises(QueueFull, match="1/1"):
+        await service.transcribe(audio, RecordingOptions(language="en"))
+    assert (await first).text == "w1"
+
+
+def long_talk() -> tuple[np.ndarray, list[str]]:
+    words = [Say(number, ms=250, pause_ms=100 if number % 7 else 900) for number in range(1, 200)]
+    return speak(words), [f"w{number}" for number in range(1, 200)]
+
+
+@pytest.mark.parametrize("vad_filter", [True, False])
+@pytest.mark.parametrize("language", ["en", None])
+async def test_a_recording_comes_out_whole_and_in_order(vad_filter: bool, language: str | None) -> None:
+    audio, expected = long_talk()
+    shares: list[float] = []
+    recogniser = FakeRecogniser(delay_s=lambda job: 0.001 * (job.job_id % 5))
+    result = await speech(recogniser=recogniser).transcribe(
+        audio, RecordingOptions(language=language, vad_filter=vad_filter), shares.append
+    )
+    assert result.text.split() == expected
+    assert result.language == "en"
+    assert [segment.start_s for segment in result.segments] == sorted(s.start_s for s in result.segments)
+    assert shares == sorted(shares)
+    assert 0.9 <= shares[-1] <= 1.0
+    if language is None:
+        assert [job.language for job in recogniser.jobs][:2] == [None, "en"]
+
+
+async def test_a_window_that_cannot_be_decoded_fails_the_recording() -> None:
+    audio, _ = long_talk()
+    service = speech(recogniser=FakeRecogniser(fails=lambda job: job.job_id == 3))
+    with pytest.raises(InferenceError, match="cannot decode"):
+        await service.transcribe(audio, RecordingOptions(language="en"))
+    assert (await service.transcribe(speak([Say(1)]), RecordingOptions(language="en"))).text == "w1"
