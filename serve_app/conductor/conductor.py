@@ -119,7 +119,8 @@ class Conductor:
             await self._tick()
             if began_s - published_s >= PUBLISH_INTERVAL_S:
                 published_s = began_s
-                self._tally.queued(self._num_finals, self._gate.in_flight)
+                workers = self._config.interim_budget.num_workers
+                self._tally.queued(self._num_finals, self._gate.in_flight, workers)
             await asyncio.sleep(max(0.0, self._config.tick_s - (self._clock() - began_s)))
 
     async def close(self) -> None:

@@ -9,6 +9,7 @@ from serve_app.session.effects import Purpose
 from serve_app.telemetry.metrics import Metrics
 
 SMOOTHING = 0.1
+CRITICAL_DEPTH = 4
 
 
 @dataclass(slots=True)
@@ -45,8 +46,12 @@ class Tally:
         """How many people may talk without pause before finals alone keep the workers busy; 0: unknown."""
         return int(num_workers / self.final_cost) if self.final_cost > 0 else 0
 
-    def queued(self, num_finals: int, num_interims: int) -> None:
+    def queued(self, num_finals: int, num_interims: int, num_workers: int) -> None:
+        """Publish what is out. Backpressure: 0 normal, 1 finals queue and hold interims back, 2 they queue
+        `CRITICAL_DEPTH` deep for every worker."""
         if self.metrics is not None:
+            critical = num_finals > CRITICAL_DEPTH * num_workers
+            self.metrics.backpressure(2 if critical else int(num_finals > num_workers))
             self.metrics.queue_depth("final", num_finals)
             self.metrics.queue_depth("interim", num_interims)
 

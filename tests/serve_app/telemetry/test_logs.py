@@ -39,9 +39,9 @@ def test_one_json_object_a_line_with_level_name_and_time(stream):
 
 def test_libraries_log_in_the_same_shape(stream):
     configure_logs("INFO", stream)
-    logging.getLogger("some.library").warning("port %d taken", 8000)
+    logging.getLogger("third.party").warning("port %d taken", 8000)
     (line,) = lines(stream)
-    assert (line["event"], line["level"], line["logger"]) == ("port 8000 taken", "warning", "some.library")
+    assert (line["event"], line["level"], line["logger"]) == ("port 8000 taken", "warning", "third.party")
 
 
 def test_the_request_id_is_on_every_line(stream):
