@@ -277,6 +277,7 @@ class Conductor:
             self._gate.answered(timing.queue_wait_ms, timing.inference_ms / timing.batch_size)
         else:
             self._num_finals -= 1
+            self._gate.final_answered(timing.queue_wait_ms)
         audio_s = (request.end_sample - request.start_sample) / SAMPLE_RATE_HZ
         self._tally.decoded(request.purpose, result, total_ms, audio_s)
         if isinstance(result, Transcript):

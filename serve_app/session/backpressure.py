@@ -5,7 +5,7 @@ a limit that follows how long they wait at the recogniser (additive increase, mu
 Chiu and Jain 1989), so that one ingress among several takes its share of replicas it cannot see. And
 where interims share cores with everything else, a token bucket holds them to a share of the workers'
 time, so that the interval between a session's interims grows with the number of speakers instead of
-the latency of finals.
+the latency of finals; and the longer finals wait for a worker, the smaller that share.
 """
 
 from __future__ import annotations
@@ -16,6 +16,11 @@ MAX_IN_FLIGHT = 1024
 BURST_S = 0.5
 GOOD_WAIT_MS = 30.0
 BAD_WAIT_MS = 150.0
+FINAL_WAIT_FREE_MS = 40.0
+FINAL_WAIT_FULL_MS = 240.0
+LEAST_SHARE = 0.1
+"""Up to the first wait of finals interims keep all of their share, from the second on a tenth of it."""
+SMOOTHING = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,7 @@ class InterimGate:
         self._in_flight = 0
         self._tokens_s = BURST_S
         self._updated_s = now_s
+        self._final_wait_ms = 0.0
 
     @property
     def in_flight(self) -> int:
@@ -63,8 +69,18 @@ class InterimGate:
         elif queue_wait_ms < GOOD_WAIT_MS and full and self._budget.share is None:
             self._limit = min(MAX_IN_FLIGHT, self._limit + 1.0)
 
+    def final_answered(self, queue_wait_ms: float) -> None:
+        """One final came back; it had waited so long for a worker."""
+        self._final_wait_ms += SMOOTHING * (queue_wait_ms - self._final_wait_ms)
+
+    def _relief(self) -> float:
+        """What is left of the interims' share, 1 down to `LEAST_SHARE`."""
+        span = FINAL_WAIT_FULL_MS - FINAL_WAIT_FREE_MS
+        return min(1.0, max(LEAST_SHARE, 1.0 - (self._final_wait_ms - FINAL_WAIT_FREE_MS) / span))
+
     def _refill(self, now_s: float) -> None:
         if self._budget.share is not None:
-            earned = (now_s - self._updated_s) * self._budget.share * self._budget.num_workers
+            share = self._budget.share * self._relief()
+            earned = (now_s - self._updated_s) * share * self._budget.num_workers
             self._tokens_s = min(BURST_S, self._tokens_s + earned)
         self._updated_s = now_s

@@ -42,3 +42,15 @@ def test_the_limit_grows_while_waits_are_short_and_halves_when_they_are_long() -
     for _ in range(5):
         gate.answered(500.0, 10.0)
     assert 2 <= gate._limit < grown / 4
+
+
+def test_finals_that_wait_take_the_share_of_interims() -> None:
+    def busy_s(final_wait_ms: float) -> float:
+        gate = InterimGate(InterimBudget(num_workers=2, max_in_flight=1, share=0.25), 0.0)
+        for _ in range(50):
+            gate.final_answered(final_wait_ms)
+        return sent_over(gate, 100.0, 0.1) * 0.1
+
+    assert busy_s(20.0) == busy_s(0.0)
+    assert 0.4 * busy_s(0.0) < busy_s(140.0) < 0.6 * busy_s(0.0)
+    assert 0 < busy_s(1000.0) < 0.15 * busy_s(0.0)
