@@ -59,6 +59,7 @@ def assemble(
         recogniser=final,
         beam_size=settings.beam_size,
         max_windows_in_flight=2 * parallel,
+        on_retry=tally.retried,
     )
     limits = AdmissionLimits(
         max_sessions=settings.max_sessions,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -27,17 +27,16 @@ from serve_app.asr.jobs import (
     Transcript,
 )
 from serve_app.conductor.live import Live
-from serve_app.conductor.ports import RecogniserPort, ReplicaLost, VoicePort
+from serve_app.conductor.ports import RecogniserPort, VoicePort
+from serve_app.conductor.retries import decode_reliably, detect_reliably
 from serve_app.conductor.tally import Tally
 from serve_app.session.backpressure import InterimBudget, InterimGate
 from serve_app.session.effects import DecodeRequest, Purpose
 from serve_app.session.options import ms_to_samples
-from serve_app.vad.detector import VadRequest, VadResult
+from serve_app.vad.detector import VadRequest
 
 log = structlog.get_logger(__name__)
 
-RETRY_PAUSES_S = (0.0, 0.2, 0.5, 1.0, 2.0, 4.0)
-"""Before each attempt; a replica that died is back within some 5 s, and calls wait for it meanwhile."""
 MAX_VOICE_ROUNDS = 4
 """Voice calls per tick: more than one only where a flush, an endpoint or a backlog asks for it."""
 
@@ -141,7 +140,7 @@ class Conductor:
                 if request is not None:
                     asked.append((live, request))
             if asked:
-                answers = await self._detect([request for _, request in asked])
+                answers = await detect_reliably(self._voice, [r for _, r in asked], self._tally.retried)
                 for (live, _), answer in zip(asked, answers, strict=True):
                     live.apply(live.session.on_voice(answer))
             self._send_finals()
@@ -151,17 +150,6 @@ class Conductor:
             if not lives:
                 break
         self._offer_optional_work()
-
-    async def _detect(self, requests: Sequence[VadRequest]) -> list[VadResult]:
-        """Ask until there is an answer: without the detector no session can go on, audio waits meanwhile."""
-        attempt = 0
-        while True:
-            await asyncio.sleep(RETRY_PAUSES_S[min(attempt, len(RETRY_PAUSES_S) - 1)])
-            try:
-                return await self._voice.detect(requests)
-            except ReplicaLost:
-                self._tally.retried("voice")
-                attempt += 1
 
     def _send_finals(self) -> None:
         requests: list[tuple[Live, DecodeRequest]] = []
@@ -198,7 +186,7 @@ class Conductor:
         now_s = self._clock()
         if not self._gate.may_send(now_s, self._num_finals):
             return
-        due = [(live.session.interim_age_samples(0), live) for live in self._lives.values()]
+        due = [(live.session.interim_age_samples, live) for live in self._lives.values()]
         due = sorted((item for item in due if item[0] > 0), key=lambda item: -item[0])
         requests: list[tuple[Live, DecodeRequest]] = []
         for _, live in due:
@@ -222,7 +210,7 @@ class Conductor:
             self._num_finals += request.purpose is not Purpose.INTERIM
             jobs.append(self._job(self._next_job_id, request))
         port = self._interim if requests[0][1].purpose is Purpose.INTERIM else self._final
-        call = asyncio.create_task(self._call_or_fail(port, jobs))
+        call = asyncio.create_task(self._call(port, jobs))
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
 
@@ -239,32 +227,15 @@ class Conductor:
             beam_size=self._config.interim_beam_size if interim else self._config.beam_size,
         )
 
-    async def _call_or_fail(self, port: RecogniserPort, jobs: list[DecodeJob]) -> None:
+    async def _call(self, port: RecogniserPort, jobs: list[DecodeJob]) -> None:
         """The outermost shell of a call: whatever goes wrong in it, its jobs are answered."""
         try:
-            await self._call(port, jobs)
+            async for result in decode_reliably(port, jobs, self._tally.retried):
+                self._answer(result)
         except Exception:
             log.exception("decode call failed", num_jobs=len(jobs))
             for job in jobs:
                 self._answer(DecodeFailure(job.job_id, "internal error", retryable=True))
-
-    async def _call(self, port: RecogniserPort, jobs: list[DecodeJob]) -> None:
-        """Decode the jobs, sending again what a lost replica left unanswered."""
-        waiting = {job.job_id: job for job in jobs}
-        message = "the recogniser was lost"
-        for pause_s in RETRY_PAUSES_S:
-            await asyncio.sleep(pause_s)
-            try:
-                async for result in port.decode(list(waiting.values())):
-                    if waiting.pop(result.job_id, None) is not None:
-                        self._answer(result)
-            except ReplicaLost as lost:
-                self._tally.retried("recogniser")
-                message = str(lost) or message
-            if not waiting:
-                return
-        for job_id in tuple(waiting):
-            self._answer(DecodeFailure(job_id, message, retryable=True))
 
     def _answer(self, result: DecodeResult) -> None:
         flight = self._in_flight.pop(result.job_id, None)

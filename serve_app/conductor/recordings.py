@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, DecodeFailure, DecodeJob, DecodeResult, Pcm16, Role, Transcript
-from serve_app.conductor.conductor import RETRY_PAUSES_S
-from serve_app.conductor.ports import RecogniserPort, ReplicaLost, VoicePort
+from serve_app.asr.jobs import SAMPLE_RATE_HZ, DecodeFailure, DecodeJob, Pcm16, Role, Transcript
+from serve_app.conductor.ports import RecogniserPort, VoicePort
+from serve_app.conductor.retries import decode_reliably, detect_reliably
 from serve_app.errors import InferenceError
 from serve_app.service import RecordingOptions, RecordingSegment, RecordingTranscript
 from serve_app.vad.detector import WINDOW_SAMPLES, VadRequest, VadState
@@ -34,12 +34,14 @@ class RecordingTranscriber:
         recogniser: RecogniserPort,
         beam_size: int = 1,
         max_windows_in_flight: int = 4,
+        on_retry: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._voice = voice
         self._recogniser = recogniser
         self._beam_size = beam_size
         self._max_windows = max_windows_in_flight
+        self._on_retry = on_retry
         self._clock = clock
         self._next_job_id = 0
 
@@ -69,26 +71,15 @@ class RecordingTranscriber:
         )
 
     async def decode(self, job: DecodeJob) -> Transcript:
-        """One window's text; sent again where a replica died with it."""
-        message = "the recogniser was lost"
-        for pause_s in RETRY_PAUSES_S:
-            await asyncio.sleep(pause_s)
-            try:
-                async for result in self._recogniser.decode([job]):
-                    return _text_of(result)
-            except ReplicaLost as lost:
-                message = str(lost) or message
-        raise InferenceError(message)
+        """One window's text. Raises `InferenceError` where there is none."""
+        results = [result async for result in decode_reliably(self._recogniser, [job], self._on_retry)]
+        if isinstance(results[0], DecodeFailure):
+            raise InferenceError(results[0].message)
+        return results[0]
 
     async def voice(self, request: VadRequest) -> tuple[list[float], VadState]:
-        for pause_s in RETRY_PAUSES_S:
-            await asyncio.sleep(pause_s)
-            try:
-                (result,) = await self._voice.detect([request])
-            except ReplicaLost:
-                continue
-            return [float(probability) for probability in result.probs], result.state
-        raise InferenceError("the voice detector was lost")
+        (result,) = await detect_reliably(self._voice, [request], self._on_retry)
+        return [float(probability) for probability in result.probs], result.state
 
     @property
     def max_windows(self) -> int:
@@ -191,12 +182,6 @@ def _segment(window: AudioWindow, result: Transcript) -> RecordingSegment:
         no_speech_prob=result.no_speech_prob,
         words=words,
     )
-
-
-def _text_of(result: DecodeResult) -> Transcript:
-    if isinstance(result, DecodeFailure):
-        raise InferenceError(result.message)
-    return result
 
 
 def _whole_windows(block: Pcm16) -> Pcm16:

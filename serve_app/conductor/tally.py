@@ -55,7 +55,7 @@ class Tally:
             self.metrics.queue_depth("final", num_finals)
             self.metrics.queue_depth("interim", num_interims)
 
-    def retried(self, deployment: str) -> None:
+    def retried(self) -> None:
         self.num_retries += 1
 
     def rejected(self) -> None:

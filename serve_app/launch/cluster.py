@@ -64,10 +64,6 @@ class RayCluster:
         self._keeper = keeper
         self._replaced = dict(replaced or {})
 
-    @property
-    def is_ours(self) -> bool:
-        return self.runtime_dir is not None
-
     def stop(self) -> None:
         """End every process of this Ray, remove its folder and put the environment back as it was; may be
         called twice."""

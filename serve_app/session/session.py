@@ -219,14 +219,15 @@ class Session:
         audio = self._voice.slice(start, end)
         return self._request(utterance.speculation.key, Purpose.SPECULATIVE, start, audio, words=words)
 
-    def interim_age_samples(self, min_new_samples: int) -> int:
-        """New audio since the last interim if one is due (at least `min_new_samples`), else 0."""
+    @property
+    def interim_age_samples(self) -> int:
+        """New audio since the last interim if one is due, else 0."""
         utterance = self._utterance
         if not self.options.partials or utterance is None or self.ended or utterance.interim_key is not None:
             return 0
         if not self._voice.speaking:
             return 0
-        interval = max(ms_to_samples(self.options.partial_interval_ms), min_new_samples)
+        interval = ms_to_samples(self.options.partial_interval_ms)
         new = self._voice.position - utterance.covered_sample
         nothing_said = self._voice.voiced_end_sample <= utterance.covered_sample
         return 0 if new < interval or nothing_said else new
@@ -234,7 +235,7 @@ class Session:
     def interim_request(self, max_window_samples: int) -> DecodeRequest | None:
         """The newest tail of the utterance in progress, up to `max_window_samples` long."""
         utterance = self._utterance
-        if utterance is None or self.interim_age_samples(0) == 0:
+        if utterance is None or self.interim_age_samples == 0:
             return None
         longest = min(max_window_samples, ms_to_samples(self.options.max_partial_window_ms))
         end = self._voice.position

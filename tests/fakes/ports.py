@@ -48,6 +48,7 @@ class FakeRecogniser:
         languages: Callable[[DecodeJob], str] = lambda job: "en",
     ) -> None:
         self.delay_s, self.dies_on, self.fails, self.languages = delay_s, dies_on, fails, languages
+        self.busy_times = 0
         self.calls: list[list[DecodeJob]] = []
 
     @property
@@ -67,6 +68,9 @@ class FakeRecogniser:
             yield self._answer(job)
 
     def _answer(self, job: DecodeJob) -> DecodeResult:
+        if self.busy_times > 0 and job.role is not Role.INTERIM:
+            self.busy_times -= 1
+            return DecodeFailure(job.job_id, "the queue is full", retryable=True)
         if self.fails(job):
             return DecodeFailure(job.job_id, "cannot decode this one")
         words = hear(job.audio)

@@ -13,7 +13,7 @@ from fakes.ports import FakeRecogniser, FakeVoice
 from fakes.talk import Say, speak
 
 from serve_app.asr.jobs import Pcm16, Role
-from serve_app.conductor import conductor as conductor_module
+from serve_app.conductor import retries
 from serve_app.conductor.conductor import Conductor, ConductorConfig
 from serve_app.conductor.live import MAX_UNREAD_EVENTS, Live
 from serve_app.conductor.tally import Tally
@@ -94,7 +94,7 @@ async def test_many_sessions_share_one_voice_call_per_tick() -> None:
 async def test_a_dead_replica_loses_and_doubles_nothing(
     dies_on: set[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conductor_module, "RETRY_PAUSES_S", (0.0, 0.001, 0.001, 0.001, 0.001, 0.001))
+    monkeypatch.setattr(retries, "RETRY_PAUSES_S", (0.0, 0.001, 0.001, 0.001, 0.001, 0.001))
     voice, recogniser = FakeVoice(dies_on), FakeRecogniser(dies_on=dies_on)
     async with conducting(voice, recogniser) as conductor:
         events = await talk(open_live(conductor), dialogue(1))
@@ -105,7 +105,7 @@ async def test_a_dead_replica_loses_and_doubles_nothing(
 async def test_a_replica_that_stays_dead_is_said_and_the_session_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(conductor_module, "RETRY_PAUSES_S", (0.0, 0.001))
+    monkeypatch.setattr(retries, "RETRY_PAUSES_S", (0.0, 0.001))
     recogniser = FakeRecogniser(dies_on=set(range(1, 100)))
     async with conducting(FakeVoice(), recogniser) as conductor:
         events = await talk(open_live(conductor), dialogue(1))
@@ -208,3 +208,13 @@ async def test_a_removed_session_leaves_nothing_behind() -> None:
         while conductor.num_finals_in_flight or conductor.num_interims_in_flight:
             await asyncio.sleep(0.005)
         assert [type(event) for event in live._events][-1] is SessionEnded
+
+
+async def test_a_failure_in_passing_loses_no_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retries, "RETRY_PAUSES_S", (0.0, 0.001, 0.001, 0.001))
+    recogniser = FakeRecogniser()
+    recogniser.busy_times = 3
+    async with conducting(FakeVoice(), recogniser) as conductor:
+        events = await talk(open_live(conductor), dialogue(1))
+    assert texts(events) == ["w1 w2", "w3 w4"]
+    assert not [event for event in events if isinstance(event, SessionError)]
