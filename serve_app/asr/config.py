@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from serve_app.asr.ctranslate2_engine import CTranslate2Engine, EngineOptions
-from serve_app.asr.devices import choose_device
-from serve_app.asr.engine import Engine
+from serve_app.asr.engines.base import Engine
+from serve_app.asr.engines.choice import choose_engine, load_engine
+from serve_app.asr.folder import open_model_folder
 from serve_app.asr.jobs import Role
+from serve_app.asr.ports import Transcriber
 from serve_app.asr.recogniser import Recogniser
 from serve_app.asr.scheduler import SchedulerLimits
+from serve_app.asr.whisper import TranscriberOptions, WhisperTranscriber
 from serve_app.asr.windows import WindowPolicy
 
 GPU_BUCKET_FRAMES = 200
@@ -20,7 +22,7 @@ GPU_PROMPT_LENGTHS = (32, 64, 128, 223)
 
 @dataclass(frozen=True, slots=True)
 class HostedModel:
-    """A model by name and CTranslate2 folder.
+    """A model by name and folder.
 
     `languages` where it knows fewer than its vocabulary has; `compute_type` where it is not the config's.
     """
@@ -37,6 +39,7 @@ class RecogniserConfig:
 
     `models` per role; a role without one is served by another's. The same name and
     precision twice are loaded once.
+    `needs_attention`: a session may ask for AlignAtt, so that an engine is chosen that can.
     `max_offline_workers` None: all but one. `max_batch` None: 1 for every role on a CPU, where all items
     pay for the longest, 8 on a card. `bucket_frames` by role: 2 on a CPU (no batches),
     200 on a card where it says nothing.
@@ -45,6 +48,8 @@ class RecogniserConfig:
     """
 
     models: Mapping[Role, HostedModel]
+    engine: str = "auto"
+    needs_attention: bool = False
     device: str = "auto"
     compute_type: str = "auto"
     num_workers: int = 2
@@ -91,27 +96,49 @@ class RecogniserConfig:
 
 def build_recogniser(config: RecogniserConfig, *, warm_up: bool = True) -> Recogniser:
     """Load every model once and warm it up. Blocking: seconds. Raises `ModelUnavailable`."""
-    on_card = choose_device(config.device) == "cuda"
-    limits = config.limits(on_card=on_card)
-    loaded: dict[tuple[str, str], Engine] = {}
-    engines: dict[Role, Engine] = {}
+    loaded: dict[tuple[Path, str], Engine] = {}
+    transcribers: dict[tuple[Path, str], Transcriber] = {}
+    hosted: dict[Role, Transcriber] = {}
     for role, model in config.models.items():
-        compute_type = model.compute_type or config.compute_type
-        key = (model.name, compute_type)
+        key = (model.path, model.compute_type or config.compute_type)
         if key not in loaded:
-            options = EngineOptions(
-                device=config.device,
-                compute_type=compute_type,
-                num_workers=config.num_workers,
-                threads_per_worker=config.threads_per_worker,
-                windows=config.windows(on_card=on_card),
-                languages=model.languages,
-                prompt_lengths=GPU_PROMPT_LENGTHS if max(limits.max_batch.values(), default=1) > 1 else (),
-                detect_floor_s=config.detect_floor_s,
-            )
-            engine = CTranslate2Engine(model.name, model.path, options)
+            loaded[key] = _load(config, model)
+            transcriber = transcriber_of(config, model, loaded[key])
             if warm_up:
-                engine.warm_up()
-            loaded[key] = engine
-        engines[role] = loaded[key]
-    return Recogniser(engines, limits)
+                transcriber.warm_up()
+            transcribers[key] = transcriber
+        hosted[role] = transcribers[key]
+    on_card = any(_on_card(engine) for engine in loaded.values())
+    return Recogniser(hosted, config.limits(on_card=on_card))
+
+
+def transcriber_of(config: RecogniserConfig, model: HostedModel, engine: Engine) -> WhisperTranscriber:
+    """The rules of this config around a loaded engine."""
+    on_card = _on_card(engine)
+    batches = max(config.limits(on_card=on_card).max_batch.values(), default=1) > 1
+    options = TranscriberOptions(
+        windows=config.windows(on_card=on_card),
+        languages=model.languages,
+        prompt_lengths=GPU_PROMPT_LENGTHS if batches else (),
+        detect_floor_s=config.detect_floor_s,
+    )
+    return WhisperTranscriber(model.name, engine, open_model_folder(model.path), options)
+
+
+def _load(config: RecogniserConfig, model: HostedModel) -> Engine:
+    open_model_folder(model.path)
+    chosen = choose_engine(
+        config.engine, model.path, device=config.device, needs_attention=config.needs_attention
+    )
+    return load_engine(
+        chosen,
+        model.path,
+        device=config.device,
+        compute_type=model.compute_type or config.compute_type,
+        num_workers=config.num_workers,
+        threads=config.threads_per_worker,
+    )
+
+
+def _on_card(engine: Engine) -> bool:
+    return engine.capabilities.device != "cpu"

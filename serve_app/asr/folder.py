@@ -1,10 +1,11 @@
-"""Is a folder a CTranslate2 Whisper model? Asked at start: the library finds out at the first decode."""
+"""Is a folder a Whisper model to decode with? Asked at start: engines find out at the first decode."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -16,12 +17,16 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
-    """A folder that holds all the engine needs."""
+    """A folder that holds all that a transcriber needs.
+
+    `suppressed` ids never come in a text, `suppressed_first` not as its first token: both the model's own.
+    """
 
     path: Path
     num_mels: int
     multilingual: bool
-    vocabulary_size: int
+    suppressed: tuple[int, ...]
+    suppressed_first: tuple[int, ...]
 
     @property
     def tokenizer_path(self) -> Path:
@@ -35,12 +40,36 @@ def open_model_folder(path: Path) -> ModelFolder:
         raise ModelUnavailable(f"the model folder {path} cannot be used: {'; '.join(report.fatal)}")
     for problem in report.problems:
         _log.warning("model folder is incomplete", path=str(path), problem=str(problem))
-    return ModelFolder(path, report.num_mels, report.multilingual, _vocabulary_size(path))
+    config = {**_read_json(path / "config.json"), **_read_json(path / "generation_config.json")}
+    return ModelFolder(
+        path=path,
+        num_mels=report.num_mels,
+        multilingual=report.multilingual,
+        suppressed=_ids(config, "suppress_ids", "suppress_tokens"),
+        suppressed_first=_ids(config, "suppress_ids_begin", "begin_suppress_tokens"),
+    )
 
 
-def _vocabulary_size(path: Path) -> int:
-    """Rows of the model's vocabulary, time tokens included; tokenizer.json may leave those out."""
+def count_vocabulary(path: Path) -> int:
+    """Rows of a CTranslate2 folder's vocabulary, time tokens included; tokenizer.json may leave those out."""
     listed = path / "vocabulary.json"
     if listed.is_file():
         return len(json.loads(listed.read_text(encoding="utf-8")))
     return len((path / "vocabulary.txt").read_text(encoding="utf-8").removesuffix("\n").split("\n"))
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        read = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return read if isinstance(read, dict) else {}
+
+
+def _ids(config: dict[str, Any], *names: str) -> tuple[int, ...]:
+    """The first list of ids that is there; CTranslate2's and Hugging Face's names differ."""
+    for name in names:
+        ids = config.get(name)
+        if isinstance(ids, list):
+            return tuple(i for i in ids if isinstance(i, int) and i >= 0)
+    return ()

@@ -33,11 +33,26 @@ class Task(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class AttentionRule:
+    """AlignAtt: commit text up to the first token that attends to the last `frame_threshold` states (20 ms
+    each) of the audio; drop an update whose attention jumps back by more than `rewind_threshold` states.
+
+    Papi et al. 2023, "AlignAtt: Using Attention-based Audio-Translation Alignments as a Guide for
+    Simultaneous Speech Translation" (arXiv 2305.11408).
+    """
+
+    frame_threshold: int = 25
+    rewind_threshold: int = 200
+
+
+@dataclass(frozen=True, slots=True)
 class DecodeJob:
     """One stretch of audio to turn into text.
 
-    `job_id` is unique within the sender. `language` is a Whisper code ("en", "pt"), or None to detect.
-    `prompt` is previous text (Whisper's `<|startofprev|>` context), may be empty.
+    `job_id` is unique within the sender. `role` says who waits, `model` whose model decodes (None: the
+    role's own). `language` is a Whisper code ("en", "pt"), or None to detect. `prompt` is previous text and
+    `hotwords` are words to expect (Whisper's `<|startofprev|>` context), both may be empty. `prefix` is
+    text that the answer begins with. `temperature` over 0 samples. `attention` needs an engine that gives it.
     """
 
     job_id: int
@@ -48,6 +63,11 @@ class DecodeJob:
     word_timestamps: bool = False
     prompt: str = ""
     beam_size: int = 1
+    temperature: float = 0.0
+    hotwords: str = ""
+    prefix: str = ""
+    attention: AttentionRule | None = None
+    model: Role | None = None
 
     @property
     def audio_s(self) -> float:
@@ -81,7 +101,12 @@ class DecodeTiming:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """The text of one job. `avg_logprob` is the mean log-probability per token (end token included)."""
+    """The text of one job.
+
+    `avg_logprob` is the mean log-probability per token (end token included), `confidence` the probability
+    that a word of it is right. `rejected` names the guard that took the text away, and `looped` says that a
+    repetition was cut out of it. `committed_chars` of the text are safe by the job's attention rule.
+    """
 
     job_id: int
     text: str
@@ -92,6 +117,12 @@ class Transcript:
     model: str
     words: tuple[Word, ...] = ()
     timing: DecodeTiming = DecodeTiming()
+    confidence: float = 0.0
+    temperature: float = 0.0
+    compression_ratio: float = 0.0
+    rejected: str = ""
+    looped: bool = False
+    committed_chars: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A recogniser: engines, worker threads and the queue between them. No model ever runs on the loop."""
+"""A recogniser: transcribers, worker threads and the queue between them. No model ever runs on the loop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import structlog
 
-from serve_app.asr.engine import Engine
 from serve_app.asr.jobs import (
     DecodeFailure,
     DecodeJob,
@@ -21,6 +20,7 @@ from serve_app.asr.jobs import (
     Role,
     Transcript,
 )
+from serve_app.asr.ports import Transcriber
 from serve_app.asr.scheduler import Batch, Scheduler, SchedulerLimits
 from serve_app.asr.validation import audio_complaint
 from serve_app.errors import ModelUnavailable, QueueFull
@@ -58,11 +58,13 @@ class RecogniserStats:
 class _Waiting:
     """One job in the queue; compared by identity."""
 
-    __slots__ = ("engine", "enqueued_s", "future", "job")
+    __slots__ = ("enqueued_s", "future", "job", "transcriber")
 
-    def __init__(self, job: DecodeJob, engine: Engine, future: asyncio.Future[DecodeResult]) -> None:
+    def __init__(
+        self, job: DecodeJob, transcriber: Transcriber, future: asyncio.Future[DecodeResult]
+    ) -> None:
         self.job = job
-        self.engine = engine
+        self.transcriber = transcriber
         self.future = future
         self.enqueued_s = perf_counter()
 
@@ -75,12 +77,14 @@ class _Answers(NamedTuple):
 class Recogniser:
     """Decodes jobs of every role. Used from one event loop; `close` it there."""
 
-    def __init__(self, engines: Mapping[Role, Engine], limits: SchedulerLimits | None = None) -> None:
-        """`engines`: at least one role's; a role without one is served by another's."""
-        if not engines:
+    def __init__(
+        self, transcribers: Mapping[Role, Transcriber], limits: SchedulerLimits | None = None
+    ) -> None:
+        """`transcribers`: at least one role's; a role without one is served by another's."""
+        if not transcribers:
             raise ModelUnavailable("a recogniser needs at least one model")
         self._limits = limits or SchedulerLimits()
-        self._engines = dict(engines)
+        self._transcribers = dict(transcribers)
         self._scheduler: Scheduler[_Waiting] = Scheduler(self._limits)
         self._threads = ThreadPoolExecutor(self._limits.num_workers, thread_name_prefix="recogniser")
         self._running: set[asyncio.Future[_Answers]] = set()
@@ -120,7 +124,9 @@ class Recogniser:
 
     def models(self) -> tuple[ModelInfo, ...]:
         """Every role's model, final first."""
-        return tuple(self._engines[role].info.of_role(role) for role in Role if role in self._engines)
+        return tuple(
+            self._transcribers[role].info.of_role(role) for role in Role if role in self._transcribers
+        )
 
     def stats(self) -> RecogniserStats:
         """A snapshot; cheap."""
@@ -150,14 +156,15 @@ class Recogniser:
             await asyncio.wait(self._running)
         self._threads.shutdown(wait=False)
 
-    # -- choosing an engine ----------------------------------------------------------------------
+    # -- choosing a model ----------------------------------------------------------------------
 
-    def _engine_for(self, job: DecodeJob) -> Engine | None:
+    def _transcriber_for(self, job: DecodeJob) -> Transcriber | None:
         """The role's own engine if it can do the language, else the final's, else any that can."""
-        order = [self._engines[role] for role in (job.role, Role.FINAL, *Role) if role in self._engines]
-        for engine in order:
-            if engine.info.can(job.language, job.task):
-                return engine
+        roles = (job.model or job.role, Role.FINAL, *Role)
+        order = [self._transcribers[role] for role in roles if role in self._transcribers]
+        for transcriber in order:
+            if transcriber.info.can(job.language, job.task):
+                return transcriber
         # Asked to detect with English models only: it is English.
         return order[0] if job.language is None else None
 
@@ -166,13 +173,13 @@ class Recogniser:
     def _enqueue(self, job: DecodeJob) -> asyncio.Future[DecodeResult]:
         future: asyncio.Future[DecodeResult] = asyncio.get_running_loop().create_future()
         failure = self._refusal(job)
-        engine = None if failure else self._engine_for(job)
-        if engine is None:
+        transcriber = None if failure else self._transcriber_for(job)
+        if transcriber is None:
             self._stats[job.role] = _plus(self._stats[job.role], num_failed=1)
             future.set_result(failure or DecodeFailure(job.job_id, self._unknown_language(job)))
             return future
-        waiting = _Waiting(job, engine, future)
-        key: Hashable = (id(engine), engine.batch_key(job))
+        waiting = _Waiting(job, transcriber, future)
+        key: Hashable = (id(transcriber), transcriber.batch_key(job))
         self._scheduler.add(job.role, key, waiting)
         if job.role is not Role.OFFLINE:
             self._live_s = waiting.enqueued_s
@@ -186,7 +193,7 @@ class Recogniser:
         return DecodeFailure(job.job_id, problem) if problem else None
 
     def _unknown_language(self, job: DecodeJob) -> str:
-        names = sorted({engine.info.model for engine in self._engines.values()})
+        names = sorted({known.info.model for known in self._transcribers.values()})
         return (
             f"no model here can {job.task.value} the language {job.language!r} (models: {', '.join(names)})"
         )
@@ -238,11 +245,11 @@ def _work(batch: tuple[_Waiting, ...]) -> _Answers:
     began_s = perf_counter()
     jobs = [waiting.job for waiting in batch]
     try:
-        results = batch[0].engine.transcribe(jobs)
+        results = batch[0].transcriber.transcribe(jobs)
         if len(results) != len(jobs):
             raise RuntimeError(f"{len(jobs)} jobs, {len(results)} results")
     except Exception as error:
-        _log.error("engine failed", error=type(error).__name__, num_jobs=len(jobs))
+        _log.error("transcriber failed", error=type(error).__name__, num_jobs=len(jobs))
         results = [
             DecodeFailure(job.job_id, "the model failed on this audio", retryable=True) for job in jobs
         ]

@@ -15,8 +15,16 @@ from serve_app.asr.jobs import Task
 from serve_app.errors import ModelUnavailable
 
 MAX_PROMPT_TOKENS = 223
+MAX_HOTWORD_TOKENS = 111
+"""Half of it, as faster-whisper shares it out."""
 _MAX_PROMPT_CHARS = 4_000
 _RENAMED_LANGUAGES = {"iw": "he", "jv": "jw"}
+
+
+def language_code(token: str) -> str:
+    """The code in a language token: "<|en|>" is "en", and "<|iw|>" is "he"."""
+    code = token.removeprefix("<|").removesuffix("|>")
+    return _RENAMED_LANGUAGES.get(code, code)
 
 
 class Vocabulary:
@@ -44,13 +52,7 @@ class Vocabulary:
     def _language_ids(self) -> dict[str, int]:
         first, behind = self.start + 1, min(self.tasks.values())
         names = [(self._tokenizer.id_to_token(i) or "", i) for i in range(first, behind)]
-        codes = {name[2:-2]: i for name, i in names if name.startswith("<|") and name.endswith("|>")}
-        return {_RENAMED_LANGUAGES.get(code, code): i for code, i in codes.items()}
-
-    def language_of(self, token: str) -> str:
-        """The code in a token as `detect_language` spells it: "<|iw|>" is "he"."""
-        code = token.removeprefix("<|").removesuffix("|>")
-        return _RENAMED_LANGUAGES.get(code, code)
+        return {language_code(name): i for name, i in names if name.startswith("<|") and name.endswith("|>")}
 
     def timestamp_ids(self, vocabulary_size: int) -> list[int]:
         """Every time token's id; tokenizer.json of the English models leaves them out."""
@@ -62,13 +64,19 @@ class Vocabulary:
             return [self.start]
         return [self.start, self.languages[language], self.tasks[task]]
 
-    def encode_prompt(self, prompt: str) -> list[int]:
-        """Ids of previous text, the newest `MAX_PROMPT_TOKENS`."""
-        text = prompt.strip()[-_MAX_PROMPT_CHARS:]
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text as the model would write it, a space before it; special tokens in it are left out."""
+        text = text.strip()
         if not text:
             return []
         ids: list[int] = self._tokenizer.encode(" " + text, add_special_tokens=False).ids
-        return [i for i in ids if i < self.end][-MAX_PROMPT_TOKENS:]
+        return [i for i in ids if i < self.end]
+
+    def encode_prompt(self, prompt: str, hotwords: str = "") -> tuple[list[int], list[int]]:
+        """Ids of hotwords (the first `MAX_HOTWORD_TOKENS`) and of previous text (the newest that still fit):
+        together at most `MAX_PROMPT_TOKENS`."""
+        hot = self.encode(hotwords[:_MAX_PROMPT_CHARS])[:MAX_HOTWORD_TOKENS]
+        return hot, self.encode(prompt[-_MAX_PROMPT_CHARS:])[-(MAX_PROMPT_TOKENS - len(hot)) :]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, special tokens left out."""

@@ -18,7 +18,7 @@ SECONDS_PER_STATE = 0.02
 _PREPENDED = "\"'“¿([{-"
 _APPENDED = "\"'.。,，!！?？:：”)]}、"
 _SENTENCE_ENDS = ".。!！?？"
-_LANGUAGES_WITHOUT_SPACES = frozenset({"zh", "ja", "th", "lo", "my", "yue", "km", "bo"})
+LANGUAGES_WITHOUT_SPACES = frozenset({"zh", "ja", "th", "lo", "my", "yue", "km", "bo"})
 _REPLACEMENT = "\ufffd"
 _MAX_MEDIAN_S = 0.7
 
@@ -37,7 +37,7 @@ class TokenGroup:
 def group_tokens(ids: Sequence[int], decode: Decode, language: str) -> list[TokenGroup]:
     """Split a text's token ids into words; without spaces, into the shortest valid characters."""
     characters = _split_on_characters(ids, decode)
-    if language in _LANGUAGES_WITHOUT_SPACES:
+    if language in LANGUAGES_WITHOUT_SPACES:
         return characters
     words: list[TokenGroup] = []
     for part in characters:

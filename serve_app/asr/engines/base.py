@@ -18,8 +18,8 @@ MAX_TEXT_POSITIONS = 448
 SECONDS_PER_STATE = 0.02
 
 States: TypeAlias = Any
-"""Encoder states of a batch, `(batch, num_states, width)`, 20 ms each: an engine's own array type, where it keeps
-them. Only the engine that made them takes them back."""
+"""Encoder states of a batch, `(batch, num_states, width)`, 20 ms each: an engine's own array type, where it
+keeps them. Only the engine that made them takes them back."""
 
 
 @dataclass(frozen=True, slots=True)

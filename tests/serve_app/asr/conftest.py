@@ -1,4 +1,4 @@
-"""Real models and real speech for the engine's tests; skipped, with the reason, where they are not there."""
+"""Real models and real speech for recognition; skipped, with the reason, where they are not there."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from fakes.transcribers import on_ctranslate2
 
-from serve_app.asr.ctranslate2_engine import CTranslate2Engine
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
+from serve_app.asr.whisper import WhisperTranscriber
 from serve_app.errors import ModelUnavailable
 from serve_app.models import resolve_model
 
@@ -48,13 +49,13 @@ def base_folder() -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny(tiny_folder: Path) -> CTranslate2Engine:
-    return CTranslate2Engine("tiny.en", tiny_folder)
+def tiny(tiny_folder: Path) -> WhisperTranscriber:
+    return on_ctranslate2("tiny.en", tiny_folder)
 
 
 @pytest.fixture(scope="session")
-def base(base_folder: Path) -> CTranslate2Engine:
-    return CTranslate2Engine("base", base_folder)
+def base(base_folder: Path) -> WhisperTranscriber:
+    return on_ctranslate2("base", base_folder)
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,7 @@ async def test_both_roles_on_one_model_load_it_once_and_decode(tiny_folder: Path
     model = HostedModel("tiny.en", tiny_folder)
     config = RecogniserConfig({Role.FINAL: model, Role.INTERIM: model}, device="cpu")
     recogniser = build_recogniser(config)
-    assert recogniser._engines[Role.FINAL] is recogniser._engines[Role.INTERIM]
+    assert recogniser._transcribers[Role.FINAL] is recogniser._transcribers[Role.INTERIM]
     silence = DecodeJob(1, Role.INTERIM, np.zeros(16_000, np.int16), "en")
     results = [
         result async for result in recogniser.decode([silence, DecodeJob(2, Role.FINAL, german, "de")])

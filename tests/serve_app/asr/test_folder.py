@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.asr.folder import open_model_folder
+from serve_app.asr.folder import count_vocabulary, open_model_folder
 from serve_app.errors import ModelUnavailable
 
 pytestmark = pytest.mark.models
@@ -23,7 +23,10 @@ def test_a_sound_folder(copy: Path, base_folder: Path) -> None:
     tiny, base = open_model_folder(copy), open_model_folder(base_folder)
     assert (tiny.num_mels, tiny.multilingual) == (80, False)
     assert (base.num_mels, base.multilingual) == (80, True)
-    assert base.vocabulary_size == 51_865
+    assert count_vocabulary(base_folder) == 51_865
+    assert count_vocabulary(copy) == 51_864
+    assert base.suppressed[:3] == (1, 2, 7)
+    assert base.suppressed_first == (220, 50257)
 
 
 @pytest.mark.parametrize("name", ["model.bin", "config.json", "tokenizer.json", "vocabulary.txt"])

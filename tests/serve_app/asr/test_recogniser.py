@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from fakes.fake_engine import FakeEngine, fake_info
+from fakes.fake_transcriber import FakeTranscriber, fake_info
 
 from serve_app.asr.jobs import DecodeFailure, DecodeJob, DecodeResult, Role, Task, Transcript
 from serve_app.asr.recogniser import Recogniser
@@ -26,7 +26,7 @@ def one_worker(**more: object) -> SchedulerLimits:
     return SchedulerLimits(num_workers=1, **more)  # type: ignore[arg-type]
 
 
-async def begun(engine: FakeEngine) -> None:
+async def begun(engine: FakeTranscriber) -> None:
     """Wait until a worker has entered the engine."""
     assert await asyncio.to_thread(engine.begun.acquire, timeout=10)
 
@@ -37,7 +37,7 @@ async def collect(recogniser: Recogniser, jobs: Sequence[DecodeJob]) -> dict[int
 
 async def test_finals_first_whatever_came_first() -> None:
     gate = threading.Event()
-    engine = FakeEngine(gate=gate)
+    engine = FakeTranscriber(gate=gate)
     recogniser = Recogniser({F: engine}, one_worker())
     first = asyncio.create_task(recogniser.submit(job(0, I)))
     await begun(engine)
@@ -56,7 +56,7 @@ async def test_results_come_as_they_are_done_and_say_how_long_they_waited() -> N
         assert gates[decoded.job_id].wait(10)
         return "said"
 
-    recogniser = Recogniser({F: FakeEngine(script=wait_and_say)}, SchedulerLimits(num_workers=2))
+    recogniser = Recogniser({F: FakeTranscriber(script=wait_and_say)}, SchedulerLimits(num_workers=2))
     results = recogniser.decode([job(1), job(2)])
     gates[2].set()
     assert (await anext(results)).job_id == 2
@@ -70,7 +70,7 @@ async def test_results_come_as_they_are_done_and_say_how_long_they_waited() -> N
 
 async def test_the_loop_goes_on_while_a_model_runs() -> None:
     gate = threading.Event()
-    engine = FakeEngine(gate=gate)
+    engine = FakeTranscriber(gate=gate)
     recogniser = Recogniser({F: engine}, one_worker())
     running = asyncio.create_task(recogniser.submit(job(1)))
     await begun(engine)
@@ -82,7 +82,7 @@ async def test_the_loop_goes_on_while_a_model_runs() -> None:
 
 async def test_interims_leave_a_worker_for_finals() -> None:
     gate = threading.Event()
-    engine = FakeEngine(gate=gate)
+    engine = FakeTranscriber(gate=gate)
     recogniser = Recogniser({F: engine}, SchedulerLimits(num_workers=2, max_interim_workers=1))
     waiting = asyncio.create_task(collect(recogniser, [job(n, I) for n in range(4)]))
     await begun(engine)
@@ -100,7 +100,7 @@ async def test_interims_leave_a_worker_for_finals() -> None:
 
 async def test_equal_keys_share_a_batch() -> None:
     gate = threading.Event()
-    engine = FakeEngine(gate=gate, key=lambda decoded: decoded.beam_size)
+    engine = FakeTranscriber(gate=gate, key=lambda decoded: decoded.beam_size)
     recogniser = Recogniser({F: engine}, one_worker(max_batch={F: 4}))
     first = asyncio.create_task(recogniser.submit(job(0)))
     await begun(engine)
@@ -112,13 +112,13 @@ async def test_equal_keys_share_a_batch() -> None:
     await recogniser.close()
 
 
-class BrokenEngine(FakeEngine):
+class BrokenEngine(FakeTranscriber):
     def transcribe(self, jobs: Sequence[DecodeJob]) -> list[DecodeResult]:
         raise KeyError("a fault of ours")
 
 
 async def test_an_engine_that_raises_fails_its_jobs_and_keeps_its_worker() -> None:
-    recogniser = Recogniser({F: BrokenEngine(), I: FakeEngine()}, one_worker())
+    recogniser = Recogniser({F: BrokenEngine(), I: FakeTranscriber()}, one_worker())
     failed = await recogniser.submit(job(1, F))
     assert isinstance(failed, DecodeFailure)
     assert failed.retryable
@@ -142,7 +142,7 @@ async def test_an_engine_that_raises_fails_its_jobs_and_keeps_its_worker() -> No
 async def test_the_engine_is_the_role_s_own_unless_it_lacks_the_language(
     role: Role, language: str | None, task: Task, model: str
 ) -> None:
-    engines = {I: FakeEngine(fake_info("english", ["en"])), F: FakeEngine(fake_info("many"))}
+    engines = {I: FakeTranscriber(fake_info("english", ["en"])), F: FakeTranscriber(fake_info("many"))}
     recogniser = Recogniser(engines)
     result = await recogniser.submit(job(1, role, language=language, task=task))
     assert isinstance(result, Transcript)
@@ -152,7 +152,7 @@ async def test_the_engine_is_the_role_s_own_unless_it_lacks_the_language(
 
 @pytest.mark.parametrize("language", ["xx", "de"])
 async def test_a_language_that_no_engine_knows_is_never_taken_for_english(language: str) -> None:
-    engine = FakeEngine(fake_info("tiny.en", ["en"]))
+    engine = FakeTranscriber(fake_info("tiny.en", ["en"]))
     recogniser = Recogniser({F: engine})
     result = await recogniser.submit(job(1, language=language))
     assert isinstance(result, DecodeFailure)
@@ -164,13 +164,13 @@ async def test_a_language_that_no_engine_knows_is_never_taken_for_english(langua
 
 
 async def test_english_engines_asked_to_detect_answer() -> None:
-    recogniser = Recogniser({F: FakeEngine(fake_info("tiny.en", ["en"]))})
+    recogniser = Recogniser({F: FakeTranscriber(fake_info("tiny.en", ["en"]))})
     assert isinstance(await recogniser.submit(job(1, language=None)), Transcript)
     await recogniser.close()
 
 
 async def test_wrong_audio_fails_alone_and_at_once() -> None:
-    recogniser = Recogniser({F: FakeEngine()})
+    recogniser = Recogniser({F: FakeTranscriber()})
     wrong = DecodeJob(1, F, np.zeros(10, np.float32), "en")
     results = await collect(recogniser, [wrong, job(2)])
     assert isinstance(results[1], DecodeFailure)
@@ -180,7 +180,7 @@ async def test_wrong_audio_fails_alone_and_at_once() -> None:
 
 async def test_a_full_queue_refuses_jobs_singly() -> None:
     gate = threading.Event()
-    engine = FakeEngine(gate=gate)
+    engine = FakeTranscriber(gate=gate)
     recogniser = Recogniser({F: engine}, one_worker(max_queue=1))
     running = asyncio.create_task(recogniser.submit(job(1)))
     await begun(engine)
@@ -198,7 +198,7 @@ async def test_a_full_queue_refuses_jobs_singly() -> None:
 
 async def test_cancelled_jobs_are_not_begun() -> None:
     gate = threading.Event()
-    engine = FakeEngine(gate=gate)
+    engine = FakeTranscriber(gate=gate)
     recogniser = Recogniser({F: engine}, one_worker())
     first = asyncio.create_task(recogniser.submit(job(1)))
     await begun(engine)
@@ -214,7 +214,7 @@ async def test_cancelled_jobs_are_not_begun() -> None:
 
 async def test_results_left_unread_take_back_what_has_not_begun() -> None:
     gate = threading.Event()
-    engine = FakeEngine(gate=gate)
+    engine = FakeTranscriber(gate=gate)
     recogniser = Recogniser({F: engine}, one_worker())
     results = recogniser.decode([job(1), job(2)])
     reading = asyncio.ensure_future(anext(results))
@@ -230,7 +230,7 @@ async def test_results_left_unread_take_back_what_has_not_begun() -> None:
 
 async def test_closing_fails_what_waits_and_finishes_what_runs() -> None:
     gate = threading.Event()
-    engine = FakeEngine(gate=gate)
+    engine = FakeTranscriber(gate=gate)
     recogniser = Recogniser({F: engine}, one_worker())
     running = asyncio.create_task(recogniser.submit(job(1)))
     await begun(engine)
@@ -251,7 +251,7 @@ async def test_closing_fails_what_waits_and_finishes_what_runs() -> None:
 
 
 async def test_models_name_every_role() -> None:
-    engine = FakeEngine(fake_info("base"))
+    engine = FakeTranscriber(fake_info("base"))
     recogniser = Recogniser({I: engine, F: engine})
     assert [(model.role, model.name) for model in recogniser.models()] == [
         ("final", "base"),

@@ -1,4 +1,4 @@
-"""The CTranslate2 engine on real models and real speech."""
+"""The transcriber, on the default engine with real models and real speech."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import ctranslate2
 import jiwer
 import numpy as np
 import pytest
+from fakes.transcribers import on_ctranslate2
 from whisper_normalizer.english import EnglishTextNormalizer
 
-from serve_app.asr.ctranslate2_engine import CTranslate2Engine, EngineOptions
+from serve_app.asr.engines.ctranslate2_engine import CTranslate2Engine
 from serve_app.asr.jobs import DecodeFailure, DecodeJob, DecodeResult, Pcm16, Role, Task, Transcript
+from serve_app.asr.whisper import TranscriberOptions, WhisperTranscriber
 from serve_app.asr.windows import WindowPolicy
 from serve_app.errors import ModelUnavailable
 
@@ -28,18 +30,18 @@ def text_of(result: DecodeResult) -> Transcript:
     return result
 
 
-def single(engine: CTranslate2Engine, job: DecodeJob) -> Transcript:
+def single(engine: WhisperTranscriber, job: DecodeJob) -> Transcript:
     return text_of(engine.transcribe([job])[0])
 
 
-def word_error_rate(engine: CTranslate2Engine, turns: list[tuple[Pcm16, str]], role: Role) -> float:
+def word_error_rate(engine: WhisperTranscriber, turns: list[tuple[Pcm16, str]], role: Role) -> float:
     heard = [single(engine, DecodeJob(0, role, audio, "en")).text for audio, _ in turns]
     return float(jiwer.wer([normalise(text) for _, text in turns], [normalise(text) for text in heard]))
 
 
 def test_short_windows_read_as_well_as_full_ones(tiny_folder: Path, turns: list[tuple[Pcm16, str]]) -> None:
     windows = {Role.OFFLINE: WindowPolicy(full_window=True), Role.INTERIM: WindowPolicy(tail_s=5.0)}
-    engine = CTranslate2Engine("tiny.en", tiny_folder, EngineOptions(windows=windows))
+    engine = on_ctranslate2("tiny.en", tiny_folder, TranscriberOptions(windows=windows))
     turns = turns[::2]
     full = word_error_rate(engine, turns, Role.OFFLINE)
     assert full < 0.10
@@ -50,8 +52,8 @@ def test_short_windows_read_as_well_as_full_ones(tiny_folder: Path, turns: list[
 def test_text_equals_that_of_faster_whisper_on_a_full_window(tiny_folder: Path, speech: Speech) -> None:
     from faster_whisper import WhisperModel
 
-    options = EngineOptions(windows={Role.FINAL: WindowPolicy(full_window=True)})
-    engine = CTranslate2Engine("tiny.en", tiny_folder, options)
+    options = TranscriberOptions(windows={Role.FINAL: WindowPolicy(full_window=True)})
+    engine = on_ctranslate2("tiny.en", tiny_folder, options)
     audio = speech("visit.flac", 0.3, 15.5)
     reference = WhisperModel(str(tiny_folder), device="cpu", compute_type="int8", cpu_threads=1)
     segments, _ = reference.transcribe(
@@ -75,7 +77,7 @@ def test_text_equals_that_of_faster_whisper_on_a_full_window(tiny_folder: Path, 
 
 @pytest.mark.parametrize("role", list(Role))
 def test_words_are_in_order_in_range_and_spell_the_text(
-    tiny: CTranslate2Engine, turns: list[tuple[Pcm16, str]], role: Role
+    tiny: WhisperTranscriber, turns: list[tuple[Pcm16, str]], role: Role
 ) -> None:
     for audio, _ in turns[:8]:
         heard = single(tiny, DecodeJob(0, role, audio, "en", word_timestamps=True))
@@ -88,7 +90,7 @@ def test_words_are_in_order_in_range_and_spell_the_text(
 
 
 def test_a_batch_of_languages_tasks_and_prompts_equals_its_singles(
-    base: CTranslate2Engine, speech: Speech
+    base: WhisperTranscriber, speech: Speech
 ) -> None:
     starts = (0.4, 4.2, 8.3, 11.7, 15.7, 19.3, 23.5, 26.2)
     audio = [speech("visit.flac", start, start + 3.4) for start in starts]
@@ -118,7 +120,7 @@ def test_a_batch_of_languages_tasks_and_prompts_equals_its_singles(
     assert text_of(together[0]).words
 
 
-def test_a_prompt_changes_how_words_are_spelled(base: CTranslate2Engine, speech: Speech) -> None:
+def test_a_prompt_changes_how_words_are_spelled(base: WhisperTranscriber, speech: Speech) -> None:
     job = DecodeJob(1, Role.FINAL, speech("visit.flac", 0.3, 3.8), "en")
     plain = single(base, job).text
     shouted = single(base, replace(job, prompt="GOOD EVENING, HOW ARE YOU? I AM FINE, THANK YOU.")).text
@@ -127,7 +129,7 @@ def test_a_prompt_changes_how_words_are_spelled(base: CTranslate2Engine, speech:
 
 
 def test_prompts_are_cut_to_lengths_that_batch(tiny_folder: Path, speech: Speech) -> None:
-    engine = CTranslate2Engine("tiny.en", tiny_folder, EngineOptions(prompt_lengths=(32, 64)))
+    engine = on_ctranslate2("tiny.en", tiny_folder, TranscriberOptions(prompt_lengths=(32, 64)))
     job = DecodeJob(1, Role.FINAL, speech("short_0.flac"), "en")
     counts = [
         engine.batch_key(replace(job, prompt="cough " * n)).num_prompt_tokens for n in (0, 5, 40, 90, 3000)
@@ -137,7 +139,7 @@ def test_prompts_are_cut_to_lengths_that_batch(tiny_folder: Path, speech: Speech
     assert counts[2:] == [32, 64, 64]
 
 
-def test_the_longest_prompt_leaves_room_for_text(tiny: CTranslate2Engine, speech: Speech) -> None:
+def test_the_longest_prompt_leaves_room_for_text(tiny: WhisperTranscriber, speech: Speech) -> None:
     audio = speech("visit.flac", 0.0, 29.0)
     heard = single(tiny, DecodeJob(1, Role.FINAL, audio, "en", prompt="We talk about a cough. " * 300))
     assert len(heard.text.split()) > 40
@@ -145,7 +147,7 @@ def test_the_longest_prompt_leaves_room_for_text(tiny: CTranslate2Engine, speech
 
 @pytest.mark.parametrize("seconds", [1.5, 3.0, 5.0])
 def test_languages_are_detected(
-    base: CTranslate2Engine, speech: Speech, german: Pcm16, seconds: float
+    base: WhisperTranscriber, speech: Speech, german: Pcm16, seconds: float
 ) -> None:
     english = speech("visit.flac", 4.3, 4.3 + seconds)
     jobs = [
@@ -158,7 +160,7 @@ def test_languages_are_detected(
 
 
 def test_english_models_take_everything_for_english_and_refuse_other_languages(
-    tiny: CTranslate2Engine, speech: Speech
+    tiny: WhisperTranscriber, speech: Speech
 ) -> None:
     audio = speech("short_0.flac")
     detected, refused = tiny.transcribe(
@@ -170,7 +172,7 @@ def test_english_models_take_everything_for_english_and_refuse_other_languages(
     assert "'de'" in refused.message
 
 
-def test_bad_jobs_fail_alone(tiny: CTranslate2Engine, speech: Speech) -> None:
+def test_bad_jobs_fail_alone(tiny: WhisperTranscriber, speech: Speech) -> None:
     audio = speech("short_1.flac")
     jobs = [
         DecodeJob(1, Role.FINAL, audio, "en"),
@@ -188,11 +190,11 @@ def test_bad_jobs_fail_alone(tiny: CTranslate2Engine, speech: Speech) -> None:
 
 
 def test_an_item_on_which_the_model_fails_does_not_take_its_batch_along(
-    tiny: CTranslate2Engine, speech: Speech, monkeypatch: pytest.MonkeyPatch
+    tiny: WhisperTranscriber, speech: Speech, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     audio = speech("short_1.flac")
     poisoned = audio[::-1].copy()
-    encode = CTranslate2Engine._encode
+    encode = CTranslate2Engine.encode
     from serve_app.asr.features import log_mel
     from serve_app.asr.windows import plan_window
 
@@ -203,7 +205,7 @@ def test_an_item_on_which_the_model_fails_does_not_take_its_batch_along(
             raise RuntimeError("out of memory")
         return encode(engine, mels)
 
-    monkeypatch.setattr(CTranslate2Engine, "_encode", fail_on_poison)
+    monkeypatch.setattr(CTranslate2Engine, "encode", fail_on_poison)
     jobs = [DecodeJob(n, Role.FINAL, poisoned if n == 1 else audio, "en") for n in range(3)]
     results = tiny.transcribe(jobs)
     assert [isinstance(result, DecodeFailure) for result in results] == [False, True, False]
@@ -213,11 +215,11 @@ def test_an_item_on_which_the_model_fails_does_not_take_its_batch_along(
 
 
 def test_a_runaway_is_decoded_again_in_full(
-    tiny: CTranslate2Engine, speech: Speech, monkeypatch: pytest.MonkeyPatch
+    tiny: WhisperTranscriber, speech: Speech, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without any silence behind the speech the decoder runs on; the second decode stops where it should."""
-    options = EngineOptions(windows={Role.FINAL: WindowPolicy(pad_s=0, floor_s=0, tail_s=0)})
-    bare = CTranslate2Engine("tiny.en", Path(tiny.info.path), options)
+    options = TranscriberOptions(windows={Role.FINAL: WindowPolicy(pad_s=0, floor_s=0, tail_s=0)})
+    bare = on_ctranslate2("tiny.en", Path(tiny.info.path), options)
     job = DecodeJob(1, Role.FINAL, speech("visit.flac", 11.78, 15.39), "en")
     guarded = normalise(single(bare, job).text)
     monkeypatch.setattr(bare, "_redo_runaways", lambda *_: None)
@@ -226,27 +228,27 @@ def test_a_runaway_is_decoded_again_in_full(
 
 
 @pytest.mark.parametrize("num_samples", [0, 1, 1_600, 48_000, 480_000])
-def test_silence_has_no_text(tiny: CTranslate2Engine, num_samples: int) -> None:
+def test_silence_has_no_text(tiny: WhisperTranscriber, num_samples: int) -> None:
     heard = single(
         tiny, DecodeJob(1, Role.FINAL, np.zeros(num_samples, np.int16), "en", word_timestamps=True)
     )
     assert (heard.text, heard.words) == ("", ())
 
 
-def test_noise_has_no_text(tiny: CTranslate2Engine, base: CTranslate2Engine, noise: Pcm16) -> None:
+def test_noise_has_no_text(tiny: WhisperTranscriber, base: WhisperTranscriber, noise: Pcm16) -> None:
     for engine in (tiny, base):
         assert single(engine, DecodeJob(1, Role.FINAL, noise, "en", word_timestamps=True)).text == ""
 
 
 @pytest.mark.parametrize("num_samples", [160, 320, 1_000, 479_999, 480_000])
 def test_every_length_up_to_thirty_seconds_is_decoded(
-    tiny: CTranslate2Engine, speech: Speech, num_samples: int
+    tiny: WhisperTranscriber, speech: Speech, num_samples: int
 ) -> None:
     audio = speech("visit.flac", 1.0)[:num_samples]
     assert single(tiny, DecodeJob(1, Role.FINAL, audio, "en", word_timestamps=True)).job_id == 1
 
 
-def test_beams_are_per_job(tiny: CTranslate2Engine, speech: Speech) -> None:
+def test_beams_are_per_job(tiny: WhisperTranscriber, speech: Speech) -> None:
     audio = speech("dictation.flac", 0.0, 6.0)
     greedy, beam = tiny.transcribe(
         [DecodeJob(1, Role.FINAL, audio, "en"), DecodeJob(2, Role.FINAL, audio, "en", beam_size=5)]
@@ -257,17 +259,17 @@ def test_beams_are_per_job(tiny: CTranslate2Engine, speech: Speech) -> None:
 
 def test_compute_types_that_a_cpu_lacks_become_int8(tiny_folder: Path) -> None:
     for wanted in ("float16", "int8_float16", "auto", "default"):
-        engine = CTranslate2Engine("t", tiny_folder, EngineOptions(device="cpu", compute_type=wanted))
+        engine = on_ctranslate2("t", tiny_folder, device="cpu", compute_type=wanted)
         assert engine.info.compute_type == "int8"
 
 
 @pytest.mark.skipif(ctranslate2.get_cuda_device_count() > 0, reason="a CUDA device is there")
 def test_a_card_that_is_not_there_is_named(tiny_folder: Path) -> None:
     with pytest.raises(ModelUnavailable, match="CUDA"):
-        CTranslate2Engine("t", tiny_folder, EngineOptions(device="cuda"))
+        on_ctranslate2("t", tiny_folder, device="cuda")
 
 
-def test_info_tells_what_the_models_can(tiny: CTranslate2Engine, base: CTranslate2Engine) -> None:
+def test_info_tells_what_the_models_can(tiny: WhisperTranscriber, base: WhisperTranscriber) -> None:
     assert tiny.info.languages == {"en"}
     assert not tiny.info.multilingual
     assert {"en", "de", "he", "jw", "zh"} <= base.info.languages

@@ -1,4 +1,4 @@
-"""What a recogniser asks of an engine, whatever runs the model."""
+"""What a recogniser asks of a transcriber: one loaded model and the rules around it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from serve_app.asr.jobs import DecodeJob, DecodeResult, ModelInfo, Role, Task
 
 
 @dataclass(frozen=True, slots=True)
-class EngineInfo:
-    """What an engine can do, as data. `languages` are Whisper codes; English alone for English models."""
+class TranscriberInfo:
+    """What a transcriber can do, as data. `languages` are Whisper codes; English alone for English models.
+
+    `attention`: it takes jobs with an attention rule.
+    """
 
     model: str
     engine: str
@@ -20,6 +23,7 @@ class EngineInfo:
     multilingual: bool
     languages: frozenset[str]
     path: str
+    attention: bool = False
 
     def can(self, language: str | None, task: Task) -> bool:
         """Whether it can decode this language (None: any that may come) to this task's text."""
@@ -43,11 +47,11 @@ class EngineInfo:
         )
 
 
-class Engine(Protocol):
-    """One loaded model. Thread-safe: a recogniser's workers call it at the same time."""
+class Transcriber(Protocol):
+    """Turns jobs into text. Thread-safe: a recogniser's workers call it at the same time."""
 
     @property
-    def info(self) -> EngineInfo: ...
+    def info(self) -> TranscriberInfo: ...
 
     def batch_key(self, job: DecodeJob) -> Hashable:
         """Jobs with equal keys may share a batch. Cheap, never raises on a bad job."""

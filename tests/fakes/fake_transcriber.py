@@ -1,4 +1,4 @@
-"""An engine without a model: scripted texts, a log of its batches, and a gate to hold its workers."""
+"""A transcriber without a model: scripted texts, a log of its batches, and a gate to hold its workers."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
 
-from serve_app.asr.engine import EngineInfo
 from serve_app.asr.jobs import DecodeJob, DecodeResult, Role, Transcript
+from serve_app.asr.ports import TranscriberInfo
 
 
-def fake_info(name: str = "fake", languages: Sequence[str] = ("en", "de", "pt")) -> EngineInfo:
-    return EngineInfo(
+def fake_info(name: str = "fake", languages: Sequence[str] = ("en", "de", "pt")) -> TranscriberInfo:
+    return TranscriberInfo(
         model=name,
         engine="fake",
         device="cpu",
@@ -22,12 +22,12 @@ def fake_info(name: str = "fake", languages: Sequence[str] = ("en", "de", "pt"))
     )
 
 
-class FakeEngine:
+class FakeTranscriber:
     """Answers at once, or after `delay_s`, or when `gate` opens; `script` makes the text of a job."""
 
     def __init__(
         self,
-        info: EngineInfo | None = None,
+        info: TranscriberInfo | None = None,
         *,
         delay_s: float = 0.0,
         gate: threading.Event | None = None,

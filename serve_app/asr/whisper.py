@@ -1,0 +1,344 @@
+"""Jobs to text with one Whisper model on any engine: windows, prompts, languages, words.
+
+Lengths, prompts and forced text are a function of the job alone, so that a text never depends on what
+it was batched with. Items are checked before a batch and retried singly after a failed one, since one bad
+item fails all of it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+import structlog
+
+from serve_app.asr.engines.base import MAX_TEXT_POSITIONS, DecodeOptions, Engine, Hypothesis, Prompt, States
+from serve_app.asr.features import FRAMES_PER_S, MAX_FRAMES, log_mel, num_frames_of
+from serve_app.asr.folder import ModelFolder
+from serve_app.asr.jobs import (
+    SAMPLE_RATE_HZ,
+    DecodeFailure,
+    DecodeJob,
+    DecodeResult,
+    DecodeTiming,
+    Role,
+    Task,
+    Transcript,
+)
+from serve_app.asr.ports import TranscriberInfo
+from serve_app.asr.silence import is_silent, reads_as_silence
+from serve_app.asr.validation import complaint
+from serve_app.asr.vocabulary import MAX_PROMPT_TOKENS, Vocabulary
+from serve_app.asr.windows import (
+    FRAMES_PER_STATE,
+    MAX_STATES,
+    Window,
+    WindowPolicy,
+    full_window,
+    plan_window,
+)
+from serve_app.asr.words import LANGUAGES_WITHOUT_SPACES, group_tokens, time_words
+from serve_app.streaming.align_att import end_at_word, num_safe_tokens
+
+_MODEL_ERRORS = (RuntimeError, ValueError, MemoryError)
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriberOptions:
+    """How a model's windows are cut and its batches formed.
+
+    `languages` None: all that the vocabulary has. `prompt_lengths`: where an engine wants equally long
+    prompts, previous text is cut to the longest of these token counts that it fills, so that batches form;
+    empty: not cut. Detection of the language encodes at least `detect_floor_s`.
+    """
+
+    windows: Mapping[Role, WindowPolicy] = field(default_factory=dict)
+    languages: frozenset[str] | None = None
+    prompt_lengths: tuple[int, ...] = ()
+    detect_floor_s: float = 6.0
+
+
+class BatchKey(NamedTuple):
+    """What a batch must have in common; the prompt's length only where the engine asks for it."""
+
+    window: Window
+    num_prompt_tokens: int
+    beam_size: int
+    temperature: float
+    attention: bool
+
+
+class _Item(NamedTuple):
+    """One checked job on its way through a batch. `own_states`: how many hold its audio."""
+
+    job: DecodeJob
+    previous: list[int]
+    forced: list[int]
+    own_states: int
+
+
+class WhisperTranscriber:
+    """One Whisper model. Thread-safe as far as its engine is."""
+
+    def __init__(
+        self, name: str, engine: Engine, folder: ModelFolder, options: TranscriberOptions | None = None
+    ) -> None:
+        """Raises `ModelUnavailable` where the folder's tokenizer is no Whisper tokenizer."""
+        self._engine = engine
+        self._options = options = options or TranscriberOptions()
+        can, shape = engine.capabilities, engine.dimensions
+        self._num_mels = shape.num_mels
+        self._vocabulary = Vocabulary(folder.tokenizer_path, multilingual=shape.multilingual)
+        spoken = frozenset(self._vocabulary.languages) or frozenset({"en"})
+        self._info = TranscriberInfo(
+            model=name,
+            engine=can.engine,
+            device=can.device,
+            compute_type=can.compute_type,
+            multilingual=self._vocabulary.multilingual,
+            languages=spoken & options.languages if options.languages else spoken,
+            path=str(folder.path),
+            attention=can.attention,
+        )
+        self._suppressed = (*folder.suppressed, *self._vocabulary.timestamp_ids(shape.vocabulary_size))
+        self._suppressed_first = folder.suppressed_first
+        self._silence = engine.encode(log_mel(np.zeros(0, np.int16), MAX_FRAMES, self._num_mels)[None])
+
+    @property
+    def info(self) -> TranscriberInfo:
+        return self._info
+
+    def batch_key(self, job: DecodeJob) -> BatchKey:
+        num_previous = 0 if self._engine.capabilities.mixed_prompts else len(self._previous(job))
+        return BatchKey(
+            self._window(job), num_previous, job.beam_size, job.temperature, job.attention is not None
+        )
+
+    def warm_up(self) -> None:
+        """Decode and align a second of noise."""
+        noise = np.random.default_rng(0).normal(0, 3000, SAMPLE_RATE_HZ).astype(np.int16)
+        for role in (Role.INTERIM, Role.FINAL):
+            self.transcribe([DecodeJob(0, role, noise, word_timestamps=True)])
+
+    def transcribe(self, jobs: Sequence[DecodeJob]) -> list[DecodeResult]:
+        """One answer per job, in order; jobs of equal `batch_key` are decoded together."""
+        results: dict[int, DecodeResult] = {}
+        groups: dict[BatchKey, list[int]] = defaultdict(list)
+        for index, job in enumerate(jobs):
+            problem = complaint(job, self._info)
+            if problem is not None:
+                results[index] = DecodeFailure(job.job_id, problem)
+            elif is_silent(job.audio):
+                results[index] = self._nothing(job)
+            else:
+                groups[self.batch_key(job)].append(index)
+        for key, indices in groups.items():
+            answers = self._isolated(key, [self._item(jobs[i]) for i in indices])
+            results.update(zip(indices, answers, strict=True))
+        return [results[index] for index in range(len(jobs))]
+
+    # -- one batch -------------------------------------------------------------------------------
+
+    def _isolated(self, key: BatchKey, items: list[_Item]) -> list[DecodeResult]:
+        """Decode a batch; where it fails, each of its items alone."""
+        try:
+            return self._decode(key, items)
+        except _MODEL_ERRORS as error:
+            if len(items) > 1:
+                _log.warning("batch failed, its items are retried singly", num_items=len(items))
+                return [answer for item in items for answer in self._isolated(key, [item])]
+            _log.error("decode failed", model=self._info.model, error=type(error).__name__)
+            message = f"the model {self._info.model} failed on this audio"
+            return [DecodeFailure(items[0].job.job_id, message, retryable=True)]
+
+    def _decode(self, key: BatchKey, items: list[_Item]) -> list[DecodeResult]:
+        started = perf_counter()
+        mels = np.stack([log_mel(item.job.audio, key.window.num_frames, self._num_mels) for item in items])
+        prepared = perf_counter()
+        states = self._engine.encode(mels)
+        spliced = self._engine.splice(states, self._silence, key.window.num_states)
+        languages = self._languages(items, states)
+        hypotheses = self._generate(spliced, items, languages, key, key.window.max_new_tokens)
+        self._redo_runaways(key, items, languages, hypotheses)
+        inferred = perf_counter()
+        transcripts = [
+            self._transcript(item, *language, hypothesis)
+            for item, language, hypothesis in zip(items, languages, hypotheses, strict=True)
+        ]
+        self._add_words(states, items, transcripts, hypotheses)
+        timing = DecodeTiming(
+            preprocess_ms=(prepared - started) * 1000,
+            inference_ms=(inferred - prepared) * 1000,
+            postprocess_ms=(perf_counter() - inferred) * 1000,
+            batch_size=len(items),
+        )
+        return [replace(transcript, timing=timing) for transcript in transcripts]
+
+    def _generate(
+        self,
+        states: States,
+        items: Sequence[_Item],
+        languages: Sequence[tuple[str, float]],
+        key: BatchKey,
+        max_new_tokens: int,
+    ) -> list[Hypothesis]:
+        prompts = [
+            Prompt(self._start(item, language), item.own_states, tuple(item.forced))
+            for item, (language, _) in zip(items, languages, strict=True)
+        ]
+        longest = max(len(prompt.start) + len(prompt.forced) for prompt in prompts)
+        options = DecodeOptions(
+            beam_size=min(key.beam_size, self._engine.capabilities.max_beam_size),
+            max_new_tokens=min(max_new_tokens, MAX_TEXT_POSITIONS - longest),
+            temperature=key.temperature,
+            suppressed=self._suppressed,
+            suppressed_first=self._suppressed_first,
+            attention=key.attention,
+        )
+        return self._engine.generate(states, prompts, options)
+
+    def _redo_runaways(
+        self,
+        key: BatchKey,
+        items: Sequence[_Item],
+        languages: Sequence[tuple[str, float]],
+        hypotheses: list[Hypothesis],
+    ) -> None:
+        """Who ran into the token limit ran on into repeats: once more, with all 30 s encoded."""
+        if key.window.num_frames == MAX_FRAMES:
+            return
+        for i, item in enumerate(items):
+            if hypotheses[i].ended or item.job.role is Role.INTERIM and item.job.attention is not None:
+                continue
+            window = full_window(len(item.job.audio), item.job.language)
+            states = self._engine.encode(log_mel(item.job.audio, MAX_FRAMES, self._num_mels)[None])
+            again = self._generate(states, [item], [languages[i]], key, window.max_new_tokens)
+            hypotheses[i] = again[0]
+
+    # -- languages -------------------------------------------------------------------------------
+
+    def _languages(self, items: Sequence[_Item], states: States) -> list[tuple[str, float]]:
+        """Each item's language and its probability: 1 where the job names it."""
+        languages = [(item.job.language or "en", 1.0) for item in items]
+        unknown = [i for i, item in enumerate(items) if item.job.language is None]
+        if not unknown or not self._vocabulary.multilingual:
+            return languages
+        wanted_frames = round(self._options.detect_floor_s * FRAMES_PER_S)
+        if self._engine.num_states(states) * FRAMES_PER_STATE < wanted_frames:
+            mels = [log_mel(items[i].job.audio, wanted_frames, self._num_mels) for i in unknown]
+            states = self._engine.encode(np.stack(mels))
+        else:
+            states = self._engine.take(states, unknown)
+        found = self._engine.detect_language(states, self._vocabulary.languages)
+        for i, probabilities in zip(unknown, found, strict=True):
+            languages[i] = self._likeliest(probabilities)
+        return languages
+
+    def _likeliest(self, probabilities: Mapping[str, float]) -> tuple[str, float]:
+        """Of the languages that the model was trained on."""
+        known = {code: p for code, p in probabilities.items() if code in self._info.languages}
+        return max(known.items(), key=lambda item: item[1]) if known else ("en", 0.0)
+
+    # -- words -----------------------------------------------------------------------------------
+
+    def _add_words(
+        self,
+        states: States,
+        items: Sequence[_Item],
+        transcripts: list[Transcript],
+        hypotheses: Sequence[Hypothesis],
+    ) -> None:
+        groups: dict[tuple[str, Task], list[int]] = defaultdict(list)
+        for i, (item, transcript) in enumerate(zip(items, transcripts, strict=True)):
+            if item.job.word_timestamps and transcript.text:
+                groups[transcript.language, item.job.task].append(i)
+        for (language, task), rows in groups.items():
+            texts = [[token for token in hypotheses[i].ids if token < self._vocabulary.end] for i in rows]
+            aligned = self._engine.align(
+                states if len(rows) == len(items) else self._engine.take(states, rows),
+                self._vocabulary.start_sequence(language, task),
+                texts,
+                [items[i].own_states for i in rows],
+            )
+            for i, ids, found in zip(rows, texts, aligned, strict=True):
+                groups_of_tokens = group_tokens(ids, self._vocabulary.decode, language)
+                words = time_words(groups_of_tokens, found.path, found.token_probs, items[i].job.audio_s)
+                transcripts[i] = replace(transcripts[i], words=words)
+
+    # -- one job ---------------------------------------------------------------------------------
+
+    def _window(self, job: DecodeJob) -> Window:
+        if not self._engine.capabilities.short_windows:
+            return full_window(len(job.audio), job.language)
+        policy = self._options.windows.get(job.role, WindowPolicy())
+        return plan_window(len(job.audio), job.language, policy)
+
+    def _item(self, job: DecodeJob) -> _Item:
+        own_states = max(1, num_frames_of(len(job.audio)) // FRAMES_PER_STATE)
+        forced = self._vocabulary.encode(job.prefix)
+        return _Item(job, self._previous(job), forced, min(MAX_STATES, own_states))
+
+    def _previous(self, job: DecodeJob) -> list[int]:
+        """Hotwords, then previous text; its oldest part makes room where lengths must be equal."""
+        hot, previous = self._vocabulary.encode_prompt(job.prompt, job.hotwords)
+        length = len(hot) + len(previous)
+        fitting = [fit for fit in self._options.prompt_lengths if len(hot) < fit <= length]
+        if fitting and not self._engine.capabilities.mixed_prompts:
+            previous = previous[-(max(fitting) - len(hot)) :]
+        return [*hot, *previous][:MAX_PROMPT_TOKENS]
+
+    def _start(self, item: _Item, language: str) -> tuple[int, ...]:
+        start = self._vocabulary.start_sequence(language, item.job.task)
+        previous = [self._vocabulary.previous, *item.previous] if item.previous else []
+        return (*previous, *start, self._vocabulary.no_timestamps)
+
+    def _transcript(
+        self, item: _Item, language: str, language_probability: float, hypothesis: Hypothesis
+    ) -> Transcript:
+        quiet = not item.forced and reads_as_silence(hypothesis.no_speech_prob, hypothesis.avg_logprob)
+        return Transcript(
+            job_id=item.job.job_id,
+            text="" if quiet else self._vocabulary.decode(hypothesis.ids).strip(),
+            language=language,
+            language_probability=language_probability,
+            avg_logprob=hypothesis.avg_logprob,
+            no_speech_prob=hypothesis.no_speech_prob,
+            model=self._info.model,
+            committed_chars=0 if quiet else self._committed_chars(item, language, hypothesis),
+        )
+
+    def _committed_chars(self, item: _Item, language: str, hypothesis: Hypothesis) -> int:
+        rule = item.job.attention
+        if rule is None:
+            return 0
+        num_forced = len(item.forced)
+        num_safe = num_safe_tokens(
+            hypothesis.attended,
+            num_forced=num_forced,
+            num_states=item.own_states,
+            rule=rule,
+            ended=hypothesis.ended,
+        )
+        spaced = language not in LANGUAGES_WITHOUT_SPACES
+        decode = self._vocabulary.decode
+        whole = end_at_word(hypothesis.ids, num_safe, decode, num_forced=num_forced, spaced=spaced)
+        return len(decode(hypothesis.ids[:whole]).strip())
+
+    def _nothing(self, job: DecodeJob) -> Transcript:
+        known = job.language is not None or not self._info.multilingual
+        return Transcript(
+            job_id=job.job_id,
+            text=job.prefix,
+            language=job.language or "en",
+            language_probability=1.0 if known else 0.0,
+            avg_logprob=0.0,
+            no_speech_prob=1.0,
+            model=self._info.model,
+            committed_chars=len(job.prefix),
+        )
