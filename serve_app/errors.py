@@ -6,6 +6,7 @@
     │   ├── InvalidAudio       bytes that are no decodable audio, odd byte counts, wrong rates
     │   ├── UnsupportedFormat  a container or codec outside the allowed list
     │   ├── UnsupportedLanguage
+    │   ├── UnsupportedPolicy  a streaming policy that the engine here cannot serve
     │   ├── PayloadTooLarge    a frame, body or recording over its limit
     │   └── SessionExists      the session id is in use
     ├── CapacityError          we are full: try again after `retry_after_s`
@@ -56,6 +57,10 @@ class UnsupportedFormat(ClientError):
 
 
 class UnsupportedLanguage(ClientError):
+    pass
+
+
+class UnsupportedPolicy(ClientError):
     pass
 
 

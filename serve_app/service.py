@@ -24,7 +24,9 @@ class RecordingOptions:
     word_timestamps: bool = False
     vad_filter: bool = True
     prompt: str = ""
+    hotwords: str = ""
     beam_size: int | None = None
+    temperature: float = 0.0
     endpointing: EndpointingOptions = EndpointingOptions()
 
 

@@ -139,7 +139,8 @@ DecodeResult: TypeAlias = Transcript | DecodeFailure
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What a recogniser says of one model it hosts; `languages` empty: it does not say."""
+    """What a recogniser says of one model it hosts; `languages` empty: it does not say;
+    `attention`: it can serve AlignAtt."""
 
     name: str
     role: str
@@ -149,3 +150,4 @@ class ModelInfo:
     multilingual: bool
     path: str
     languages: tuple[str, ...] = ()
+    attention: bool = False

@@ -34,6 +34,8 @@ def load_recogniser(settings: Settings, roles: Sequence[Role], *, shares_cores: 
     num_workers = settings.num_workers or os.cpu_count() or 1
     config = RecogniserConfig(
         models=models,
+        engine=settings.engine,
+        needs_attention=settings.streaming_policy == "align_att" and roles != (Role.INTERIM,),
         device=settings.device,
         compute_type=settings.compute_type,
         num_workers=num_workers,

@@ -44,6 +44,7 @@ class TranscriberInfo:
             multilingual=self.multilingual,
             path=self.path,
             languages=tuple(sorted(self.languages)),
+            attention=self.attention,
         )
 
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import structlog
 
+from serve_app.asr.attention import end_at_word, num_safe_tokens
 from serve_app.asr.engines.base import MAX_TEXT_POSITIONS, DecodeOptions, Engine, Hypothesis, Prompt, States
 from serve_app.asr.features import FRAMES_PER_S, MAX_FRAMES, log_mel, num_frames_of
 from serve_app.asr.folder import ModelFolder
@@ -42,7 +43,6 @@ from serve_app.asr.windows import (
     plan_window,
 )
 from serve_app.asr.words import LANGUAGES_WITHOUT_SPACES, group_tokens, time_words
-from serve_app.streaming.align_att import end_at_word, num_safe_tokens
 
 _MODEL_ERRORS = (RuntimeError, ValueError, MemoryError)
 

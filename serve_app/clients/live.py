@@ -41,6 +41,15 @@ class SessionConfig:
     max_utterance_ms: int | None = None
     partial_interval_ms: int | None = None
     max_partial_window_ms: int | None = None
+    hotwords: str | None = None
+    carry_context: bool | None = None
+    language_mode: str | None = None
+    language_lock_s: float | None = None
+    streaming_policy: str | None = None
+    min_chunk_ms: int | None = None
+    buffer_trimming: str | None = None
+    buffer_trimming_s: float | None = None
+    frame_threshold: int | None = None
 
     def to_wire(self) -> dict[str, object]:
         return {name: value for name, value in asdict(self).items() if value is not None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable
 
-from serve_app.asr.jobs import ModelInfo
+from serve_app.asr.jobs import ModelInfo, Role
 from serve_app.conductor.conductor import Conductor, ConductorConfig
 from serve_app.conductor.ports import RecogniserPort, VoicePort
 from serve_app.conductor.recordings import RecordingTranscriber
@@ -57,7 +57,7 @@ def assemble(
     recordings = RecordingTranscriber(
         voice=voice,
         recogniser=final,
-        beam_size=settings.beam_size,
+        beam_size=settings.beam_size_for(Role.OFFLINE),
         max_windows_in_flight=2 * parallel,
         on_retry=tally.retried,
     )

@@ -209,10 +209,13 @@ class Conductor:
             self._in_flight[self._next_job_id] = _InFlight(live, request, self._clock())
             self._num_finals += request.purpose is not Purpose.INTERIM
             jobs.append(self._job(self._next_job_id, request))
-        port = self._interim if requests[0][1].purpose is Purpose.INTERIM else self._final
-        call = asyncio.create_task(self._call(port, jobs))
-        self._calls.add(call)
-        call.add_done_callback(self._calls.discard)
+        on_interim = [job for job in jobs if (job.model or job.role) is Role.INTERIM]
+        on_final = [job for job in jobs if (job.model or job.role) is not Role.INTERIM]
+        for port, its_jobs in ((self._interim, on_interim), (self._final, on_final)):
+            if its_jobs:
+                call = asyncio.create_task(self._call(port, its_jobs))
+                self._calls.add(call)
+                call.add_done_callback(self._calls.discard)
 
     def _job(self, job_id: int, request: DecodeRequest) -> DecodeJob:
         interim = request.purpose is Purpose.INTERIM
@@ -224,8 +227,18 @@ class Conductor:
             task=request.task,
             word_timestamps=request.word_timestamps,
             prompt=request.prompt,
-            beam_size=self._config.interim_beam_size if interim else self._config.beam_size,
+            beam_size=self._beam_size(request),
+            hotwords=request.hotwords,
+            prefix=request.prefix,
+            attention=request.attention,
+            model=request.model,
         )
+
+    def _beam_size(self, request: DecodeRequest) -> int:
+        if request.attention is not None:
+            return 1  # the rule follows one hypothesis
+        interim = request.purpose is Purpose.INTERIM
+        return self._config.interim_beam_size if interim else self._config.beam_size
 
     async def _call(self, port: RecogniserPort, jobs: list[DecodeJob]) -> None:
         """The outermost shell of a call: whatever goes wrong in it, its jobs are answered."""

@@ -68,6 +68,8 @@ class RecordingTranscriber:
             word_timestamps=options.word_timestamps,
             prompt=options.prompt,
             beam_size=options.beam_size or self._beam_size,
+            hotwords=options.hotwords,
+            temperature=options.temperature,
         )
 
     async def decode(self, job: DecodeJob) -> Transcript:

@@ -6,12 +6,18 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from serve_app.asr.jobs import ModelInfo, Pcm16
+from serve_app.asr.jobs import ModelInfo, Pcm16, Role
 from serve_app.conductor.conductor import Conductor
 from serve_app.conductor.live import Live
 from serve_app.conductor.recordings import RecordingTranscriber
 from serve_app.conductor.tally import Tally
-from serve_app.errors import MaxSessionsReached, QueueFull, SessionExists, UnsupportedLanguage
+from serve_app.errors import (
+    MaxSessionsReached,
+    QueueFull,
+    SessionExists,
+    UnsupportedLanguage,
+    UnsupportedPolicy,
+)
 from serve_app.events import EndReason
 from serve_app.service import (
     QueueStatus,
@@ -21,6 +27,7 @@ from serve_app.service import (
 )
 from serve_app.session.options import SessionOptions
 from serve_app.session.session import Session
+from serve_app.streaming.policy import PolicyName
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,7 @@ class Speech:
                 f"Maximum sessions reached: {len(self._lives)}/{self._limits.max_sessions}"
             )
         self._refuse_unknown_language(options.language)
+        self._refuse_policy(options.policy.name)
         self._refuse_when_queue_full()
         live = Live(Session(options), max_buffer_ms=self._limits.max_buffer_ms, wake=self._conductor.wake)
         self._lives[options.session_id] = live
@@ -133,6 +141,15 @@ class Speech:
         if not any(language in model.languages for model in models if model.languages):
             names = ", ".join(dict.fromkeys(model.name for model in models))
             raise UnsupportedLanguage(f"no model here knows the language {language!r} (models: {names})")
+
+    def _refuse_policy(self, policy: PolicyName) -> None:
+        """AlignAtt needs each token's attention, which not every engine gives."""
+        finals = [model for model in self._models() if model.role == Role.FINAL.value]
+        if policy is PolicyName.ALIGN_ATT and finals and not any(model.attention for model in finals):
+            engines = ", ".join(dict.fromkeys(model.engine for model in finals))
+            raise UnsupportedPolicy(
+                f"streaming_policy align_att needs the torch or the mlx engine, this server runs {engines}"
+            )
 
     def _refuse_when_queue_full(self) -> None:
         depth = self._conductor.num_finals_in_flight

@@ -16,7 +16,8 @@ from msgspec import Meta
 from serve_app.asr.jobs import Task
 from serve_app.errors import InvalidMessage
 from serve_app.models.languages import normalise_language
-from serve_app.session.options import EndpointingOptions, SessionOptions
+from serve_app.session.options import LANGUAGE_LOCK_S, EndpointingOptions, SessionOptions
+from serve_app.streaming.policy import PolicyName, PolicyOptions
 
 if TYPE_CHECKING:
     from serve_app.audio.pcm import Encoding
@@ -25,6 +26,7 @@ RecordT = TypeVar("RecordT", bound=msgspec.Struct)
 
 MAX_ERROR_CHARS = 300
 MAX_PROMPT_CHARS = 4_000
+MAX_HOTWORD_CHARS = 1_000
 
 SessionId: TypeAlias = Annotated[
     str,
@@ -40,6 +42,20 @@ EncodingName: TypeAlias = Literal[
     "mulaw", "ulaw", "pcmu",
     "alaw", "pcma",
 ]  # fmt: skip
+
+PolicyAlias: TypeAlias = Literal[
+    "dual", "local_agreement", "localagreement", "align_att", "alignatt", "simulstreaming"
+]
+
+POLICY_NAMES: dict[str, str] = {
+    "dual": "dual",
+    "local_agreement": "local_agreement",
+    "localagreement": "local_agreement",
+    "align_att": "align_att",
+    "alignatt": "align_att",
+    "simulstreaming": "align_att",
+}
+"""Every accepted spelling of a streaming policy."""
 
 PCM_ENCODINGS: dict[str, Encoding] = {
     "pcm16": "pcm16",
@@ -71,6 +87,15 @@ class SessionChoices(msgspec.Struct, frozen=True, kw_only=True):
     word_timestamps: bool | None = None
     task: Task | None = None
     prompt: Annotated[str, Meta(max_length=MAX_PROMPT_CHARS)] | None = None
+    hotwords: Annotated[str, Meta(max_length=MAX_HOTWORD_CHARS)] | None = None
+    carry_context: bool | None = None
+    language_mode: Literal["lock", "utterance"] | None = None
+    language_lock_s: Annotated[float, Meta(gt=0.0, le=600.0)] | None = None
+    streaming_policy: PolicyAlias | None = None
+    min_chunk_ms: Annotated[int, Meta(ge=10, le=30_000)] | None = None
+    buffer_trimming: Literal["segment", "sentence"] | None = None
+    buffer_trimming_s: Annotated[float, Meta(gt=0.0, le=30.0)] | None = None
+    frame_threshold: Annotated[int, Meta(ge=1, le=500)] | None = None
     min_speech_ms: Annotated[int, Meta(ge=0, le=5_000)] | None = None
     min_silence_ms: Annotated[int, Meta(ge=50, le=10_000)] | None = None
     pre_roll_ms: Annotated[int, Meta(ge=0, le=2_000)] | None = None
@@ -101,11 +126,15 @@ class SessionChoices(msgspec.Struct, frozen=True, kw_only=True):
             "max_partial_window_ms": self.max_partial_window_ms,
             "word_timestamps": self.word_timestamps,
             "prompt": self.prompt,
+            "hotwords": self.hotwords,
+            "carry_context": self.carry_context,
         }
         return replace(
             defaults,
             session_id=session_id,
             language=self._language(defaults.language),
+            language_lock_s=self._language_lock_s(defaults.language_lock_s),
+            policy=self._policy(defaults.policy),
             endpointing=self._endpointing(defaults.endpointing),
             **{name: value for name, value in chosen.items() if value is not None},
         )
@@ -118,6 +147,27 @@ class SessionChoices(msgspec.Struct, frozen=True, kw_only=True):
         if len(codes) > 1:
             raise InvalidMessage("lang_code and language name two different languages")
         return codes.pop()
+
+    def _language_lock_s(self, default: float | None) -> float | None:
+        """None: every utterance in a language of its own."""
+        if self.language_mode == "utterance":
+            return None
+        if self.language_mode == "lock" and default is None:
+            default = LANGUAGE_LOCK_S
+        return default if self.language_lock_s is None else self.language_lock_s
+
+    def _policy(self, defaults: PolicyOptions) -> PolicyOptions:
+        name = self.streaming_policy
+        chosen: dict[str, Any] = {
+            "name": None if name is None else PolicyName(POLICY_NAMES[name]),
+            "min_chunk_ms": self.min_chunk_ms,
+            "trimming": self.buffer_trimming,
+            "trimming_s": self.buffer_trimming_s,
+            "attention": None
+            if self.frame_threshold is None
+            else replace(defaults.attention, frame_threshold=self.frame_threshold),
+        }
+        return replace(defaults, **{name: value for name, value in chosen.items() if value is not None})
 
     def _endpointing(self, defaults: EndpointingOptions) -> EndpointingOptions:
         chosen: dict[str, Any] = {

@@ -17,7 +17,13 @@ from msgspec import Meta
 
 from serve_app.asr.jobs import Task
 from serve_app.models.languages import normalise_language
-from serve_app.protocols.choices import MAX_PROMPT_CHARS, LanguageName, Parameters, convert_parameters
+from serve_app.protocols.choices import (
+    MAX_HOTWORD_CHARS,
+    MAX_PROMPT_CHARS,
+    LanguageName,
+    Parameters,
+    convert_parameters,
+)
 from serve_app.protocols.native import words_message
 from serve_app.service import RecordingOptions, RecordingSegment, RecordingTranscript
 
@@ -38,6 +44,9 @@ class UploadChoices(msgspec.Struct, frozen=True, kw_only=True):
     vad_filter: bool | None = None
     task: Task | None = None
     prompt: Annotated[str, Meta(max_length=MAX_PROMPT_CHARS)] | None = None
+    hotwords: Annotated[str, Meta(max_length=MAX_HOTWORD_CHARS)] | None = None
+    beam_size: Annotated[int, Meta(ge=1, le=20)] | None = None
+    temperature: Annotated[float, Meta(ge=0.0, le=1.0)] | None = None
 
     def recording_options(self, defaults: RecordingOptions) -> RecordingOptions:
         """The server's defaults with these choices laid over them.
@@ -52,6 +61,9 @@ class UploadChoices(msgspec.Struct, frozen=True, kw_only=True):
             word_timestamps=self.word_timestamps or subtitles,
             vad_filter=defaults.vad_filter if self.vad_filter is None else self.vad_filter,
             prompt=defaults.prompt if self.prompt is None else self.prompt,
+            hotwords=defaults.hotwords if self.hotwords is None else self.hotwords,
+            beam_size=self.beam_size or defaults.beam_size,
+            temperature=defaults.temperature if self.temperature is None else self.temperature,
         )
 
 

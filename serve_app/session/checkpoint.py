@@ -14,7 +14,8 @@ class Checkpoint:
     and the audio from `sample` on.
 
     `cut_sample` is set where the next utterance continues one that was cut for its length; `last_word`
-    is then the last word before the cut (times in seconds from the session's first sample).
+    is then the last word before the cut (times in seconds from the session's first sample). `context` is the
+    newest text, where utterances are decoded with it in view.
     """
 
     sample: int = 0
@@ -22,4 +23,5 @@ class Checkpoint:
     sequence: int = 0
     cut_sample: int | None = None
     last_word: Word | None = None
+    context: str = ""
     language_evidence: Mapping[str, float] = field(default_factory=dict)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
-from serve_app.asr.jobs import Pcm16, Task
+from serve_app.asr.jobs import AttentionRule, Pcm16, Role, Task
 from serve_app.events import Event
 
 
@@ -20,7 +20,9 @@ class Purpose(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DecodeRequest:
-    """Decode `audio`, samples `[start_sample, end_sample)` of the session, and answer with `key`."""
+    """Decode `audio`, samples `[start_sample, end_sample)` of the session, and answer with `key`.
+
+    The other fields are a `DecodeJob`'s."""
 
     key: int
     purpose: Purpose
@@ -31,6 +33,10 @@ class DecodeRequest:
     task: Task
     prompt: str
     word_timestamps: bool
+    hotwords: str = ""
+    prefix: str = ""
+    attention: AttentionRule | None = None
+    model: Role | None = None
 
 
 Effect: TypeAlias = Event | DecodeRequest

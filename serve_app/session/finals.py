@@ -11,7 +11,11 @@ from serve_app.events import Final, SessionError, Timing
 from serve_app.session.checkpoint import Checkpoint
 from serve_app.session.language import LanguageTracker
 from serve_app.session.seams import join_words, trim_seams
+from serve_app.streaming.policy import Ask, StreamingPolicy
 from serve_app.vad.endpointer import Closed
+
+MAX_CONTEXT_CHARS = 300
+"""Some sixty words: Whisper was trained with more, but old text helps no more and costs decoding."""
 
 
 def confidence_of(avg_logprob: float) -> float:
@@ -26,6 +30,9 @@ class PendingFinal:
     number: int
     closed: Closed
     after_cut_sample: int | None
+    policy: StreamingPolicy
+    ask: Ask
+    language: str | None = None
     key: int | None = None
     transcript: Transcript | None = None
     failure: SessionError | None = None
@@ -34,6 +41,10 @@ class PendingFinal:
     @property
     def done(self) -> bool:
         return self.transcript is not None or self.failure is not None
+
+    def answered(self, transcript: Transcript, timing: Timing) -> None:
+        """Its text has come."""
+        self.transcript, self.timing = self.policy.complete(transcript, self.ask), timing
 
     @property
     def needs_words(self) -> bool:
@@ -44,8 +55,11 @@ class PendingFinal:
 class FinalsInOrder:
     """The queue of pending finals, and the checkpoint that follows the last one delivered."""
 
-    def __init__(self, checkpoint: Checkpoint, language: LanguageTracker, overlap_s: float) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, language: LanguageTracker, *, overlap_s: float, carry_context: bool
+    ) -> None:
         self._queue: deque[PendingFinal] = deque()
+        self._carry_context = carry_context
         self._language = language
         self._overlap_s = overlap_s
         self.checkpoint = checkpoint
@@ -93,6 +107,7 @@ class FinalsInOrder:
             sequence=self.checkpoint.sequence + (1 if text else 0),
             cut_sample=closed.cut_sample,
             last_word=(words[-1] if words else self.checkpoint.last_word) if closed.cut else None,
+            context=self._context(transcript, text),
             language_evidence=dict(self._language.evidence),
         )
         if transcript is None or not text:
@@ -112,6 +127,15 @@ class FinalsInOrder:
             timing=pending.timing,
             decided_sample=closed.decided_sample,
         )
+
+    def _context(self, transcript: Transcript | None, text: str) -> str:
+        """The newest text, whole words of it; a loop ends it, or the next utterance would go on with it."""
+        if not self._carry_context or (transcript is not None and (transcript.looped or transcript.rejected)):
+            return ""
+        context = f"{self.checkpoint.context} {text}".strip()
+        if len(context) <= MAX_CONTEXT_CHARS:
+            return context
+        return context[-MAX_CONTEXT_CHARS:].partition(" ")[2]
 
     def _words(self, pending: PendingFinal) -> tuple[Word, ...]:
         """The utterance's words on the session's clock, the seams trimmed."""

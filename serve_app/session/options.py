@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Task
+from serve_app.streaming.policy import PolicyOptions
+
+LANGUAGE_LOCK_S = 4.0
 
 
 def ms_to_samples(ms: float) -> int:
@@ -33,14 +36,23 @@ class EndpointingOptions:
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
-    """One session's choices. `language` None means: detect, then lock."""
+    """One session's choices.
+
+    `language` None means: detect; then lock after `language_lock_s` of speech, or, where that is None,
+    detect every utterance anew. `prompt` is text to expect before the first utterance, `hotwords` words to
+    expect in all of them; `carry_context`: each utterance is decoded with the text before it in view.
+    """
 
     session_id: str
     language: str | None = None
+    language_lock_s: float | None = LANGUAGE_LOCK_S
     task: Task = Task.TRANSCRIBE
     partials: bool = True
     partial_interval_ms: int = 300
     max_partial_window_ms: int = 8_000
     word_timestamps: bool = True
     prompt: str = ""
+    hotwords: str = ""
+    carry_context: bool = False
+    policy: PolicyOptions = PolicyOptions()
     endpointing: EndpointingOptions = EndpointingOptions()

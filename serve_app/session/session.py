@@ -16,6 +16,7 @@ no more than its `Checkpoint`: voice detector and endpointer start anew there.
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 
 from serve_app.asr.jobs import Pcm16, Transcript
 from serve_app.errors import InferenceError
@@ -31,10 +32,12 @@ from serve_app.events import (
 from serve_app.session.checkpoint import Checkpoint
 from serve_app.session.effects import DecodeRequest, Effect, Purpose
 from serve_app.session.finals import FinalsInOrder, PendingFinal, confidence_of, utterance_id
-from serve_app.session.language import LanguageTracker
+from serve_app.session.language import LanguageOptions, LanguageTracker
 from serve_app.session.options import SessionOptions, ms_to_samples
-from serve_app.session.utterance import Speculation, Utterance
+from serve_app.session.utterance import PendingInterim, Speculation, Utterance
 from serve_app.session.voice import Cut, EndReached, Mark, VoiceSignal, VoiceTrack
+from serve_app.streaming.choice import policy_maker
+from serve_app.streaming.policy import Ask
 from serve_app.vad.detector import VadRequest, VadResult
 from serve_app.vad.endpointer import Opened, Paused
 
@@ -49,9 +52,15 @@ class Session:
         self._ending = False
         self._end_reached = False
         self._voice = VoiceTrack(options.endpointing, checkpoint.sample, checkpoint.cut_sample)
-        self._language = LanguageTracker(options.language, checkpoint.language_evidence)
-        overlap_s = options.endpointing.overlap_ms / 1000
-        self._finals = FinalsInOrder(checkpoint, self._language, overlap_s)
+        language = LanguageOptions(options.language, options.language_lock_s)
+        self._language = LanguageTracker(language, checkpoint.language_evidence)
+        self._make_policy = policy_maker(options.policy)
+        self._finals = FinalsInOrder(
+            checkpoint,
+            self._language,
+            overlap_s=options.endpointing.overlap_ms / 1000,
+            carry_context=options.carry_context,
+        )
         self._waiting_finals: deque[tuple[PendingFinal, Pcm16]] = deque()
         self._number = checkpoint.utterance
         self._next_key = 0
@@ -136,8 +145,7 @@ class Session:
             if isinstance(signal, Cut):
                 effects += self._close(signal)
             elif isinstance(signal, Opened):
-                name = utterance_id(self._number)
-                self._utterance = Utterance(name, signal.start_sample, signal.onset_sample)
+                self._utterance = self._new_utterance(signal.start_sample, signal.onset_sample)
                 effects.append(SpeechStarted(signal.onset_sample))
             elif isinstance(signal, EndReached):
                 self._end_reached = True
@@ -157,11 +165,16 @@ class Session:
                 effects.append(SpeechStarted(cut.onset_sample))
             if not closed.cut:
                 effects.append(SpeechEnded(closed.voiced_end_sample))
-        pending = PendingFinal(self._number, closed, cut.after_cut_sample)
-        speculation = utterance.speculation if utterance is not None else None
-        if speculation is not None and speculation.covers(closed.start_sample, closed.end_sample):
+        if utterance is None or utterance.start_sample != closed.start_sample:
+            utterance = self._new_utterance(closed.start_sample, closed.start_sample)
+        ask, speculation = utterance.policy.ask_final(), utterance.speculation
+        pending = PendingFinal(
+            self._number, closed, cut.after_cut_sample, utterance.policy, ask, utterance.language
+        )
+        if speculation is not None and speculation.covers(ask, closed.end_sample):
             pending.key = speculation.key
-            pending.transcript, pending.timing = speculation.transcript, speculation.timing
+            if speculation.transcript is not None:
+                pending.answered(speculation.transcript, speculation.timing)
         else:
             self._waiting_finals.append((pending, cut.audio))
         self._finals.add(pending)
@@ -172,20 +185,30 @@ class Session:
     def _continued_utterance(self) -> Utterance | None:
         """The utterance that is open from its first sample: after a cut, or with endpointing off."""
         start = self._voice.open_sample
-        return None if start is None else Utterance(utterance_id(self._number), start, start)
+        return None if start is None else self._new_utterance(start, start)
+
+    def _new_utterance(self, start_sample: int, covered_sample: int) -> Utterance:
+        name = utterance_id(self._number)
+        return Utterance(name, start_sample, covered_sample, self._make_policy(start_sample))
+
+    @property
+    def _one_by_one(self) -> bool:
+        """Whether a final decides how the next one is decoded."""
+        return self._language.is_open or self.options.carry_context
 
     def _dispatch(self) -> list[Effect]:
-        """Ask for the finals that can be asked for; while the language is open, one at a time."""
+        """Ask for the finals that can be asked for, one at a time where each decides for the next."""
         effects: list[Effect] = []
         while self._waiting_finals:
             pending, audio = self._waiting_finals[0]
-            if self._language.locked is None and self._finals.head is not pending:
+            if self._one_by_one and self._finals.head is not pending:
                 break
             self._waiting_finals.popleft()
             pending.key = self._new_key()
             words = self.options.word_timestamps or pending.needs_words
-            start = pending.closed.start_sample
-            effects.append(self._request(pending.key, Purpose.FINAL, start, audio, words=words))
+            rest = audio[pending.ask.start_sample - pending.closed.start_sample :]
+            ask = replace(pending.ask, word_timestamps=words)
+            effects.append(self._request(pending.key, Purpose.FINAL, ask, rest, pending.language))
         return effects
 
     def _deliver(self) -> list[Effect]:
@@ -209,25 +232,26 @@ class Session:
         utterance = self._utterance
         if utterance is None or self.ended or not utterance.speculation_wanted():
             return None
-        if self._language.locked is None and len(self._finals):
+        if self._one_by_one and len(self._finals):
             return None
-        start, end = utterance.start_sample, utterance.pause_end_sample
+        ask, end = utterance.policy.ask_final(), utterance.pause_end_sample
         assert end is not None
-        utterance.speculation = Speculation(self._new_key(), start, end)
+        utterance.speculation = Speculation(self._new_key(), ask, end)
         utterance.covered_sample = max(utterance.covered_sample, end)
         words = self.options.word_timestamps or self._voice.after_cut_sample is not None
-        audio = self._voice.slice(start, end)
-        return self._request(utterance.speculation.key, Purpose.SPECULATIVE, start, audio, words=words)
+        audio = self._voice.slice(ask.start_sample, end)
+        ask = replace(ask, word_timestamps=words)
+        return self._request(utterance.speculation.key, Purpose.SPECULATIVE, ask, audio, utterance.language)
 
     @property
     def interim_age_samples(self) -> int:
         """New audio since the last interim if one is due, else 0."""
         utterance = self._utterance
-        if not self.options.partials or utterance is None or self.ended or utterance.interim_key is not None:
+        if not self.options.partials or utterance is None or self.ended or utterance.interim is not None:
             return 0
         if not self._voice.speaking:
             return 0
-        interval = ms_to_samples(self.options.partial_interval_ms)
+        interval = ms_to_samples(max(self.options.partial_interval_ms, self.options.policy.min_chunk_ms))
         new = self._voice.position - utterance.covered_sample
         nothing_said = self._voice.voiced_end_sample <= utterance.covered_sample
         return 0 if new < interval or nothing_said else new
@@ -239,12 +263,11 @@ class Session:
             return None
         longest = min(max_window_samples, ms_to_samples(self.options.max_partial_window_ms))
         end = self._voice.position
-        start = max(utterance.start_sample, end - longest)
-        utterance.interim_key = self._new_key()
-        utterance.interim_window = (start, end)
+        ask = utterance.policy.ask_interim(end, longest)
+        utterance.interim = PendingInterim(self._new_key(), ask, end)
         utterance.covered_sample = end
-        audio = self._voice.slice(start, end)
-        return self._request(utterance.interim_key, Purpose.INTERIM, start, audio, words=False)
+        audio = self._voice.slice(ask.start_sample, end)
+        return self._request(utterance.interim.key, Purpose.INTERIM, ask, audio, utterance.language)
 
     def on_decoded(self, key: int, transcript: Transcript, total_ms: float) -> list[Effect]:
         """Take the text of a request; an answer that nobody waits for any more is ignored."""
@@ -253,16 +276,20 @@ class Session:
         timing = _timing(transcript, total_ms)
         pending = self._finals.by_key(key)
         if pending is not None:
-            pending.transcript, pending.timing = transcript, timing
+            pending.answered(transcript, timing)
             return self._deliver()
         utterance = self._utterance
         if utterance is None:
             return []
-        window = self._answered_window(utterance, key, transcript, timing)
-        if window is None or not self.options.partials:
+        if utterance.speculation is not None and utterance.speculation.key == key:
+            text = utterance.speculation_answered(transcript, timing)
+        elif utterance.interim is not None and utterance.interim.key == key:
+            text = utterance.interim_answered(transcript)
+        else:
             return []
-        partial = utterance.partial(transcript, window, confidence_of(transcript.avg_logprob), timing)
-        return [partial] if partial is not None else []
+        if text is None or not self.options.partials:
+            return []
+        return [utterance.partial(text, transcript, confidence_of(transcript.avg_logprob), timing)]
 
     def on_decode_failed(self, key: int, message: str) -> list[Effect]:
         """A request has no text and will not get one: a final says so, an interim is skipped."""
@@ -273,38 +300,32 @@ class Session:
             pending.failure = SessionError(InferenceError.code, message, retryable=True)
             return self._deliver()
         utterance = self._utterance
-        if utterance is not None and utterance.interim_key == key:
-            utterance.interim_key = None
+        if utterance is not None and utterance.interim is not None and utterance.interim.key == key:
+            utterance.interim = None
         elif utterance is not None and utterance.speculation and utterance.speculation.key == key:
             utterance.speculation = None
             utterance.pause_end_sample = None  # not again in this pause: the final will be asked for
         return []
 
-    def _answered_window(
-        self, utterance: Utterance, key: int, transcript: Transcript, timing: Timing
-    ) -> tuple[int, int] | None:
-        speculation = utterance.speculation
-        if speculation is not None and speculation.key == key:
-            speculation.transcript, speculation.timing = transcript, timing
-            return speculation.start_sample, speculation.end_sample
-        if utterance.interim_key == key:
-            utterance.interim_key = None
-            return utterance.interim_window
-        return None
-
     def _request(
-        self, key: int, purpose: Purpose, start_sample: int, audio: Pcm16, *, words: bool
+        self, key: int, purpose: Purpose, ask: Ask, audio: Pcm16, language: str | None
     ) -> DecodeRequest:
+        """`language`: what the utterance's certain text was written in."""
+        parts = (self.options.prompt, self.checkpoint.context, ask.previous)
         return DecodeRequest(
             key=key,
             purpose=purpose,
-            start_sample=start_sample,
-            end_sample=start_sample + len(audio),
+            start_sample=ask.start_sample,
+            end_sample=ask.start_sample + len(audio),
             audio=audio,
-            language=self._language.locked,
+            language=self._language.locked or language,
             task=self.options.task,
-            prompt=self.options.prompt,
-            word_timestamps=words,
+            prompt=" ".join(part for part in parts if part),
+            word_timestamps=ask.word_timestamps,
+            hotwords=self.options.hotwords,
+            prefix=ask.prefix,
+            attention=ask.attention,
+            model=ask.model,
         )
 
     def _new_key(self) -> int:

@@ -6,21 +6,30 @@ from dataclasses import dataclass, field
 
 from serve_app.asr.jobs import Transcript
 from serve_app.events import Partial, Timing
-from serve_app.streaming.stable_prefix import StablePrefix
+from serve_app.streaming.policy import Ask, InterimText, StreamingPolicy
 
 
 @dataclass(slots=True)
 class Speculation:
-    """A final decoded during the endpoint silence; good only for exactly this stretch."""
+    """A final decoded during the endpoint silence; good only for exactly this stretch and this ask."""
 
     key: int
-    start_sample: int
+    ask: Ask
     end_sample: int
     transcript: Transcript | None = None
     timing: Timing = field(default_factory=Timing)
 
-    def covers(self, start_sample: int, end_sample: int) -> bool:
-        return (self.start_sample, self.end_sample) == (start_sample, end_sample)
+    def covers(self, ask: Ask, end_sample: int) -> bool:
+        return (self.ask, self.end_sample) == (ask, end_sample)
+
+
+@dataclass(frozen=True, slots=True)
+class PendingInterim:
+    """One interim on its way."""
+
+    key: int
+    ask: Ask
+    end_sample: int
 
 
 @dataclass(slots=True)
@@ -30,31 +39,49 @@ class Utterance:
     utterance_id: str
     start_sample: int
     covered_sample: int
+    policy: StreamingPolicy
     pause_end_sample: int | None = None
-    interim_key: int | None = None
-    interim_window: tuple[int, int] = (0, 0)
+    interim: PendingInterim | None = None
     speculation: Speculation | None = None
-    stable: StablePrefix = field(default_factory=StablePrefix)
     shown_sample: int = 0
+    language: str | None = None
+    """What the text that the final begins with was written in, so that the rest is written in it too."""
 
     def speculation_wanted(self) -> bool:
         """The utterance pauses and the text for its end as of now is neither there nor on its way."""
         if self.pause_end_sample is None:
             return False
         known = self.speculation
-        return known is None or not known.covers(self.start_sample, self.pause_end_sample)
+        return known is None or not known.covers(self.policy.ask_final(), self.pause_end_sample)
+
+    def interim_answered(self, transcript: Transcript) -> InterimText | None:
+        """Take the interim's text; None where it says nothing or is older than what was shown."""
+        interim, self.interim = self.interim, None
+        if interim is None or interim.end_sample <= self.shown_sample:
+            return None
+        text = self.policy.take(transcript, interim.ask, interim.end_sample)
+        if text is not None:
+            self.shown_sample = interim.end_sample
+            if self.language is None and self.policy.ask_final().prefix:
+                self.language = transcript.language
+        return text
+
+    def speculation_answered(self, transcript: Transcript, timing: Timing) -> InterimText | None:
+        """Keep the text ahead of time; it is shown like an interim."""
+        known = self.speculation
+        assert known is not None
+        known.transcript, known.timing = transcript, timing
+        if known.end_sample <= self.shown_sample:
+            return None
+        text = self.policy.preview(transcript, known.ask, known.end_sample)
+        if text is not None:
+            self.shown_sample = known.end_sample
+        return text
 
     def partial(
-        self, transcript: Transcript, window: tuple[int, int], confidence: float, timing: Timing
-    ) -> Partial | None:
-        """Interim text after one more decode; None where it says nothing or is older than what was shown."""
-        start, end = window
-        if not transcript.text.strip() or end <= self.shown_sample:
-            return None
-        text = self.stable.update(
-            transcript.text, window_start=start, window_end=end, utterance_start=self.start_sample
-        )
-        self.shown_sample = end
+        self, text: InterimText, transcript: Transcript, confidence: float, timing: Timing
+    ) -> Partial:
+        """The event that shows this text."""
         return Partial(
             utterance_id=self.utterance_id,
             text=text.text,
@@ -62,6 +89,6 @@ class Utterance:
             confidence=confidence,
             language=transcript.language,
             start_sample=self.start_sample,
-            end_sample=end,
+            end_sample=self.shown_sample,
             timing=timing,
         )

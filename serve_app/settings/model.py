@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import SecretStr, ValidationError, field_validator, model_validator
 
-from serve_app.asr.jobs import Role
+from serve_app.asr.jobs import AttentionRule, Role
 from serve_app.audio.formats import canonical_formats
 from serve_app.errors import UnsupportedLanguage
 from serve_app.models.languages import normalise_language
@@ -29,6 +29,7 @@ from serve_app.settings.sections_live import (
     RecognitionSection,
     SpeechSection,
 )
+from serve_app.streaming.policy import PolicyName, PolicyOptions
 
 SECTIONS = (
     ServerSection,
@@ -98,6 +99,7 @@ class Settings(
         "final_compute",
         "result_cache_type",
         "buffer_trimming",
+        "language_mode",
         mode="before",
     )
     @classmethod
@@ -182,8 +184,20 @@ class Settings(
         return value if own in self.model_fields_set else self.compute_type
 
     def beam_size_for(self, role: Role) -> int:
-        """The beams of a role."""
+        """The beams of a role; recordings go with finals."""
+        if role is Role.OFFLINE:
+            return self.offline_beam_size or self.beam_size
         return self.interim_beam_size if role is Role.INTERIM else self.beam_size
+
+    def policy(self) -> PolicyOptions:
+        """The default streaming policy of a session."""
+        return PolicyOptions(
+            name=PolicyName(self.streaming_policy),
+            min_chunk_ms=round(self.min_chunk_s * 1000),
+            trimming=self.buffer_trimming,
+            trimming_s=self.buffer_trimming_sec,
+            attention=AttentionRule(self.frame_threshold, self.rewind_threshold),
+        )
 
     def endpointing(self) -> EndpointingOptions:
         """The default endpointing of a session."""

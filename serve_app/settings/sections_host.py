@@ -103,18 +103,17 @@ class ModelSection(Section):
     )
     engine: Literal["auto", "ctranslate2", "mlx", "torch"] = setting(
         "auto",
-        "What runs the models. `faster-whisper` means ctranslate2, `mlx-whisper` mlx, `whisper` torch.",
+        "What runs the models; auto: mlx on Apple silicon, else ctranslate2, or torch for folders that it "
+        "cannot read and for align_att. `faster-whisper` means ctranslate2, `mlx-whisper` mlx, `whisper` "
+        "torch.",
         "WHISPER_BACKEND",
-        later="every model runs on ctranslate2",
-        now=("auto", "ctranslate2"),
     )
     device: Device = setting(
         "auto",
-        "Where the models run; auto: cuda where there is one.",
+        "Where the models run; auto: cuda where there is one. mps selects mlx, or torch where that is not "
+        "installed.",
         "DEVICE",
         "WHISPER_DEVICE",
-        later="mps runs on the CPU",
-        now=("auto", "cpu", "cuda"),
     )
     compute_type: ComputeType = setting(
         "auto",

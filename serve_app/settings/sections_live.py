@@ -19,6 +19,22 @@ class RecognitionSection(Section):
     task: Literal["transcribe", "translate"] = setting("transcribe", "Write as spoken, or in English.")
     beam_size: int = setting(1, "Beams of finals and uploads; 1 is greedy.", "WHISPER_BEAM_SIZE", ge=1, le=20)
     interim_beam_size: int = setting(1, "Beams of interims.", ge=1, le=20)
+    offline_beam_size: int | None = setting(None, "Beams of uploads; empty: as finals.", ge=1, le=20)
+    language_mode: Literal["lock", "utterance"] = setting(
+        "lock", "Where the language is detected: once for a session, or for every utterance anew."
+    )
+    language_lock_s: float = setting(
+        4,
+        "Seconds of speech in one language, weighted by probability, after which it is locked.",
+        gt=0,
+        le=600,
+    )
+    hotwords: str = setting(
+        "", "Words to expect in every utterance: names, drugs, products.", max_length=1000
+    )
+    carry_context: bool = setting(
+        False, "Decode each utterance of a session with the text before it in view."
+    )
     initial_prompt: str = setting(
         "", "Text before the first utterance: names and spellings to expect.", max_length=1000
     )
@@ -28,32 +44,37 @@ class RecognitionSection(Section):
     )
     streaming_policy: Literal["dual", "local_agreement", "align_att"] = setting(
         "dual",
-        "How interim text is made; `simulstreaming` means align_att, `localagreement` local_agreement.",
+        "How interim text is made; `simulstreaming` means align_att, `localagreement` local_agreement. "
+        "align_att needs the torch or the mlx engine.",
         "BACKEND_POLICY",
-        later="interims are made by the dual policy",
-        now=("dual",),
     )
     min_chunk_s: float = setting(
         0.1,
-        "Least new audio that a streaming policy decodes.",
+        "Least new audio that a streaming policy decodes; partial_interval_ms where that is longer.",
         "MIN_CHUNK_SIZE",
-        later="partial_interval_ms alone sets the pace",
         gt=0,
         le=30,
     )
     buffer_trimming: Literal["segment", "sentence"] = setting(
         "segment",
-        "Where a streaming policy cuts its buffer.",
+        "Where local_agreement and align_att give up audio whose text is certain.",
         "BUFFER_TRIMMING",
-        later="utterances end at silence or max_utterance_s",
     )
     buffer_trimming_sec: float = setting(
         15,
-        "Length from which it cuts.",
+        "Length of an utterance from which they do.",
         "BUFFER_TRIMMING_SEC",
-        later="utterances end at silence or max_utterance_s",
         gt=0,
         le=30,
+    )
+    frame_threshold: int = setting(
+        25,
+        "align_att: text that attends to the last so many frames of 20 ms is not certain yet.",
+        ge=1,
+        le=500,
+    )
+    rewind_threshold: int = setting(
+        200, "align_att: an answer whose attention jumps back by more frames is not used.", ge=1, le=1_500
     )
 
 

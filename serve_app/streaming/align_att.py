@@ -1,61 +1,54 @@
-"""AlignAtt: which tokens of a hypothesis are safe while the audio is still coming in.
+"""The `align_att` policy: certain is what attends to audio well before the end of what has come in.
 
-A token is safe when it attends to audio that is well before the end (Papi et al. 2023, "AlignAtt: Using
-Attention-based Audio-Translation Alignments as a Guide for Simultaneous Speech Translation", arXiv
-2305.11408, section 3). Greedy decoding is causal, so cutting a whole hypothesis here gives the tokens that
-decoding would have stopped at.
+The rule itself is `asr.attention`'s; engines that give no attention cannot serve this policy.
 """
 
 from __future__ import annotations
 
-import string
-from collections.abc import Callable, Sequence
-
-from serve_app.asr.jobs import AttentionRule
-
-_REPLACEMENT = "\ufffd"
-_MARKS = frozenset(string.punctuation + "。，、！？：；…“”’»«)")
-
-Decode = Callable[[Sequence[int]], str]
+from serve_app.asr.jobs import Role, Transcript
+from serve_app.streaming.committed import CommittedText
+from serve_app.streaming.policy import Ask, InterimText, PolicyOptions
 
 
-def num_safe_tokens(
-    attended: Sequence[int], *, num_forced: int, num_states: int, rule: AttentionRule, ended: bool
-) -> int:
-    """How many tokens may be committed, the `num_forced` of before at least.
+class AlignAttPolicy:
+    """Commits the safe part of every answer; the rest of the hypothesis is shown as interim."""
 
-    `attended` is each token's state, `num_states` hold the audio, `ended` says that the model stopped by
-    itself. A hypothesis that ran into its token limit, or whose attention jumps far back, commits nothing.
-    """
-    if not ended:
-        return num_forced
-    limit = num_states - rule.frame_threshold
-    before = attended[num_forced - 1] if num_forced else 0
-    for index in range(num_forced, len(attended)):
-        state = attended[index]
-        if before - state > rule.rewind_threshold:
-            return num_forced
-        if state >= limit:
-            return index
-        before = state
-    return len(attended)
+    def __init__(self, start_sample: int, options: PolicyOptions) -> None:
+        self._rule = options.attention
+        self._text = CommittedText(start_sample, trimming=options.trimming, trimming_s=options.trimming_s)
 
+    def ask_interim(self, end_sample: int, longest_samples: int) -> Ask:
+        ask = self._text.ask()
+        return Ask(
+            ask.start_sample,
+            prefix=ask.prefix,
+            previous=ask.previous,
+            word_timestamps=self._text.is_long(end_sample),
+            attention=self._rule,
+            model=Role.FINAL,
+        )
 
-def end_at_word(
-    ids: Sequence[int], num_safe: int, decode: Decode, *, num_forced: int, spaced: bool = True
-) -> int:
-    """The same count with the last word whole: a word whose next token was cut off is held back, and so
-    are bytes of an unfinished character. `spaced`: the language puts spaces between words."""
-    count = num_safe
-    if spaced and count < len(ids) and not _begins_word(decode([ids[count]])):
-        while count > num_forced and not _begins_word(decode([ids[count - 1]])):
-            count -= 1
-        count = max(num_forced, count - 1)
-    while count > num_forced and decode(ids[num_forced:count]).endswith(_REPLACEMENT):
-        count -= 1
-    return count
+    def ask_final(self) -> Ask:
+        return self._text.ask()
 
+    def take(self, transcript: Transcript, ask: Ask, end_sample: int) -> InterimText | None:
+        if not self._fits(transcript, ask) or transcript.looped:
+            return None
+        text = transcript.text.strip()
+        self._text.commit(text[: transcript.committed_chars].rstrip())
+        shown = InterimText(self._text.whole(text), len(self._text.text))
+        if transcript.words:
+            self._text.trim(transcript.words, end_sample)
+        return shown
 
-def _begins_word(piece: str) -> bool:
-    """Whether a token's text starts a word or is a mark that ends one."""
-    return piece.startswith(" ") or (bool(piece) and all(mark in _MARKS for mark in piece))
+    def preview(self, transcript: Transcript, ask: Ask, end_sample: int) -> InterimText | None:
+        if not self._fits(transcript, ask):
+            return None
+        return InterimText(self._text.whole(transcript.text.strip()), len(self._text.text))
+
+    def complete(self, transcript: Transcript, ask: Ask) -> Transcript:
+        return self._text.complete(transcript, ask)
+
+    def _fits(self, transcript: Transcript, ask: Ask) -> bool:
+        text = transcript.text.strip()
+        return bool(text) and self._text.matches(ask) and text.startswith(ask.prefix)

@@ -12,8 +12,9 @@ Text is compared in units: a word with the whitespace before it, or one ideograp
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from difflib import SequenceMatcher
+
+from serve_app.streaming.policy import InterimText
 
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _UNIT = re.compile(rf"\s*(?:[{_UNSPACED}]|[^\s{_UNSPACED}]+)")
@@ -35,14 +36,6 @@ def comparable_form(unit: str) -> str:
     return _SILENT.sub("", unit).casefold()
 
 
-@dataclass(frozen=True, slots=True)
-class StableText:
-    """Interim text; its first `stable_chars` code points will not change."""
-
-    text: str
-    stable_chars: int
-
-
 class StablePrefix:
     """The interim text of one utterance."""
 
@@ -51,7 +44,7 @@ class StablePrefix:
         self._num_stable = 0
         self._covered_to = 0
 
-    def update(self, tail: str, *, window_start: int, window_end: int, utterance_start: int) -> StableText:
+    def update(self, tail: str, *, window_start: int, window_end: int, utterance_start: int) -> InterimText:
         """Take the text of `[window_start, window_end)` (samples) of the utterance."""
         units = split_units(tail)
         if window_start > utterance_start and self._units:
@@ -63,7 +56,7 @@ class StablePrefix:
         self._units = units
         self._covered_to = window_end
         stable = "".join(units[: self._num_stable]).lstrip()
-        return StableText("".join(units).strip(), len(stable))
+        return InterimText("".join(units).strip(), len(stable))
 
     def _join(self, tail: list[str], share_before: float) -> list[str]:
         """Put a tail that begins somewhere inside the known text behind what comes before it."""

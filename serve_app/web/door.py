@@ -14,6 +14,7 @@ from serve_app.errors import QueueFull
 from serve_app.models.languages import normalise_language
 from serve_app.service import RecordingOptions, SpeechService
 from serve_app.session.options import EndpointingOptions, SessionOptions
+from serve_app.streaming.policy import PolicyOptions
 from serve_app.telemetry.metrics import Metrics
 
 MAX_CONCURRENT_UPLOADS = 32
@@ -29,6 +30,14 @@ class DoorSettings(Protocol):
     def task(self) -> str: ...
     @property
     def initial_prompt(self) -> str: ...
+    @property
+    def hotwords(self) -> str: ...
+    @property
+    def carry_context(self) -> bool: ...
+    @property
+    def language_mode(self) -> str: ...
+    @property
+    def language_lock_s(self) -> float: ...
     @property
     def vad_enabled(self) -> bool: ...
     @property
@@ -56,6 +65,7 @@ class DoorSettings(Protocol):
     @property
     def max_session_s(self) -> float: ...
     def endpointing(self) -> EndpointingOptions: ...
+    def policy(self) -> PolicyOptions: ...
 
 
 class Door:
@@ -83,12 +93,16 @@ class Door:
         return SessionOptions(
             session_id="",
             language=self._language,
+            language_lock_s=settings.language_lock_s if settings.language_mode == "lock" else None,
             task=Task(settings.task),
             partials=settings.partial_results,
             partial_interval_ms=settings.partial_interval_ms,
             max_partial_window_ms=round(settings.max_partial_window_s * 1000),
             word_timestamps=settings.word_timestamps,
             prompt=settings.initial_prompt,
+            hotwords=settings.hotwords,
+            carry_context=settings.carry_context,
+            policy=settings.policy(),
             endpointing=settings.endpointing(),
         )
 
@@ -98,6 +112,7 @@ class Door:
             task=Task(self.settings.task),
             vad_filter=self.settings.vad_enabled,
             prompt=self.settings.initial_prompt,
+            hotwords=self.settings.hotwords,
             endpointing=self.settings.endpointing(),
         )
 

@@ -30,6 +30,7 @@ from serve_app.service import (
     ServiceStatus,
 )
 from serve_app.session.options import EndpointingOptions, SessionOptions
+from serve_app.streaming.policy import PolicyOptions
 
 TIMING = Timing(1.0, 2.0, 30.0, 0.5, 33.5, "base")
 
@@ -249,6 +250,10 @@ class FakeSettings:
     host: str = "127.0.0.1"
     port: int = 8000
     language: str = "auto"
+    language_mode: str = "lock"
+    language_lock_s: float = 4.0
+    hotwords: str = ""
+    carry_context: bool = False
     task: str = "transcribe"
     initial_prompt: str = ""
     vad_enabled: bool = True
@@ -264,6 +269,9 @@ class FakeSettings:
     heartbeat_s: float = 5.0
     idle_timeout_s: float = 20.0
     max_session_s: float = 60.0
+
+    def policy(self) -> PolicyOptions:
+        return PolicyOptions()
 
     def endpointing(self) -> EndpointingOptions:
         return EndpointingOptions(enabled=self.vad_enabled)

@@ -376,7 +376,8 @@ def test_what_is_true_today_needs_no_warning() -> None:
         "STT_DEVICE": "cpu",
     }
     assert read_settings(environ=environ)[1] == ()
-    assert len(read_settings(environ={"WHISPER_BACKEND": "mlx-whisper", "STT_DEVICE": "mps"})[1]) == 2
+    assert read_settings(environ={"WHISPER_BACKEND": "mlx-whisper", "STT_DEVICE": "mps"})[1] == ()
+    assert len(read_settings(environ={"ENABLE_CACHE": "true", "DIARIZATION_ENABLED": "true"})[1]) == 2
 
 
 def test_defaults_need_no_warning() -> None:
