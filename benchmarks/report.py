@@ -10,6 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+WIDE_COLUMNS = 120
+
 
 def print_table(title: str, rows: Sequence[tuple[str, str]]) -> None:
     table = Table(title=title, show_header=False, title_justify="left")
@@ -18,6 +20,17 @@ def print_table(title: str, rows: Sequence[tuple[str, str]]) -> None:
     for name, value in rows:
         table.add_row(name, value)
     Console().print(table)
+
+
+def print_columns(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """The first two columns are text, the others numbers; not squeezed where the output is no terminal."""
+    table = Table(title=title, title_justify="left")
+    for index, name in enumerate(columns):
+        table.add_column(name, style="cyan" if index == 0 else None, justify="left" if index < 2 else "right")
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    (console if console.is_terminal else Console(width=WIDE_COLUMNS)).print(table)
 
 
 def write_json(path: Path, result: Mapping[str, Any]) -> None:
@@ -55,6 +68,40 @@ def plot_latencies_and_cpu(
     right.barh([name for name, _ in ranked], [value for _, value in ranked])
     right.set(xlabel="cores", title="CPU by process")
     right.grid(alpha=0.3, axis="x")
+    figure.suptitle(title)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def plot_policies(path: Path, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Three panels over the policies: word errors, latencies (medians, with lines up to the 95th percentile)
+    and CPU. Policies without figures are left out."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    measured = [row for row in rows if row["num_clips"]]
+    names = [row["policy"] for row in measured]
+    figure, (left, middle, right) = pyplot.subplots(1, 3, figsize=(14, 4.5), layout="constrained")
+    left.bar(names, [100 * row["wer"] for row in measured])
+    left.set(ylabel="per cent", title="Word error rate")
+    kinds = (("first_word_ms", "first word"), ("commit_lag_ms", "word committed"), ("final_ms", "final"))
+    for offset, (key, label) in enumerate(kinds):
+        known = [(place, row[key]) for place, row in enumerate(measured) if row[key]["median"] is not None]
+        places = [place + 0.27 * (offset - 1) for place, _ in known]
+        medians = [value["median"] for _, value in known]
+        above = [value["p95"] - value["median"] for _, value in known]
+        middle.bar(places, medians, width=0.27, yerr=([0.0] * len(above), above), capsize=3, label=label)
+    middle.set(ylabel="milliseconds", title="Latency: median, 95th percentile")
+    middle.set_xticks(range(len(names)), names)
+    if measured:
+        middle.legend()
+    right.bar(names, [row["rtf"] or 0.0 for row in measured])
+    right.set(ylabel="CPU seconds per second of audio", title="Real-time factor")
+    for axes in (left, middle, right):
+        axes.grid(alpha=0.3, axis="y")
     figure.suptitle(title)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)

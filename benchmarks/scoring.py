@@ -10,17 +10,25 @@ from typing import Any
 import jiwer
 import numpy as np
 
+UNSPACED_LANGUAGES = frozenset({"zh", "yue", "ja", "th", "lo", "my"})
+"""Written without spaces between words: their errors are counted in characters, as Whisper's paper does."""
+
 
 @cache
-def _normaliser() -> Any:
-    from whisper_normalizer.english import EnglishTextNormalizer
+def _normaliser(language: str) -> Any:
+    if language == "en":
+        from whisper_normalizer.english import EnglishTextNormalizer
 
-    return EnglishTextNormalizer()
+        return EnglishTextNormalizer()
+    from whisper_normalizer.basic import BasicTextNormalizer
+
+    return BasicTextNormalizer(split_letters=language in UNSPACED_LANGUAGES)
 
 
-def normalise(text: str) -> str:
-    """Whisper's own English normalisation: case, punctuation, numbers, contractions, spelling."""
-    return str(_normaliser()(text)).strip()
+def normalise(text: str, language: str = "en") -> str:
+    """Whisper's own normalisation: of English case, punctuation, numbers, contractions and spelling, of other
+    languages case and punctuation."""
+    return str(_normaliser(language)(text)).strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +44,19 @@ class WordErrors:
         errors = self.substitutions + self.deletions + self.insertions
         return errors / self.num_words if self.num_words else float(errors > 0)
 
+    def __add__(self, other: WordErrors) -> WordErrors:
+        return WordErrors(
+            self.num_words + other.num_words,
+            self.substitutions + other.substitutions,
+            self.deletions + other.deletions,
+            self.insertions + other.insertions,
+        )
 
-def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> WordErrors:
+
+def word_errors(references: Sequence[str], hypotheses: Sequence[str], language: str = "en") -> WordErrors:
     """Over all pairs together, normalised; pairs whose reference has no words count their insertions."""
-    pairs = [(normalise(a), normalise(b)) for a, b in zip(references, hypotheses, strict=True)]
+    texts = zip(references, hypotheses, strict=True)
+    pairs = [(normalise(a, language), normalise(b, language)) for a, b in texts]
     spoken = [(a, b) for a, b in pairs if a]
     extra = sum(len(b.split()) for a, b in pairs if not a)
     if not spoken:

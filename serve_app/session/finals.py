@@ -46,6 +46,21 @@ class PendingFinal:
         """Its text has come."""
         self.transcript, self.timing = self.policy.complete(transcript, self.ask), timing
 
+    def failed(self, failure: SessionError) -> None:
+        """It will get no text; what was certain of it already is kept."""
+        self.failure = failure
+        if self.ask.prefix or self.ask.previous:
+            nothing = Transcript(
+                job_id=0,
+                text="",
+                language=self.language or "",
+                language_probability=0.0,
+                avg_logprob=0.0,
+                no_speech_prob=0.0,
+                model="",
+            )
+            self.answered(nothing, Timing())
+
     @property
     def needs_words(self) -> bool:
         """The seam of a cut can only be closed with word times."""

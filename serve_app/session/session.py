@@ -297,7 +297,7 @@ class Session:
             return []
         pending = self._finals.by_key(key)
         if pending is not None:
-            pending.failure = SessionError(InferenceError.code, message, retryable=True)
+            pending.failed(SessionError(InferenceError.code, message, retryable=True))
             return self._deliver()
         utterance = self._utterance
         if utterance is not None and utterance.interim is not None and utterance.interim.key == key:

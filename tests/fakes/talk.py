@@ -6,13 +6,14 @@ words back with their times, so a test can say which words were lost, doubled or
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, DecodeTiming, Pcm16, Transcript, Word
-from serve_app.session.effects import DecodeRequest
+from serve_app.session.effects import DecodeRequest, Purpose
 from serve_app.vad.detector import SILERO_STATE, VadRequest, VadResult, VadState
 
 WORD_BASE = 2_000
@@ -60,6 +61,35 @@ def decode(request: DecodeRequest, language: str = "en") -> Transcript:
         model="fake",
         words=tuple(words) if request.word_timestamps else (),
         timing=DecodeTiming(inference_ms=1.0),
+    )
+
+
+def decode_like_a_model(request: DecodeRequest, rng: random.Random, unsure_ms: int = 600) -> Transcript:
+    """The same with a model's weaknesses: text goes on behind the forced prefix whatever the audio says, and
+    words near the end of an interim's audio are misheard, or not heard at all. Attention is exact."""
+    heard = hear(request.audio)
+    first = len(request.prefix.split())
+    if request.prefix:
+        heard = [
+            replace(w, word=f" {p}") for w, p in zip(heard, request.prefix.split(), strict=False)
+        ] + heard[first:]
+    sure_s = len(request.audio) / SAMPLE_RATE_HZ
+    if request.purpose is Purpose.INTERIM:
+        unsure_s = sure_s - unsure_ms / 1000
+        heard = [
+            replace(word, word=f" x{rng.randrange(10**9)}") if n >= first and word.end_s > unsure_s else word
+            for n, word in enumerate(heard)
+            if n < first or word.end_s <= unsure_s or rng.random() < 0.7
+        ]
+    if request.attention is not None:
+        sure_s -= request.attention.frame_threshold * 0.02
+    num_safe = max(first, sum(word.end_s <= sure_s for word in heard))
+    transcript = decode(request)
+    return replace(
+        transcript,
+        text="".join(word.word for word in heard).strip(),
+        words=tuple(heard) if request.word_timestamps else (),
+        committed_chars=len("".join(word.word for word in heard[:num_safe]).strip()),
     )
 
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fakes.talk import FakeDetector, Say, decode, speak
+from fakes.session_driver import Driver
+from fakes.talk import Say, decode, speak
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,8 +23,7 @@ from serve_app.events import (
     SpeechEnded,
     SpeechStarted,
 )
-from serve_app.session.checkpoint import Checkpoint
-from serve_app.session.effects import DecodeRequest, Effect, Purpose
+from serve_app.session.effects import Purpose
 from serve_app.session.options import EndpointingOptions, SessionOptions
 from serve_app.session.session import Session
 
@@ -33,63 +33,6 @@ DIALOGUE = [
     Say(4), Say(5, pause_ms=300), Say(6, pause_ms=900),
     Say(7, ms=500), Say(8, pause_ms=800),
 ]  # fmt: skip
-
-
-class Driver:
-    """Plays the conductor: runs a session to its end, answering in the order that `rng` chooses."""
-
-    def __init__(self, session: Session, rng: random.Random | None = None) -> None:
-        self.session = session
-        self.rng = rng
-        self.events: list[Event] = []
-        self.checkpoints: list[Checkpoint] = []
-        self.waiting: list[DecodeRequest] = []
-        self.requests: list[DecodeRequest] = []
-        self.detector = FakeDetector()
-        self.origin = session.received_samples
-
-    def apply(self, effects: list[Effect]) -> None:
-        for effect in effects:
-            if isinstance(effect, DecodeRequest):
-                self.requests.append(effect)
-                self.waiting.append(effect)
-            else:
-                self.events.append(effect)
-                if isinstance(effect, Final):
-                    self.checkpoints.append(self.session.checkpoint)
-
-    def turn(self, *, speculate: bool = True, answer_all: bool = False) -> None:
-        while True:
-            effects, request = self.session.poll_voice()
-            self.apply(effects)
-            if request is None:
-                break
-            self.apply(self.session.on_voice(self.detector.detect([request])[0]))
-        for offered in (
-            self.session.speculative_request() if speculate else None,
-            self.session.interim_request(8 * 16000),
-        ):
-            if offered is not None:
-                self.requests.append(offered)
-                self.waiting.append(offered)
-        while self.waiting and (answer_all or self.rng is None or self.rng.random() < 0.5):
-            index = self.rng.randrange(len(self.waiting)) if self.rng else 0
-            request_ = self.waiting.pop(index)
-            self.apply(self.session.on_decoded(request_.key, decode(request_), 5.0))
-
-    def run(self, audio: Pcm16, chunks: list[int] | None = None, *, speculate: bool = True) -> list[Event]:
-        position = self.session.received_samples - self.origin
-        index = 0
-        while position < len(audio):
-            size = chunks[index % len(chunks)] if chunks else 1600
-            self.session.push(audio[position : position + size])
-            position += size
-            index += 1
-            self.turn(speculate=speculate)
-        self.session.end()
-        while not self.session.ended:
-            self.turn(answer_all=True, speculate=speculate)
-        return self.events
 
 
 def finals(events: list[Event]) -> list[Final]:
