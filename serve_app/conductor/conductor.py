@@ -188,11 +188,12 @@ class Conductor:
             return
         due = [(live.session.interim_age_samples, live) for live in self._lives.values()]
         due = sorted((item for item in due if item[0] > 0), key=lambda item: -item[0])
+        longest = ms_to_samples(self._config.max_interim_window_ms * self._gate.window_share)
         requests: list[tuple[Live, DecodeRequest]] = []
         for _, live in due:
             if not self._gate.may_send(now_s, self._num_finals):
                 break
-            request = live.session.interim_request(ms_to_samples(self._config.max_interim_window_ms))
+            request = live.session.interim_request(longest)
             if request is not None:
                 self._gate.sent()
                 requests.append((live, request))

@@ -5,7 +5,8 @@ a limit that follows how long they wait at the recogniser (additive increase, mu
 Chiu and Jain 1989), so that one ingress among several takes its share of replicas it cannot see. And
 where interims share cores with everything else, a token bucket holds them to a share of the workers'
 time, so that the interval between a session's interims grows with the number of speakers instead of
-the latency of finals; and the longer finals wait for a worker, the smaller that share.
+the latency of finals; and the longer finals wait for a worker, the smaller that share, and the shorter
+the windows: slower, then shorter, then paused.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ BAD_WAIT_MS = 150.0
 FINAL_WAIT_FREE_MS = 40.0
 FINAL_WAIT_FULL_MS = 240.0
 LEAST_SHARE = 0.1
+LEAST_WINDOW = 0.4
 """Up to the first wait of finals interims keep all of their share, from the second on a tenth of it."""
 SMOOTHING = 0.2
 
@@ -72,6 +74,13 @@ class InterimGate:
     def final_answered(self, queue_wait_ms: float) -> None:
         """One final came back; it had waited so long for a worker."""
         self._final_wait_ms += SMOOTHING * (queue_wait_ms - self._final_wait_ms)
+
+    @property
+    def window_share(self) -> float:
+        """How much of the longest window an interim may have: all of it down to `LEAST_WINDOW`, which is
+        reached when half of the interims' share is gone."""
+        pressed = min(1.0, 2.0 * (1.0 - self._relief()))
+        return 1.0 - pressed * (1.0 - LEAST_WINDOW)
 
     def _relief(self) -> float:
         """What is left of the interims' share, 1 down to `LEAST_SHARE`."""

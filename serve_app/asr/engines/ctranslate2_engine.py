@@ -113,6 +113,21 @@ class CTranslate2Engine:
         """Prompts' starts must be equally long. Raises ValueError for an attention limit."""
         if options.attention or any(prompt.attention_limit is not None for prompt in prompts):
             raise ValueError("CTranslate2 gives no attention")
+        # What may not come first is held back from the first token behind forced text too, the end among it,
+        # and that for the whole batch: so forced and free items are two batches.
+        free = [row for row, prompt in enumerate(prompts) if not prompt.forced]
+        if not free or len(free) == len(prompts):
+            return self._generate(states, prompts, options)
+        forced = [row for row, prompt in enumerate(prompts) if prompt.forced]
+        found: dict[int, Hypothesis] = {}
+        for rows in (free, forced):
+            answers = self._generate(self.take(states, rows), [prompts[row] for row in rows], options)
+            found.update(zip(rows, answers, strict=True))
+        return [found[row] for row in range(len(prompts))]
+
+    def _generate(
+        self, states: FloatArray, prompts: Sequence[Prompt], options: DecodeOptions
+    ) -> list[Hypothesis]:
         num_start = len(prompts[0].start)
         longest_forced = max(len(prompt.forced) for prompt in prompts)
         num_new = min(options.max_new_tokens + longest_forced, _MAX_NEW_TOKENS)
@@ -127,7 +142,7 @@ class CTranslate2Engine:
             max_length=min(MAX_TEXT_POSITIONS, max(2 * num_new, num_new + num_start - 1)),
             return_scores=True,
             return_no_speech_prob=True,
-            suppress_blank=bool(options.suppressed_first),
+            suppress_blank=bool(options.suppressed_first) and not longest_forced,
             suppress_tokens=list(options.suppressed),
             **sampling,
         )

@@ -14,7 +14,18 @@ from fakes.transcribers import on_ctranslate2
 from whisper_normalizer.english import EnglishTextNormalizer
 
 from serve_app.asr.engines.ctranslate2_engine import CTranslate2Engine
-from serve_app.asr.jobs import DecodeFailure, DecodeJob, DecodeResult, Pcm16, Role, Task, Transcript
+from serve_app.asr.jobs import (
+    AttentionRule,
+    DecodeFailure,
+    DecodeJob,
+    DecodeResult,
+    Pcm16,
+    Role,
+    Task,
+    Transcript,
+)
+from serve_app.asr.recogniser import Recogniser
+from serve_app.asr.scheduler import SchedulerLimits
 from serve_app.asr.whisper import TranscriberOptions, WhisperTranscriber
 from serve_app.asr.windows import WindowPolicy
 from serve_app.errors import ModelUnavailable
@@ -118,6 +129,74 @@ def test_a_batch_of_languages_tasks_and_prompts_equals_its_singles(
         assert [word.word for word in a.words] == [word.word for word in b.words]
         assert a.avg_logprob == pytest.approx(b.avg_logprob, abs=1e-3)
     assert text_of(together[0]).words
+
+
+async def test_eight_sessions_in_eight_languages_with_prompts_share_one_batch(
+    base_folder: Path, speech: Speech
+) -> None:
+    """What the batch key allows: equal windows and equally long prompts, whatever language and words."""
+    options = TranscriberOptions(windows={Role.FINAL: WindowPolicy(bucket_frames=200)}, prompt_lengths=(32,))
+    base = on_ctranslate2("base", base_folder, options)
+    topics = ("heart", "blood", "cough", "knee", "sugar", "sleep", "pollen", "travel")
+    languages = ("en", "de", "fr", "es", "pt", "it", "nl", "pl")
+    starts = (0.4, 4.2, 8.3, 11.7, 15.7, 19.3, 23.5, 26.2)
+    jobs = [
+        DecodeJob(
+            job_id=n,
+            role=Role.FINAL,
+            audio=speech("visit.flac", starts[n], starts[n] + 3.4),
+            language=languages[n],
+            prompt=f"The patient asks about {topics[n]}. " * 8,
+            hotwords=topics[n],
+            word_timestamps=True,
+        )
+        for n in range(8)
+    ]
+    alone = [text_of(base.transcribe([job])[0]) for job in jobs]
+    limits = SchedulerLimits(num_workers=1, max_batch={Role.FINAL: 8})
+    recogniser = Recogniser({Role.FINAL: base}, limits)
+    together = {result.job_id: text_of(result) async for result in recogniser.decode(jobs)}
+    assert recogniser.stats().roles[Role.FINAL].num_batches == 1
+    await recogniser.close()
+    for one in alone:
+        other = together[one.job_id]
+        assert other.timing.batch_size == 8
+        assert (one.text, one.language) == (other.text, other.language)
+        assert [w.word for w in one.words] == [w.word for w in other.words]
+        assert [w.start_s for w in one.words] == pytest.approx([w.start_s for w in other.words], abs=0.021)
+    assert len({one.text for one in alone}) == 8
+
+
+def test_text_goes_on_behind_a_forced_prefix(tiny: WhisperTranscriber, speech: Speech) -> None:
+    job = DecodeJob(1, Role.FINAL, speech("visit.flac", 0.3, 7.0), "en", word_timestamps=True)
+    plain = single(tiny, job)
+    words = plain.text.split()
+    for count in (1, len(words) // 2, len(words)):
+        prefix = " ".join(words[:count])
+        forced = single(tiny, replace(job, prefix=prefix))
+        assert forced.text == plain.text
+        assert [w.word for w in forced.words] == [w.word for w in plain.words]
+    other = single(tiny, replace(job, prefix="Goodbye everyone,"))
+    assert other.text.startswith("Goodbye everyone, ")
+
+
+def test_prefixes_of_different_lengths_share_a_batch(tiny: WhisperTranscriber, speech: Speech) -> None:
+    audio = speech("visit.flac", 0.3, 7.0)
+    words = single(tiny, DecodeJob(0, Role.FINAL, audio, "en")).text.split()
+    jobs = [DecodeJob(n, Role.FINAL, audio, "en", prefix=" ".join(words[:n])) for n in (0, 2, 5)]
+    together = tiny.transcribe(jobs)
+    assert len({tiny.batch_key(job) for job in jobs}) == 1
+    for job, result in zip(jobs, together, strict=True):
+        assert text_of(result).text == single(tiny, job).text
+        assert text_of(result).avg_logprob == pytest.approx(single(tiny, job).avg_logprob, abs=1e-3)
+
+
+def test_attention_is_refused_where_the_engine_gives_none(tiny: WhisperTranscriber, speech: Speech) -> None:
+    job = DecodeJob(1, Role.INTERIM, speech("short_0.flac"), "en", attention=AttentionRule())
+    (failure,) = tiny.transcribe([job])
+    assert isinstance(failure, DecodeFailure)
+    assert "torch or the mlx engine" in failure.message
+    assert not failure.retryable
 
 
 def test_a_prompt_changes_how_words_are_spelled(base: WhisperTranscriber, speech: Speech) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from serve_app.session.backpressure import BURST_S, InterimBudget, InterimGate
 
 
@@ -54,3 +56,16 @@ def test_finals_that_wait_take_the_share_of_interims() -> None:
     assert busy_s(20.0) == busy_s(0.0)
     assert 0.4 * busy_s(0.0) < busy_s(140.0) < 0.6 * busy_s(0.0)
     assert 0 < busy_s(1000.0) < 0.15 * busy_s(0.0)
+
+
+def test_windows_of_interims_shrink_as_finals_wait() -> None:
+    shares = []
+    for final_wait_ms in (0.0, 40.0, 90.0, 140.0, 1000.0):
+        gate = InterimGate(InterimBudget(num_workers=2, share=0.25), 0.0)
+        for _ in range(50):
+            gate.final_answered(final_wait_ms)
+        shares.append(gate.window_share)
+    assert shares[:2] == [1.0, pytest.approx(1.0, abs=0.01)]
+    assert shares == sorted(shares, reverse=True)
+    assert 0.5 < shares[2] < 0.9
+    assert shares[-1] == pytest.approx(0.4)
