@@ -40,6 +40,7 @@ class RecordingSegment:
     avg_logprob: float
     no_speech_prob: float
     words: tuple[Word, ...] = ()
+    confidence: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

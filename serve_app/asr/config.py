@@ -9,6 +9,7 @@ from pathlib import Path
 from serve_app.asr.engines.base import Engine
 from serve_app.asr.engines.choice import choose_engine, load_engine
 from serve_app.asr.folder import open_model_folder
+from serve_app.asr.guarded import GuardOptions
 from serve_app.asr.jobs import Role
 from serve_app.asr.ports import Transcriber
 from serve_app.asr.recogniser import Recogniser
@@ -65,6 +66,7 @@ class RecogniserConfig:
     )
     bucket_frames: Mapping[Role, int] = field(default_factory=dict)
     full_window_finals: bool = False
+    guards: GuardOptions = GuardOptions()
     detect_floor_s: float = 6.0
 
     def limits(self, *, on_card: bool) -> SchedulerLimits:
@@ -121,6 +123,7 @@ def transcriber_of(config: RecogniserConfig, model: HostedModel, engine: Engine)
         languages=model.languages,
         prompt_lengths=GPU_PROMPT_LENGTHS if batches else (),
         detect_floor_s=config.detect_floor_s,
+        guards=config.guards,
     )
     return WhisperTranscriber(model.name, engine, open_model_folder(model.path), options)
 

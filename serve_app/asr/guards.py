@@ -8,12 +8,12 @@ Where it is not small, the audio is asked: a voice activity model's best quarter
     | ---                         | ---                         | ---  |
     | up to 0.6, no loop          | not asked                   | kept |
     | over 0.6                    | no voice (under 0.4)        | dropped: no_speech |
-    | over 1.3 to 1.75, by length | a voice                     | dropped: unintelligible |
+    | over 1.3 to 1.85, by length | a voice                     | dropped: unintelligible |
     | between                     | a voice                     | kept |
     | a loop left after retries   | the model hears no speech   | dropped: loop |
 
 Whisper's own rule (Radford et al. 2022, section 4.5) drops a text where `no_speech_prob` > 0.6 and
-`avg_logprob` < -1; alone it leaves about a fifth of the texts that Whisper writes on sounds.
+`avg_logprob` < -1; alone it leaves over a quarter of the texts that Whisper writes on sounds.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ class GuardThresholds:
     sure_doubt: float = 0.6
     voice: float = 0.4
     blind_doubt: float = 1.5
-    unintelligible: tuple[tuple[float, float], ...] = ((5.0, 1.3), (2.5, 1.6), (0.0, 1.75))
+    unintelligible: tuple[tuple[float, float], ...] = ((5.0, 1.3), (2.5, 1.6), (0.0, 1.85))
     lone_word_s: float = 1.2
-    loop_no_speech: float = 0.5
+    loop_no_speech: float = 0.6
     repeated_doubt: float = 1.0
     repeated_no_speech: float = 0.5
     max_repeats: int = 2
@@ -85,7 +85,7 @@ class DecodeEvidence:
 
     @property
     def doubt(self) -> float:
-        """Over 0; infinite where a value is no number."""
+        """Infinite where a value is no number."""
         doubt = self.no_speech_prob - self.avg_logprob
         return doubt if math.isfinite(doubt) else math.inf
 
@@ -104,15 +104,21 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How to decode once more."""
+    """How to decode once more. `full_window` encodes all 30 s and splices no silence."""
 
+    full_window: bool = False
     temperature: float = 0.0
     beam_size: int = 1
 
 
 RETRIES: Final[dict[Reason, tuple[Retry, ...]]] = {
-    # Of 18 looping decodes 5 still loop at 0.4, none at 0.8; higher only makes worse words.
-    Reason.LOOP: (Retry(temperature=0.4), Retry(temperature=0.8)),
+    # Speech that loops in a short window seldom does in a whole one. Of 18 loops on a babble of voices 5 are
+    # left at temperature 0.4, 1 at 0.8; higher ones only make worse words.
+    Reason.LOOP: (
+        Retry(full_window=True),
+        Retry(full_window=True, temperature=0.4),
+        Retry(full_window=True, temperature=0.8),
+    ),
     # Sampling does not mend unlikely texts (word error rate 0.89 to 0.88 with all of Whisper's five
     # temperatures); five beams do a little (to 0.83 and 0.86).
     Reason.UNLIKELY: (Retry(beam_size=5),),
@@ -136,7 +142,7 @@ def best_attempt(attempts: Sequence[DecodeEvidence], thresholds: GuardThresholds
     if not attempts:
         raise ValueError("no attempts to choose from")
     for index, attempt in enumerate(attempts):
-        if needs_fallback(attempt, thresholds) is None:
+        if attempt.avg_logprob >= thresholds.logprob and not _loops(attempt, thresholds):
             return index
 
     def merit(index: int) -> tuple[bool, float]:
@@ -151,7 +157,8 @@ def _loops(evidence: DecodeEvidence, thresholds: GuardThresholds) -> bool:
         return True
     if compression_ratio(evidence.text) > thresholds.compression_ratio:
         return True
-    return find_loop(split_pieces(evidence.text, spaced=evidence.spaced)) is not None
+    pieces = split_pieces(evidence.text, spaced=evidence.spaced)
+    return find_loop(pieces) is not None
 
 
 def judge(
@@ -228,11 +235,13 @@ def is_stale_repeat(
     if len(before) < thresholds.max_repeats or not has_words(evidence.text):
         return False
     chain = [*before, evidence]
-    return all(
-        _spoken(one.text) == _spoken(evidence.text)
-        and one.doubt > thresholds.repeated_doubt
-        and one.no_speech_prob > thresholds.repeated_no_speech
-        for one in chain
+    return all(_spoken(one.text) == _spoken(evidence.text) and may_be_stale(one, thresholds) for one in chain)
+
+
+def may_be_stale(evidence: DecodeEvidence, thresholds: GuardThresholds = MEASURED) -> bool:
+    """Whether a final is so doubtful that saying it again and again would make it nobody's words."""
+    return (
+        evidence.doubt > thresholds.repeated_doubt and evidence.no_speech_prob > thresholds.repeated_no_speech
     )
 
 

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 import structlog
 
 from serve_app.asr.config import HostedModel, RecogniserConfig, build_recogniser
+from serve_app.asr.engines.choice import is_installed
+from serve_app.asr.guarded import GuardOptions
+from serve_app.asr.guards import MEASURED
 from serve_app.asr.jobs import Role
 from serve_app.asr.recogniser import Recogniser
+from serve_app.asr.voice import voice_of
 from serve_app.models import ResolvedModel, fallback_for, resolve_or_fallback
+from serve_app.models.report import ModelFormat
 from serve_app.settings import Settings
+from serve_app.vad.loading import load_detector
 
 MAX_CPU_INTERIM_BATCH = 4
 CPU_INTERIM_BUCKET_FRAMES = 200
@@ -29,7 +37,7 @@ def load_recogniser(settings: Settings, roles: Sequence[Role], *, shares_cores: 
     An English-only interim model is joined by the finals' for the other languages.
     """
     models = {role: _hosted(settings, role) for role in roles}
-    if roles == (Role.INTERIM,) and not _speaks_many(settings, Role.INTERIM):
+    if roles == (Role.INTERIM,) and len(models[Role.INTERIM].languages or ()) <= 1:
         models[Role.FINAL] = _hosted(settings, Role.FINAL)
     num_workers = settings.num_workers or os.cpu_count() or 1
     config = RecogniserConfig(
@@ -43,20 +51,33 @@ def load_recogniser(settings: Settings, roles: Sequence[Role], *, shares_cores: 
         max_interim_workers=max(1, num_workers // 2) if shares_cores else num_workers,
         max_batch=_batches(settings, shares_cores=shares_cores),
         bucket_frames={Role.INTERIM: CPU_INTERIM_BUCKET_FRAMES} if shares_cores else {},
-        tails_s={
-            Role.INTERIM: INTERIM_TAIL_S,
-            Role.FINAL: _tail_s(settings, Role.FINAL),
-            Role.OFFLINE: _tail_s(settings, Role.OFFLINE),
-        },
+        tails_s={role: _tail_s(role, model) for role, model in models.items()},
         full_window_finals=settings.full_window_finals,
+        guards=_guards(settings),
     )
     return build_recogniser(config)
 
 
-def _tail_s(settings: Settings, role: Role) -> float:
+def _guards(settings: Settings) -> GuardOptions:
+    """The detector that suspicious texts are checked with is there whether or not it ends utterances."""
+    if not settings.guards_enabled:
+        return GuardOptions(enabled=False)
+    detector = load_detector("silero")
+    thresholds = replace(
+        MEASURED,
+        compression_ratio=settings.compression_ratio_threshold,
+        logprob=settings.logprob_threshold,
+        voice=settings.voice_threshold,
+    )
+    return GuardOptions(thresholds=thresholds, ask_voice=partial(voice_of, detector=detector))
+
+
+def _tail_s(role: Role, model: HostedModel) -> float:
     """Spliced silence behind finals: `tiny` loses nothing with 10 s of it, the larger models do
     (docs/decisions.md has the table)."""
-    return SHORT_TAIL_S if settings.model_name(role).startswith("tiny") else LONG_TAIL_S
+    if role is Role.INTERIM:
+        return INTERIM_TAIL_S
+    return SHORT_TAIL_S if model.name.startswith("tiny") else LONG_TAIL_S
 
 
 def _batches(settings: Settings, *, shares_cores: bool) -> dict[Role, int]:
@@ -73,8 +94,11 @@ def _hosted(settings: Settings, role: Role) -> HostedModel:
     )
 
 
-def _speaks_many(settings: Settings, role: Role) -> bool:
-    return len(_find(settings, role).languages) > 1
+def _formats(settings: Settings) -> tuple[ModelFormat, ...]:
+    """Which folders the engine that may be chosen can read."""
+    if settings.engine == "ctranslate2" or not (is_installed("torch") or is_installed("mlx")):
+        return (ModelFormat.CTRANSLATE2,)
+    return tuple(ModelFormat)
 
 
 def _stand_in(role: Role, name: str) -> str:
@@ -93,6 +117,7 @@ def _find(settings: Settings, role: Role) -> ResolvedModel:
         offline=settings.offline,
         hf_token=settings.secret("hf_token"),
         hf_home=settings.hf_home,
+        formats=_formats(settings),
     )
     if warning is not None:
         log.warning("model replaced", wanted=name, used=found.name, reason=warning)

@@ -53,10 +53,11 @@ def split_pieces(text: str, *, spaced: bool = True) -> list[str]:
     return pieces
 
 
-def find_loop(pieces: Sequence[str]) -> Loop | None:
+def find_loop(pieces: Sequence[str], *, ran_on: bool = False) -> Loop | None:
     """The loop that covers most of the pieces (words, or characters), the shortest unit of it; None without.
 
-    Case and punctuation do not count. Only the first 2,000 pieces are searched.
+    Case and punctuation do not count. Only the first 2,000 pieces are searched. `ran_on`: the token limit
+    stopped the decoder, so that two rounds of three pieces or more at the very end are a loop already.
     """
     keys = [_NOT_WORD.sub("", piece).casefold() or piece.strip() for piece in pieces[:_MAX_PIECES]]
     best: Loop | None = None
@@ -69,7 +70,7 @@ def find_loop(pieces: Sequence[str]) -> Loop | None:
             if run:
                 loop = Loop(at - run, unit, at + unit)
                 longer = best is None or loop.end - loop.start > best.end - best.start
-                if longer and _nobody_says(loop, keys):
+                if longer and (_nobody_says(loop, keys) or (ran_on and _ran_on(loop, keys))):
                     best = loop
             run = 0
     return best
@@ -91,7 +92,11 @@ def _nobody_says(loop: Loop, keys: Sequence[str]) -> bool:
     return loop.repeats >= (4 if loop.unit <= 8 else 3)
 
 
-def cut_loops(pieces: Sequence[str], keep: int = 1) -> list[int]:
+def _ran_on(loop: Loop, keys: Sequence[str]) -> bool:
+    return loop.end == len(keys) and loop.unit >= 3 and loop.repeats >= 2
+
+
+def cut_loops(pieces: Sequence[str], keep: int = 1, *, ran_on: bool = False) -> list[int]:
     """Indices of the pieces that stay once every loop is cut to its first `keep` repetitions.
 
     Works as well on the words of an alignment (their texts): words and text stay the same. At most four
@@ -99,15 +104,16 @@ def cut_loops(pieces: Sequence[str], keep: int = 1) -> list[int]:
     """
     kept = list(range(len(pieces)))
     for _ in range(_MAX_LOOPS):
-        loop = find_loop([pieces[index] for index in kept])
+        loop = find_loop([pieces[index] for index in kept], ran_on=ran_on)
         if loop is None:
             break
         del kept[loop.start + keep * loop.unit : loop.end]
+        ran_on = False
     return kept
 
 
-def without_loops(text: str, *, spaced: bool = True, keep: int = 1) -> str:
+def without_loops(text: str, *, spaced: bool = True, keep: int = 1, ran_on: bool = False) -> str:
     """The text with every loop cut to its first `keep` repetitions."""
     pieces = split_pieces(text, spaced=spaced)
-    kept = cut_loops(pieces, keep)
+    kept = cut_loops(pieces, keep, ran_on=ran_on)
     return text if len(kept) == len(pieces) else "".join(pieces[index] for index in kept).strip()

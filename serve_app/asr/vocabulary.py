@@ -31,7 +31,10 @@ class Vocabulary:
     """Token ids of one model. Raises `ModelUnavailable` where tokenizer.json is no Whisper tokenizer."""
 
     def __init__(self, path: Path, *, multilingual: bool) -> None:
-        self._tokenizer = Tokenizer.from_file(str(path))
+        try:
+            self._tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises nothing narrower
+            raise ModelUnavailable(f"{path} is no tokenizer: {error}") from error
         self._path = path
         self.multilingual = multilingual
         self.start = self._id("<|startoftranscript|>")

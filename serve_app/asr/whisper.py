@@ -17,9 +17,12 @@ import numpy as np
 import structlog
 
 from serve_app.asr.attention import end_at_word, num_safe_tokens
+from serve_app.asr.confidence import segment_confidence
 from serve_app.asr.engines.base import MAX_TEXT_POSITIONS, DecodeOptions, Engine, Hypothesis, Prompt, States
 from serve_app.asr.features import FRAMES_PER_S, MAX_FRAMES, log_mel, num_frames_of
 from serve_app.asr.folder import ModelFolder
+from serve_app.asr.guarded import GuardOptions, Settled, Spoken, settle
+from serve_app.asr.guards import Retry
 from serve_app.asr.jobs import (
     SAMPLE_RATE_HZ,
     DecodeFailure,
@@ -29,9 +32,11 @@ from serve_app.asr.jobs import (
     Role,
     Task,
     Transcript,
+    Word,
 )
 from serve_app.asr.ports import TranscriberInfo
-from serve_app.asr.silence import is_silent, reads_as_silence
+from serve_app.asr.repetition import compression_ratio
+from serve_app.asr.silence import is_silent
 from serve_app.asr.validation import complaint
 from serve_app.asr.vocabulary import MAX_PROMPT_TOKENS, Vocabulary
 from serve_app.asr.windows import (
@@ -62,6 +67,7 @@ class TranscriberOptions:
     languages: frozenset[str] | None = None
     prompt_lengths: tuple[int, ...] = ()
     detect_floor_s: float = 6.0
+    guards: GuardOptions = GuardOptions()
 
 
 class BatchKey(NamedTuple):
@@ -165,13 +171,16 @@ class WhisperTranscriber:
         spliced = self._engine.splice(states, self._silence, key.window.num_states)
         languages = self._languages(items, states)
         hypotheses = self._generate(spliced, items, languages, key, key.window.max_new_tokens)
-        self._redo_runaways(key, items, languages, hypotheses)
+        settled = [
+            self._settle(key, spliced, row, item, languages[row], hypotheses[row])
+            for row, item in enumerate(items)
+        ]
         inferred = perf_counter()
         transcripts = [
-            self._transcript(item, *language, hypothesis)
-            for item, language, hypothesis in zip(items, languages, hypotheses, strict=True)
+            self._transcript(item, *language, what)
+            for item, language, what in zip(items, languages, settled, strict=True)
         ]
-        self._add_words(states, items, transcripts, hypotheses)
+        self._add_words(states, items, transcripts, settled)
         timing = DecodeTiming(
             preprocess_ms=(prepared - started) * 1000,
             inference_ms=(inferred - prepared) * 1000,
@@ -203,23 +212,33 @@ class WhisperTranscriber:
         )
         return self._engine.generate(states, prompts, options)
 
-    def _redo_runaways(
+    def _settle(
         self,
         key: BatchKey,
-        items: Sequence[_Item],
-        languages: Sequence[tuple[str, float]],
-        hypotheses: list[Hypothesis],
-    ) -> None:
-        """Who ran into the token limit ran on into repeats: once more, with all 30 s encoded."""
-        if key.window.num_frames == MAX_FRAMES:
-            return
-        for i, item in enumerate(items):
-            if hypotheses[i].ended or item.job.role is Role.INTERIM and item.job.attention is not None:
-                continue
+        spliced: States,
+        row: int,
+        item: _Item,
+        language: tuple[str, float],
+        first: Hypothesis,
+    ) -> Settled:
+        """The guards' word on one item. Interims are not tried again: a newer one comes anyway."""
+
+        def again(retry: Retry) -> Hypothesis:
+            way = key._replace(beam_size=retry.beam_size, temperature=retry.temperature)
+            if not retry.full_window or key.window.num_frames == MAX_FRAMES:
+                states = self._engine.take(spliced, [row])
+                return self._generate(states, [item], [language], way, key.window.max_new_tokens)[0]
             window = full_window(len(item.job.audio), item.job.language)
             states = self._engine.encode(log_mel(item.job.audio, MAX_FRAMES, self._num_mels)[None])
-            again = self._generate(states, [item], [languages[i]], key, window.max_new_tokens)
-            hypotheses[i] = again[0]
+            return self._generate(states, [item], [language], way, window.max_new_tokens)[0]
+
+        spoken = Spoken(
+            audio=item.job.audio,
+            audio_s=item.job.audio_s,
+            spaced=language[0] not in LANGUAGES_WITHOUT_SPACES,
+            decode=lambda hypothesis: self._vocabulary.decode(hypothesis.ids).strip(),
+        )
+        return settle(first, spoken, self._options.guards, None if item.job.role is Role.INTERIM else again)
 
     # -- languages -------------------------------------------------------------------------------
 
@@ -252,14 +271,14 @@ class WhisperTranscriber:
         states: States,
         items: Sequence[_Item],
         transcripts: list[Transcript],
-        hypotheses: Sequence[Hypothesis],
+        settled: Sequence[Settled],
     ) -> None:
         groups: dict[tuple[str, Task], list[int]] = defaultdict(list)
         for i, (item, transcript) in enumerate(zip(items, transcripts, strict=True)):
             if item.job.word_timestamps and transcript.text:
                 groups[transcript.language, item.job.task].append(i)
         for (language, task), rows in groups.items():
-            texts = [[token for token in hypotheses[i].ids if token < self._vocabulary.end] for i in rows]
+            texts = [self._text_ids(settled[i]) for i in rows]
             aligned = self._engine.align(
                 states if len(rows) == len(items) else self._engine.take(states, rows),
                 self._vocabulary.start_sequence(language, task),
@@ -269,7 +288,23 @@ class WhisperTranscriber:
             for i, ids, found in zip(rows, texts, aligned, strict=True):
                 groups_of_tokens = group_tokens(ids, self._vocabulary.decode, language)
                 words = time_words(groups_of_tokens, found.path, found.token_probs, items[i].job.audio_s)
-                transcripts[i] = replace(transcripts[i], words=words)
+                transcripts[i] = self._with_words(transcripts[i], words, found.token_probs, items[i])
+
+    def _text_ids(self, settled: Settled) -> list[int]:
+        """The tokens of the text; where a loop was cut out of it, those that spell what is left."""
+        if settled.looped:
+            return self._vocabulary.encode(settled.text)
+        return [token for token in settled.hypothesis.ids if token < self._vocabulary.end]
+
+    def _with_words(
+        self, transcript: Transcript, words: tuple[Word, ...], token_probs: Sequence[float], item: _Item
+    ) -> Transcript:
+        """Behind forced text the search scored the new tokens alone: the alignment has them all."""
+        avg_logprob = transcript.avg_logprob
+        if item.forced and token_probs:
+            avg_logprob = float(np.log(np.maximum(token_probs, 1e-10)).mean())
+        confidence = segment_confidence(avg_logprob, [word.probability for word in words])
+        return replace(transcript, words=words, avg_logprob=avg_logprob, confidence=confidence)
 
     # -- one job ---------------------------------------------------------------------------------
 
@@ -299,18 +334,23 @@ class WhisperTranscriber:
         return (*previous, *start, self._vocabulary.no_timestamps)
 
     def _transcript(
-        self, item: _Item, language: str, language_probability: float, hypothesis: Hypothesis
+        self, item: _Item, language: str, language_probability: float, settled: Settled
     ) -> Transcript:
-        quiet = not item.forced and reads_as_silence(hypothesis.no_speech_prob, hypothesis.avg_logprob)
+        hypothesis = settled.hypothesis
         return Transcript(
             job_id=item.job.job_id,
-            text="" if quiet else self._vocabulary.decode(hypothesis.ids).strip(),
+            text=settled.text,
             language=language,
             language_probability=language_probability,
             avg_logprob=hypothesis.avg_logprob,
             no_speech_prob=hypothesis.no_speech_prob,
             model=self._info.model,
-            committed_chars=0 if quiet else self._committed_chars(item, language, hypothesis),
+            confidence=segment_confidence(hypothesis.avg_logprob) if settled.text else 0.0,
+            temperature=settled.temperature,
+            compression_ratio=compression_ratio(settled.text),
+            rejected=settled.rejected,
+            looped=settled.looped,
+            committed_chars=self._committed_chars(item, language, hypothesis) if settled.text else 0,
         )
 
     def _committed_chars(self, item: _Item, language: str, hypothesis: Hypothesis) -> int:

@@ -28,8 +28,9 @@ Url = Annotated[str, typer.Option(help="Address of a running server.")]
 ApiKey = Annotated[str | None, typer.Option(help="Key that the server asks for.")]
 Language = Annotated[str | None, typer.Option(help="Language code; without it the server decides.")]
 ModelNames = Annotated[
-    list[str] | None, typer.Argument(help="Model names; without them those of the settings.")
+    list[str] | None, typer.Argument(help="Model names or folders; without them those of the settings.")
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 
 @app.command(context_settings=ANY_SETTING)
@@ -99,19 +100,36 @@ def doctor(port: Annotated[int, typer.Option(help="The port you mean to serve on
 
 
 @models_app.command("list")
-def models_list() -> None:
-    """All known models and where each is found on this machine."""
+def models_list(as_json: AsJson = False) -> None:
+    """All known models: their sizes and languages, and where each is found on this machine."""
     from serve_app.cli.models import list_models
 
-    raise typer.Exit(list_models())
+    raise typer.Exit(list_models(as_json))
+
+
+@models_app.command("info")
+def models_info(
+    name: Annotated[str, typer.Argument(help="A model's name, hub id or folder.")],
+    verify: Annotated[bool, typer.Option("--verify", help="Read the files and compare their sums.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Everything that is known about one model; asks no network."""
+    from serve_app.cli.models import describe_one
+
+    raise typer.Exit(describe_one(name, verify=verify, as_json=as_json))
 
 
 @models_app.command("pull")
-def models_pull(names: ModelNames = None) -> None:
+def models_pull(
+    names: ModelNames = None,
+    into: Annotated[
+        Path | None, typer.Option("--to", help="Also put them into this folder, fit to be copied elsewhere.")
+    ] = None,
+) -> None:
     """Fetch models ahead of time, so that later starts need no network."""
     from serve_app.cli.models import pull_models
 
-    raise typer.Exit(pull_models(names))
+    raise typer.Exit(pull_models(names, into))
 
 
 @models_app.command("verify")
@@ -124,7 +142,7 @@ def models_verify(names: ModelNames = None) -> None:
 
 @models_app.command("warm")
 def models_warm(names: ModelNames = None) -> None:
-    """Fetch models and load each once."""
+    """Fetch models and load each once, as the service does."""
     from serve_app.cli.models import warm_models
 
     raise typer.Exit(warm_models(names))

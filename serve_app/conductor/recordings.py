@@ -183,6 +183,7 @@ def _segment(window: AudioWindow, result: Transcript) -> RecordingSegment:
         avg_logprob=result.avg_logprob,
         no_speech_prob=result.no_speech_prob,
         words=words,
+        confidence=result.confidence,
     )
 
 

@@ -2,9 +2,10 @@
 
 from serve_app.models.languages import LANGUAGES, normalise_language
 from serve_app.models.packages import silero_vad_path, silero_vad_sequence_path
+from serve_app.models.places import ModelSource
 from serve_app.models.registry import MODELS, ModelSpec, find_spec
+from serve_app.models.report import ModelFormat
 from serve_app.models.resolve import (
-    ModelSource,
     ResolvedModel,
     fallback_for,
     resolve_model,
@@ -15,6 +16,7 @@ from serve_app.models.verify import check_folder
 __all__ = [
     "LANGUAGES",
     "MODELS",
+    "ModelFormat",
     "ModelSource",
     "ModelSpec",
     "ResolvedModel",

@@ -6,9 +6,13 @@ of the hash-pinned registry packages that `requirements/models.txt` installs.
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 
+from serve_app.models.figures import PUBLISHED, Architecture, Published
+
 HUB_PREFIXES = ("openai/whisper-", "Systran/faster-whisper-", "guillaumekln/faster-whisper-")
+_MAX_COMPARED_CHARS = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,8 @@ class ModelSpec:
 
     `multilingual` says whether its vocabulary has language tokens; `english_only` whether it was trained
     on English alone (the distilled large ones have the tokens without the training). `num_languages` is 99,
-    or 100 where Cantonese was added. `num_parameters_m` is in millions.
+    or 100 where Cantonese was added. `num_parameters_m` is in millions, as published. `hub_repo` holds
+    CTranslate2 weights, `transformers_repo` the same in Hugging Face's format. `good_for` is advice.
     """
 
     name: str
@@ -48,6 +53,14 @@ class ModelSpec:
     licence: str = "MIT"
     aliases: tuple[str, ...] = ()
     packaged_files: tuple[PackagedFile, ...] = ()
+    transformers_repo: str = ""
+    architecture: Architecture | None = None
+    good_for: str = ""
+
+    @property
+    def published(self) -> Published:
+        """What others say of its speed and size; empty where nobody does."""
+        return PUBLISHED.get(self.name, Published())
 
     @property
     def distributions(self) -> tuple[str, ...]:
@@ -100,76 +113,131 @@ _BASE_FILES = (
 )
 
 
-def _english(name: str, num_parameters_m: int, files: tuple[PackagedFile, ...] = ()) -> ModelSpec:
+_TURBO_DECODER_LAYERS = 4
+_DISTILLED_DECODER_LAYERS = 2
+
+
+def _whisper(
+    name: str,
+    num_parameters_m: int,
+    width: int,
+    num_layers: int,
+    good_for: str,
+    *,
+    num_decoder_layers: int = 0,
+    files: tuple[PackagedFile, ...] = (),
+    hub_repo: str = "",
+    transformers_repo: str = "",
+    aliases: tuple[str, ...] = (),
+) -> ModelSpec:
+    """One of OpenAI's. Those of the third large generation have 128 mels and Cantonese, a token more."""
+    english, third = name.endswith(".en"), name.startswith("large-v3")
+    num_mels = 128 if third else 80
+    vocabulary_size = 51_864 if english else 51_866 if third else 51_865
     return ModelSpec(
         name,
-        f"Systran/faster-whisper-{name}",
+        hub_repo or f"Systran/faster-whisper-{name}",
         num_parameters_m,
-        multilingual=False,
-        english_only=True,
-        num_languages=1,
+        multilingual=not english,
+        english_only=english,
+        num_languages=1 if english else 100 if third else 99,
+        num_mels=num_mels,
+        aliases=aliases,
         packaged_files=files,
+        transformers_repo=transformers_repo or f"openai/whisper-{name}",
+        architecture=Architecture(
+            width, num_layers, num_decoder_layers or num_layers, vocabulary_size, num_mels
+        ),
+        good_for=good_for,
     )
 
 
-def _distilled(name: str, num_parameters_m: int, *, hub_repo: str = "", num_mels: int = 80) -> ModelSpec:
+def _distilled(
+    name: str,
+    num_parameters_m: int,
+    width: int,
+    num_layers: int,
+    good_for: str,
+    *,
+    num_decoder_layers: int = _DISTILLED_DECODER_LAYERS,
+    hub_repo: str = "",
+) -> ModelSpec:
+    """One of Distil-Whisper's: the encoder of the model it is named after, a short decoder, English alone."""
+    english, third = name.endswith(".en"), "large-v3" in name
+    num_mels = 128 if third else 80
+    vocabulary_size = 51_864 if english else 51_866 if third else 51_865
     return ModelSpec(
         name,
         hub_repo or f"Systran/faster-distil-whisper-{name.removeprefix('distil-')}",
         num_parameters_m,
-        multilingual=not name.endswith(".en"),
+        multilingual=not english,
         english_only=True,
         num_languages=1,
         num_mels=num_mels,
         aliases=(
-            f"distil-whisper/{name}",
             f"distil-whisper/{name}-ct2",
+            f"distil-whisper-{name.removeprefix('distil-')}",
             f"faster-distil-whisper-{name.removeprefix('distil-')}",
         ),
+        transformers_repo=f"distil-whisper/{name}",
+        architecture=Architecture(width, num_layers, num_decoder_layers, vocabulary_size, num_mels),
+        good_for=good_for,
     )
 
 
 MODELS: tuple[ModelSpec, ...] = (
-    ModelSpec("tiny", "Systran/faster-whisper-tiny", 39),
-    _english("tiny.en", 39, _TINY_EN_FILES),
-    ModelSpec("base", "Systran/faster-whisper-base", 74, packaged_files=_BASE_FILES),
-    _english("base.en", 74),
-    ModelSpec("small", "Systran/faster-whisper-small", 244),
-    _english("small.en", 244),
-    ModelSpec("medium", "Systran/faster-whisper-medium", 769),
-    _english("medium.en", 769),
-    ModelSpec("large-v1", "Systran/faster-whisper-large-v1", 1550),
-    ModelSpec("large-v2", "Systran/faster-whisper-large-v2", 1550),
-    ModelSpec(
-        "large-v3",
-        "Systran/faster-whisper-large-v3",
+    _whisper("tiny", 39, 384, 4, "interims in many languages on a CPU"),
+    _whisper("tiny.en", 39, 384, 4, "English interims on a CPU (the default)", files=_TINY_EN_FILES),
+    _whisper("base", 74, 512, 6, "finals and recordings on a CPU (the default)", files=_BASE_FILES),
+    _whisper("base.en", 74, 512, 6, "English finals on a CPU"),
+    _whisper("small", 244, 768, 12, "finals on a CPU with cores to spare; interims on a GPU"),
+    _whisper("small.en", 244, 768, 12, "English finals on a CPU with cores to spare"),
+    _whisper("medium", 769, 1024, 24, "finals on a small GPU"),
+    _whisper("medium.en", 769, 1024, 24, "English finals on a small GPU"),
+    _whisper(
+        "large-v1",
         1550,
-        num_languages=100,
-        num_mels=128,
-        aliases=("large", "openai/whisper-large"),
+        1280,
+        32,
+        "comparison with older results only",
+        transformers_repo="openai/whisper-large",
+        aliases=("openai/whisper-large-v1",),
     ),
-    ModelSpec(
+    _whisper("large-v2", 1550, 1280, 32, "recordings on a GPU; the generation before large-v3"),
+    _whisper("large-v3", 1550, 1280, 32, "recordings on a GPU, most accurate", aliases=("large",)),
+    _whisper(
         "large-v3-turbo",
-        "mobiuslabsgmbh/faster-whisper-large-v3-turbo",
         809,
-        num_languages=100,
-        num_mels=128,
+        1280,
+        32,
+        "finals on a GPU, all languages; does not translate",
+        num_decoder_layers=_TURBO_DECODER_LAYERS,
+        hub_repo="mobiuslabsgmbh/faster-whisper-large-v3-turbo",
         aliases=("turbo", "openai/whisper-turbo", "deepdml/faster-whisper-large-v3-turbo-ct2"),
     ),
-    _distilled("distil-small.en", 166),
-    _distilled("distil-medium.en", 394),
-    _distilled("distil-large-v2", 756),
-    _distilled("distil-large-v3", 756, num_mels=128),
-    _distilled("distil-large-v3.5", 756, hub_repo="distil-whisper/distil-large-v3.5-ct2", num_mels=128),
+    _distilled("distil-small.en", 166, 768, 12, "English finals on a CPU", num_decoder_layers=4),
+    _distilled("distil-medium.en", 394, 1024, 24, "English interims on a GPU"),
+    _distilled("distil-large-v2", 756, 1280, 32, "comparison with older results only"),
+    _distilled("distil-large-v3", 756, 1280, 32, "English finals on a GPU"),
+    _distilled(
+        "distil-large-v3.5",
+        756,
+        1280,
+        32,
+        "English finals and recordings on a GPU",
+        hub_repo="distil-whisper/distil-large-v3.5-ct2",
+    ),
 )
 
 
-def _names_of(spec: ModelSpec) -> tuple[str, ...]:
-    generic = tuple(prefix + spec.name for prefix in (*HUB_PREFIXES, "whisper-", "faster-whisper-"))
-    return tuple(dict.fromkeys((spec.name, spec.hub_repo, *generic, *spec.aliases)))
+def known_names(spec: ModelSpec) -> tuple[str, ...]:
+    """Every name that means this model, the canonical one first."""
+    generic = (prefix + spec.name for prefix in (*HUB_PREFIXES, "whisper-", "faster-whisper-"))
+    names = (spec.name, spec.hub_repo, spec.transformers_repo, *generic, *spec.aliases)
+    return tuple(name for name in dict.fromkeys(names) if name)
 
 
-_BY_NAME: dict[str, ModelSpec] = {name.lower(): spec for spec in MODELS for name in _names_of(spec)}
+_BY_NAME: dict[str, ModelSpec] = {name.lower(): spec for spec in MODELS for name in known_names(spec)}
 
 
 def find_spec(name: str) -> ModelSpec | None:
@@ -177,9 +245,11 @@ def find_spec(name: str) -> ModelSpec | None:
     return _BY_NAME.get(name.strip().lower())
 
 
-def known_names(spec: ModelSpec) -> tuple[str, ...]:
-    """Every name that means this model, the canonical one first."""
-    return _names_of(spec)
+def similar_names(name: str) -> tuple[str, ...]:
+    """Canonical names of the models whose names are nearest to an unknown one, at most three."""
+    wanted = name.strip().lower()[:_MAX_COMPARED_CHARS]
+    nearest = difflib.get_close_matches(wanted, _BY_NAME, n=12, cutoff=0.7)
+    return tuple(dict.fromkeys(_BY_NAME[found].name for found in nearest))[:3]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,42 +1,50 @@
 """From a model's name to a folder with its files, asking the network last and saying what was looked at.
 
-Order: a folder given by its path; `model_dir/<name>`; the cache; installed packages; the hub.
+Order: a folder given by its path; `model_dir/<name>`; the cache; installed packages; the hub (what its cache
+holds in either format before the network is asked for a model in Hugging Face's).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 
 import structlog
 
 from serve_app.errors import ModelUnavailable
+from serve_app.models.advice import explain
 from serve_app.models.hub import fetch_snapshot
 from serve_app.models.languages import codes_of
 from serve_app.models.packages import PackageMissing, is_installed, is_whole, join_packages
-from serve_app.models.registry import MODELS, ModelSpec, find_spec
-from serve_app.models.verify import FolderReport, inspect_folder
+from serve_app.models.places import (
+    DEFAULT_CACHE_DIR,
+    ModelSource,
+    as_path,
+    cache_folder,
+    folder_name,
+    folder_names,
+    is_name,
+    spec_of_folder,
+)
+from serve_app.models.registry import ModelSpec, find_spec
+from serve_app.models.verify import FolderReport, ModelFormat, inspect_folder
 
-DEFAULT_CACHE_DIR = Path("~/.cache/sotto")
-_NAME = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?", re.ASCII)
+__all__ = [
+    "DEFAULT_CACHE_DIR",
+    "ModelSource",
+    "ResolvedModel",
+    "fallback_for",
+    "resolve_model",
+    "resolve_or_fallback",
+]
+
 _log = structlog.get_logger(__name__)
-
-
-class ModelSource(StrEnum):
-    """Where a model's files were found."""
-
-    FOLDER = "folder"
-    CACHE = "cache"
-    PACKAGE = "package"
-    HUB = "hub"
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedModel:
-    """A model whose files are all there. `path` is a CTranslate2 folder.
+    """A model whose files are all there. `path` is a folder in this `format`.
 
     `multilingual` says whether its vocabulary has language tokens; `languages` are the codes that it was
     trained on (the distilled large ones know English only, whatever their vocabulary).
@@ -48,6 +56,7 @@ class ResolvedModel:
     multilingual: bool
     num_mels: int
     languages: tuple[str, ...] = ()
+    format: ModelFormat = ModelFormat.CTRANSLATE2
 
     def supports(self, language: str | None) -> bool:
         """Whether it can be asked for this language; None (detect) asks for more than one."""
@@ -65,16 +74,19 @@ class _Search:
     offline: bool
     hf_token: str | None
     hf_home: Path | None
+    formats: frozenset[ModelFormat]
     looked_at: list[str] = field(default_factory=list)
 
     @property
     def cache_folder(self) -> Path:
-        return self.cache_dir / "models" / _folder_name(self.spec.name if self.spec else self.name)
+        return cache_folder(self.cache_dir, self.spec.name if self.spec else self.name)
 
     def accept(self, folder: Path, source: ModelSource) -> ResolvedModel | None:
         """The model in this folder, or None with the reason noted."""
         report = inspect_folder(folder)
         problems = [*report.fatal, *_contradictions(self.spec, report)]
+        if not problems and report.format not in self.formats:
+            problems = [f"it is in {report.format} format, wanted {' or '.join(sorted(self.formats))}"]
         if problems:
             self.looked_at.append(f"{folder}: {'; '.join(problems)}")
             return None
@@ -84,7 +96,8 @@ class _Search:
             source=source,
             multilingual=report.multilingual,
             num_mels=report.num_mels,
-            languages=codes_of(self.spec.num_languages if self.spec else report.num_languages),
+            languages=codes_of(self.spec.num_languages if self.spec else _num_languages(folder, report)),
+            format=report.format,
         )
 
 
@@ -96,12 +109,14 @@ def resolve_model(
     offline: bool = False,
     hf_token: str | None = None,
     hf_home: Path | None = None,
+    formats: Iterable[ModelFormat] = tuple(ModelFormat),
 ) -> ResolvedModel:
     """Find a model's files, joining or downloading them where needed.
 
     `name` is a short name ("base"), an alias or hub id ("openai/whisper-base"), or the path of a CTranslate2
-    folder. `offline` never asks the network (what the hub's cache holds is still used). Blocking: the first
-    call may copy or fetch gigabytes. Raises `ModelUnavailable`, which says what was looked at and what to do.
+    or Hugging Face folder. `offline` never asks the network (what the hub's cache holds is still used).
+    `formats` that will do: folders in another are passed over. Blocking: the first call may copy or fetch
+    gigabytes. Raises `ModelUnavailable`, which says what was looked at and what to do.
     """
     name = name.strip()
     search = _Search(
@@ -112,11 +127,12 @@ def resolve_model(
         offline=offline,
         hf_token=hf_token,
         hf_home=hf_home.expanduser() if hf_home else None,
+        formats=frozenset(formats),
     )
-    given = _as_path(name)
+    given = as_path(name)
     if given is not None:
         return _resolve_path(search, given)
-    if _NAME.fullmatch(name) is None or ".." in name:
+    if not is_name(name):
         raise ModelUnavailable(f"{name[:80]!r} is neither a model name nor the path of a folder")
     steps: tuple[Callable[[_Search], ResolvedModel | None], ...] = (
         _in_model_dir,
@@ -127,7 +143,7 @@ def resolve_model(
     for step in steps:
         if (model := step(search)) is not None:
             return model
-    raise ModelUnavailable(_explain(search))
+    raise ModelUnavailable(explain(name, search.spec, search.looked_at, offline=offline))
 
 
 def resolve_or_fallback(
@@ -139,6 +155,7 @@ def resolve_or_fallback(
     offline: bool = False,
     hf_token: str | None = None,
     hf_home: Path | None = None,
+    formats: Sequence[ModelFormat] = tuple(ModelFormat),
 ) -> tuple[ResolvedModel, str | None]:
     """The model asked for and None, or `fallback` and a warning that says what stands in for what and why.
 
@@ -153,6 +170,7 @@ def resolve_or_fallback(
             offline=offline,
             hf_token=hf_token,
             hf_home=hf_home,
+            formats=formats,
         )
 
     try:
@@ -177,14 +195,6 @@ def fallback_for(name: str) -> str:
     return "tiny.en" if spec.name == "base" else "base"
 
 
-def _as_path(name: str) -> Path | None:
-    """The name as a path, if it is one: absolute, from home, from here, or an existing folder below here."""
-    path = Path(name).expanduser()
-    if path.is_absolute() or name.startswith((".", "~")):
-        return path
-    return path if "/" in name and path.is_dir() else None
-
-
 def _resolve_path(search: _Search, path: Path) -> ResolvedModel:
     search.name = path.resolve().name
     search.spec = None
@@ -192,7 +202,7 @@ def _resolve_path(search: _Search, path: Path) -> ResolvedModel:
     if model is None:
         raise ModelUnavailable(
             f"no usable model at {search.looked_at[-1]}. It must be a CTranslate2 folder "
-            "(ct2-transformers-converter makes one from Hugging Face weights)."
+            "(ct2-transformers-converter makes one) or, for the torch and mlx engines, a Hugging Face folder."
         )
     return model
 
@@ -200,24 +210,12 @@ def _resolve_path(search: _Search, path: Path) -> ResolvedModel:
 def _in_model_dir(search: _Search) -> ResolvedModel | None:
     if search.model_dir is None:
         return None
-    for folder_name in _folder_names(search):
-        folder = search.model_dir / folder_name
+    for name in folder_names(search.name, search.spec):
+        folder = search.model_dir / name
         if folder.is_dir() and (model := search.accept(folder, ModelSource.FOLDER)) is not None:
             return model
-    search.looked_at.append(f"{search.model_dir}: no usable folder named {_folder_name(search.name)}")
+    search.looked_at.append(f"{search.model_dir}: no usable folder named {folder_name(search.name)}")
     return None
-
-
-def _folder_names(search: _Search) -> Iterator[str]:
-    """The names under which people keep a model, without doubles."""
-    names = [search.name, _folder_name(search.name)]
-    if search.spec is not None:
-        names += [search.spec.name, f"faster-whisper-{search.spec.name}", _folder_name(search.spec.hub_repo)]
-    yield from dict.fromkeys(names)
-
-
-def _folder_name(name: str) -> str:
-    return name.replace("/", "--")
 
 
 def _in_cache(search: _Search) -> ResolvedModel | None:
@@ -249,17 +247,29 @@ def _in_packages(search: _Search) -> ResolvedModel | None:
 
 
 def _on_hub(search: _Search) -> ResolvedModel | None:
-    repo = search.spec.hub_repo if search.spec else search.name
-    if "/" not in repo:
-        return None
+    """The network is asked for CTranslate2 weights; the same in the other format are taken where they lie."""
+    repos = [search.spec.hub_repo, search.spec.transformers_repo] if search.spec else [search.name]
+    wants_converted = ModelFormat.CTRANSLATE2 in search.formats or search.spec is None
+    for index, repo in enumerate(repo for repo in repos if "/" in repo):
+        asks_network = not search.offline and (index == 0) is wants_converted
+        if (model := _from_repo(search, repo, offline=not asks_network)) is not None:
+            return model
+    return None
+
+
+def _from_repo(search: _Search, repo: str, *, offline: bool) -> ResolvedModel | None:
     try:
-        folder = fetch_snapshot(
-            repo, hf_home=search.hf_home, offline=search.offline, hf_token=search.hf_token
-        )
+        folder = fetch_snapshot(repo, hf_home=search.hf_home, offline=offline, hf_token=search.hf_token)
     except ModelUnavailable as error:
         search.looked_at.append(str(error))
         return None
     return search.accept(folder, ModelSource.HUB)
+
+
+def _num_languages(folder: Path, report: FolderReport) -> int:
+    """A folder named after a model that was trained on English alone knows no more than that."""
+    named = spec_of_folder(folder)
+    return 1 if named is not None and named.english_only else report.num_languages
 
 
 def _contradictions(spec: ModelSpec | None, report: FolderReport) -> Iterator[str]:
@@ -271,16 +281,3 @@ def _contradictions(spec: ModelSpec | None, report: FolderReport) -> Iterator[st
         yield f"its vocabulary is {found}, {spec.name}'s is not"
     if spec.num_mels != report.num_mels:
         yield f"its weights expect {report.num_mels} mels, {spec.name}'s {spec.num_mels}"
-
-
-def _explain(search: _Search) -> str:
-    lines = [f"model {search.name} cannot be had. Looked at: {' | '.join(search.looked_at)}."]
-    if search.spec is None:
-        lines.append(f"Known names: {', '.join(spec.name for spec in MODELS)}.")
-    elif search.spec.distributions:
-        lines.append(f"Install {' and '.join(search.spec.distributions)},")
-    lines.append(
-        f"Put a CTranslate2 folder at <STT_MODEL_DIR>/{_folder_name(search.name)}"
-        + (", or allow the hub (STT_OFFLINE=false)." if search.offline else ".")
-    )
-    return " ".join(lines).replace(", Put", ", or put")

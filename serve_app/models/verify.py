@@ -6,45 +6,39 @@ faster-whisper 1.2.1): some fail at load, some only at the first word times, one
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from serve_app.models.huggingface import inspect_huggingface, is_huggingface
 from serve_app.models.packages import sha256_of
+from serve_app.models.report import (
+    DEFAULT_NUM_MELS,
+    MAX_TOKENIZER_BYTES,
+    FolderReport,
+    ModelFormat,
+    Problem,
+    check_tokenizer,
+    read_json,
+    read_object,
+)
 
-DEFAULT_NUM_MELS = 80
+__all__ = [
+    "FolderReport",
+    "ModelFormat",
+    "Problem",
+    "check_folder",
+    "check_sums",
+    "inspect_folder",
+    "read_num_mels",
+]
+
 _VOCABULARY_NAMES = ("vocabulary.json", "vocabulary.txt")
 _MEL_VARIABLE = "encoder/conv1/weight"
 _READABLE_BINARY_VERSIONS = (4, 5, 6)
 _MAX_VARIABLES = 100_000
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing wrong with a folder. `fatal`: the engine cannot decode with it at all."""
-
-    message: str
-    fatal: bool = True
-
-    def __str__(self) -> str:
-        return self.message
-
-
-@dataclass(frozen=True, slots=True)
-class FolderReport:
-    """What a folder holds. `num_mels` is what the weights expect, 80 where they do not say."""
-
-    problems: tuple[Problem, ...]
-    multilingual: bool
-    num_mels: int
-    num_languages: int
-
-    @property
-    def fatal(self) -> tuple[str, ...]:
-        return tuple(str(problem) for problem in self.problems if problem.fatal)
+_MAX_MELS = 1_024
 
 
 def check_folder(path: Path) -> list[str]:
@@ -65,20 +59,31 @@ def check_sums(path: Path, sums: Mapping[str, str]) -> list[str]:
 
 
 def inspect_folder(path: Path) -> FolderReport:
-    """Look at every file of a CTranslate2 Whisper folder; reads headers and JSON, not the weights."""
-    if not path.is_dir():
-        return FolderReport((Problem(f"{path} is not a folder"),), False, DEFAULT_NUM_MELS, 0)
+    """Look at every file of a model folder of either format; reads headers and JSON, not the weights."""
+    if not _is_folder(path):
+        return FolderReport((Problem(f"{str(path)[:300]} is not a folder"),), False, DEFAULT_NUM_MELS, 0)
+    if is_huggingface(path):
+        return inspect_huggingface(path)
     problems: list[Problem] = []
     stored_mels = _check_weights(path / "model.bin", problems)
     vocabulary = _check_vocabulary(path, problems)
     # CTranslate2's own test of a multilingual model: does the vocabulary hold the empty token?
     multilingual = "" in vocabulary
     num_languages = _check_config(path / "config.json", multilingual, problems)
-    _check_tokenizer(path / "tokenizer.json", problems)
+    num_spoken = check_tokenizer(path / "tokenizer.json", problems)
     stated_mels = _check_preprocessor(path / "preprocessor_config.json", problems)
     num_mels = stored_mels or stated_mels or DEFAULT_NUM_MELS
     _compare_mels(num_mels, stated_mels, problems)
-    return FolderReport(tuple(problems), multilingual, num_mels, num_languages if multilingual else 1)
+    return FolderReport(
+        tuple(problems), multilingual, num_mels, (num_languages or num_spoken) if multilingual else 1
+    )
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that no file system would take
+        return False
 
 
 def _check_weights(file: Path, problems: list[Problem]) -> int | None:
@@ -87,7 +92,7 @@ def _check_weights(file: Path, problems: list[Problem]) -> int | None:
         return None
     try:
         return read_num_mels(file)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         problems.append(Problem(f"model.bin cannot be read ({error}): the model cannot be loaded"))
         return None
 
@@ -100,19 +105,24 @@ def _check_vocabulary(path: Path, problems: list[Problem]) -> frozenset[str]:
     else:
         problems.append(Problem("vocabulary.json (or .txt) is missing: the model cannot be loaded"))
         return frozenset()
-    try:
-        text = file.read_text(encoding="utf-8")
-        tokens = json.loads(text) if file.suffix == ".json" else text.removesuffix("\n").split("\n")
-    except ValueError:
-        tokens = None
+    tokens = read_json(file, MAX_TOKENIZER_BYTES) if file.suffix == ".json" else _read_lines(file)
     if not isinstance(tokens, list) or not tokens:
         problems.append(Problem(f"{name} cannot be read: the model cannot be loaded"))
         return frozenset()
     return frozenset(token for token in tokens if isinstance(token, str))
 
 
+def _read_lines(file: Path) -> list[str] | None:
+    try:
+        with file.open("rb") as source:
+            text = source.read(MAX_TOKENIZER_BYTES).decode("utf-8")
+    except (OSError, ValueError):
+        return None
+    return text.removesuffix("\n").split("\n")
+
+
 def _check_config(file: Path, multilingual: bool, problems: list[Problem]) -> int:
-    config = _read_object(file, problems, "the model cannot be loaded")
+    config = read_object(file, problems, "the model cannot be loaded")
     if config is None:
         return 0
     lang_ids = config.get("lang_ids")
@@ -131,18 +141,12 @@ def _check_config(file: Path, multilingual: bool, problems: list[Problem]) -> in
     return len(lang_ids) if isinstance(lang_ids, list) else 0
 
 
-def _check_tokenizer(file: Path, problems: list[Problem]) -> None:
-    tokenizer = _read_object(file, problems, "the engine would ask the hub for one")
-    if tokenizer is not None and not isinstance(tokenizer.get("model"), dict):
-        problems.append(Problem("tokenizer.json has no model: the text cannot be spelled"))
-
-
 def _check_preprocessor(file: Path, problems: list[Problem]) -> int | None:
     if not file.is_file():
         return None
-    config = _read_object(file, problems, "the mel count is unknown")
+    config = read_object(file, problems, "the mel count is unknown")
     num_mels = (config or {}).get("feature_size", DEFAULT_NUM_MELS)
-    return num_mels if isinstance(num_mels, int) else None
+    return num_mels if type(num_mels) is int and 0 < num_mels <= _MAX_MELS else None
 
 
 def _compare_mels(num_mels: int, stated_mels: int | None, problems: list[Problem]) -> None:
@@ -156,20 +160,6 @@ def _compare_mels(num_mels: int, stated_mels: int | None, problems: list[Problem
             fatal=False,
         )
     )
-
-
-def _read_object(file: Path, problems: list[Problem], effect: str) -> dict[str, object] | None:
-    if not file.is_file():
-        problems.append(Problem(f"{file.name} is missing: {effect}"))
-        return None
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        problems.append(Problem(f"{file.name} is no JSON object: {effect}"))
-        return None
-    return value
 
 
 def read_num_mels(model_bin: Path) -> int | None:

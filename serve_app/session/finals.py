@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from dataclasses import dataclass, field, replace
 
+from serve_app.asr.guards import MEASURED, DecodeEvidence, is_stale_repeat, may_be_stale
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Transcript, Word
 from serve_app.events import Final, SessionError, Timing
 from serve_app.session.checkpoint import Checkpoint
@@ -14,13 +14,9 @@ from serve_app.session.seams import join_words, trim_seams
 from serve_app.streaming.policy import Ask, StreamingPolicy
 from serve_app.vad.endpointer import Closed
 
+MAX_DOUBTFUL = MEASURED.max_repeats
 MAX_CONTEXT_CHARS = 300
 """Some sixty words: Whisper was trained with more, but old text helps no more and costs decoding."""
-
-
-def confidence_of(avg_logprob: float) -> float:
-    """The mean log-probability per token as a probability in [0, 1]."""
-    return math.exp(min(0.0, avg_logprob)) if math.isfinite(avg_logprob) else 0.0
 
 
 @dataclass(slots=True)
@@ -111,10 +107,13 @@ class FinalsInOrder:
         closed, transcript = pending.closed, pending.transcript
         words = self._words(pending) if transcript is not None else ()
         text = transcript.text.strip() if transcript is not None else ""
+        audio_s = (closed.end_sample - closed.start_sample) / SAMPLE_RATE_HZ
+        doubtful = _doubtful(transcript, audio_s) if transcript is not None and text else None
+        if doubtful is not None and is_stale_repeat(doubtful, self.checkpoint.doubtful):
+            text, words = "", ()
         if words and pending.needs_words:
             text = join_words(words)
         if transcript is not None and text:
-            audio_s = (closed.end_sample - closed.start_sample) / SAMPLE_RATE_HZ
             self._language.observe(transcript.language, transcript.language_probability, audio_s)
         self.checkpoint = Checkpoint(
             sample=closed.resume_sample,
@@ -123,6 +122,7 @@ class FinalsInOrder:
             cut_sample=closed.cut_sample,
             last_word=(words[-1] if words else self.checkpoint.last_word) if closed.cut else None,
             context=self._context(transcript, text),
+            doubtful=() if doubtful is None else (*self.checkpoint.doubtful, doubtful)[-MAX_DOUBTFUL:],
             language_evidence=dict(self._language.evidence),
         )
         if transcript is None or not text:
@@ -132,7 +132,7 @@ class FinalsInOrder:
             sequence=self.checkpoint.sequence - 1,
             text=text,
             words=words,
-            confidence=confidence_of(transcript.avg_logprob),
+            confidence=transcript.confidence,
             avg_logprob=transcript.avg_logprob,
             language=transcript.language,
             language_probability=transcript.language_probability,
@@ -171,6 +171,14 @@ class FinalsInOrder:
             last_word=self.checkpoint.last_word,
             overlap_s=self._overlap_s,
         )
+
+
+def _doubtful(transcript: Transcript, audio_s: float) -> DecodeEvidence | None:
+    """What the guard against repeats must remember of a final; None where it is believable."""
+    evidence = DecodeEvidence(
+        transcript.text.strip(), transcript.avg_logprob, transcript.no_speech_prob, audio_s
+    )
+    return evidence if may_be_stale(evidence) else None
 
 
 def utterance_id(number: int) -> str:

@@ -31,7 +31,7 @@ from serve_app.events import (
 )
 from serve_app.session.checkpoint import Checkpoint
 from serve_app.session.effects import DecodeRequest, Effect, Purpose
-from serve_app.session.finals import FinalsInOrder, PendingFinal, confidence_of, utterance_id
+from serve_app.session.finals import FinalsInOrder, PendingFinal, utterance_id
 from serve_app.session.language import LanguageOptions, LanguageTracker
 from serve_app.session.options import SessionOptions, ms_to_samples
 from serve_app.session.utterance import PendingInterim, Speculation, Utterance
@@ -289,7 +289,7 @@ class Session:
             return []
         if text is None or not self.options.partials:
             return []
-        return [utterance.partial(text, transcript, confidence_of(transcript.avg_logprob), timing)]
+        return [utterance.partial(text, transcript, timing)]
 
     def on_decode_failed(self, key: int, message: str) -> list[Effect]:
         """A request has no text and will not get one: a final says so, an interim is skipped."""

@@ -78,15 +78,13 @@ class Utterance:
             self.shown_sample = known.end_sample
         return text
 
-    def partial(
-        self, text: InterimText, transcript: Transcript, confidence: float, timing: Timing
-    ) -> Partial:
+    def partial(self, text: InterimText, transcript: Transcript, timing: Timing) -> Partial:
         """The event that shows this text."""
         return Partial(
             utterance_id=self.utterance_id,
             text=text.text,
             stable_chars=text.stable_chars,
-            confidence=confidence,
+            confidence=transcript.confidence,
             language=transcript.language,
             start_sample=self.start_sample,
             end_sample=self.shown_sample,

@@ -42,6 +42,18 @@ class RecognitionSection(Section):
     full_window_finals: bool = setting(
         False, "Encode 30 s for every final: slower, at most a point of word error rate better."
     )
+    guards_enabled: bool = setting(
+        True, "Retry and drop texts that nobody said: on noise and music, loops, the unlikely."
+    )
+    compression_ratio_threshold: float = setting(
+        2.4, "A text that compresses better than this is decoded again.", gt=1, le=100
+    )
+    logprob_threshold: float = setting(
+        -1.0, "A final whose tokens have a lower mean log-probability is decoded again.", ge=-100, le=0
+    )
+    voice_threshold: float = setting(
+        0.4, "Least voice that a doubtful text needs in its audio; 0: none.", ge=0, le=1
+    )
     streaming_policy: Literal["dual", "local_agreement", "align_att"] = setting(
         "dual",
         "How interim text is made; `simulstreaming` means align_att, `localagreement` local_agreement. "

@@ -45,6 +45,13 @@ BACKPRESSURE_LEVEL = Family(
     "stt_backpressure_level", Kind.GAUGE, "Current backpressure level", merge=Merge.MAX
 )
 
+TEXTS_DROPPED = Family(
+    "stt_texts_dropped_total",
+    Kind.COUNTER,
+    "Texts that a guard took away, by its reason",
+    ("job_type", "reason"),
+)
+
 REQUESTS = Family(
     "whisper_transcription_requests_total",
     Kind.COUNTER,
@@ -79,6 +86,7 @@ FAMILIES: tuple[Family, ...] = (
     JOBS_PROCESSED,
     DECODE_DURATION,
     BACKPRESSURE_LEVEL,
+    TEXTS_DROPPED,
     REQUESTS,
     TRANSCRIPTION_DURATION,
     AUDIO_DURATION,

@@ -34,6 +34,9 @@ class Metrics(Protocol):
     def job_processed(self, job_type: str, status: str, decode_s: float | None = None) -> None:
         """One decode: "final" or "interim", "success" or "error", and its inference time where it has one."""
 
+    def text_dropped(self, job_type: str, reason: str) -> None:
+        """A guard took a decode's text away."""
+
     def backpressure(self, level: int) -> None:
         """0 normal, 1 high, 2 critical."""
 
@@ -58,6 +61,7 @@ class Recorder:
         self._queue_depth = factory.instrument(families.QUEUE_DEPTH)
         self._jobs = factory.instrument(families.JOBS_PROCESSED)
         self._decode_s = factory.instrument(families.DECODE_DURATION)
+        self._texts_dropped = factory.instrument(families.TEXTS_DROPPED)
         self._backpressure = factory.instrument(families.BACKPRESSURE_LEVEL)
         self._requests = factory.instrument(families.REQUESTS)
         self._transcribe_s = factory.instrument(families.TRANSCRIPTION_DURATION)
@@ -77,6 +81,9 @@ class Recorder:
         self._jobs.record(1, {"job_type": job_type, "status": status})
         if decode_s is not None:
             self._decode_s.record(decode_s, {"job_type": job_type})
+
+    def text_dropped(self, job_type: str, reason: str) -> None:
+        self._texts_dropped.record(1, {"job_type": job_type, "reason": reason})
 
     def backpressure(self, level: int) -> None:
         self._backpressure.record(level, {})

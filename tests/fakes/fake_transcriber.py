@@ -75,5 +75,6 @@ class FakeTranscriber:
             language_probability=1.0,
             avg_logprob=-0.1,
             no_speech_prob=0.0,
+            confidence=0.9,
             model=self.info.model,
         )

@@ -81,6 +81,7 @@ class FakeRecogniser:
             language_probability=0.9,
             avg_logprob=-0.2,
             no_speech_prob=0.0,
+            confidence=0.9,
             model="fake",
             words=tuple(words) if job.word_timestamps else (),
             timing=DecodeTiming(inference_ms=1000 * self.delay_s(job)),

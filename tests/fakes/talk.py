@@ -58,6 +58,7 @@ def decode(request: DecodeRequest, language: str = "en") -> Transcript:
         language_probability=0.9,
         avg_logprob=-0.1,
         no_speech_prob=0.01,
+        confidence=0.9,
         model="fake",
         words=tuple(words) if request.word_timestamps else (),
         timing=DecodeTiming(inference_ms=1.0),

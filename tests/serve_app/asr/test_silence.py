@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from serve_app.asr.silence import is_silent, reads_as_silence
+from serve_app.asr.silence import is_silent
 
 
 @pytest.mark.parametrize("num_samples", [0, 1, 319, 320, 16_000])
@@ -23,11 +23,3 @@ def test_a_short_sound_anywhere_is_not_silent(where: int) -> None:
 
 def test_the_loudest_samples_do_not_overflow() -> None:
     assert not is_silent(np.full(3_200, -32_768, dtype=np.int16))
-
-
-@pytest.mark.parametrize(
-    ("no_speech_prob", "avg_logprob", "silent"),
-    [(0.9, -1.5, True), (0.9, -0.8, True), (0.9, -0.3, False), (0.7, -0.8, False), (0.2, -1.5, False)],
-)
-def test_both_signs_are_needed(no_speech_prob: float, avg_logprob: float, silent: bool) -> None:
-    assert reads_as_silence(no_speech_prob, avg_logprob) is silent

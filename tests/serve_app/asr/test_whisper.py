@@ -14,6 +14,7 @@ from fakes.transcribers import on_ctranslate2
 from whisper_normalizer.english import EnglishTextNormalizer
 
 from serve_app.asr.engines.ctranslate2_engine import CTranslate2Engine
+from serve_app.asr.guarded import GuardOptions
 from serve_app.asr.jobs import (
     AttentionRule,
     DecodeFailure,
@@ -293,17 +294,30 @@ def test_an_item_on_which_the_model_fails_does_not_take_its_batch_along(
     assert failure.retryable
 
 
-def test_a_runaway_is_decoded_again_in_full(
-    tiny: WhisperTranscriber, speech: Speech, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_runaway_is_decoded_again_in_full(tiny: WhisperTranscriber, speech: Speech) -> None:
     """Without any silence behind the speech the decoder runs on; the second decode stops where it should."""
-    options = TranscriberOptions(windows={Role.FINAL: WindowPolicy(pad_s=0, floor_s=0, tail_s=0)})
-    bare = on_ctranslate2("tiny.en", Path(tiny.info.path), options)
-    job = DecodeJob(1, Role.FINAL, speech("visit.flac", 11.78, 15.39), "en")
-    guarded = normalise(single(bare, job).text)
-    monkeypatch.setattr(bare, "_redo_runaways", lambda *_: None)
-    assert len(normalise(single(bare, job).text)) > 2 * len(guarded)
-    assert guarded == normalise(single(tiny, job).text)
+    windows = {Role.FINAL: WindowPolicy(pad_s=0, floor_s=0, tail_s=0)}
+    folder = Path(tiny.info.path)
+    guarded = on_ctranslate2("tiny.en", folder, TranscriberOptions(windows=windows))
+    bare = on_ctranslate2(
+        "tiny.en", folder, TranscriberOptions(windows=windows, guards=GuardOptions(enabled=False))
+    )
+    job = DecodeJob(1, Role.FINAL, speech("visit.flac", 11.78, 15.39), "en", word_timestamps=True)
+    kept = single(guarded, job)
+    assert len(normalise(single(bare, job).text)) > 2 * len(normalise(kept.text))
+    assert normalise(kept.text) == normalise(single(tiny, job).text)
+    assert "".join(word.word for word in kept.words).strip() == kept.text
+
+
+def test_an_interim_is_not_tried_again_but_its_loop_is_cut(tiny: WhisperTranscriber, speech: Speech) -> None:
+    windows = {Role.INTERIM: WindowPolicy(pad_s=0, floor_s=0, tail_s=0)}
+    bare = on_ctranslate2("tiny.en", Path(tiny.info.path), TranscriberOptions(windows=windows))
+    audio = speech("visit.flac", 11.78, 15.39)
+    cut = single(bare, DecodeJob(1, Role.INTERIM, audio, "en", word_timestamps=True))
+    assert cut.looped
+    assert cut.temperature == 0
+    assert "".join(word.word for word in cut.words).strip() == cut.text
+    assert len(cut.text) < 2 * len(single(tiny, DecodeJob(1, Role.FINAL, audio, "en")).text)
 
 
 @pytest.mark.parametrize("num_samples", [0, 1, 1_600, 48_000, 480_000])

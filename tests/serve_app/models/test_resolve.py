@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import shutil
 from pathlib import Path
@@ -9,12 +10,13 @@ from typing import Any
 
 import huggingface_hub
 import pytest
+from fakes.huggingface_folder import write_huggingface
 from fakes.whisper_folder import install_split_model, write_model
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from structlog.testing import capture_logs
 
 from serve_app.errors import ModelUnavailable
-from serve_app.models import registry
+from serve_app.models import ModelFormat, registry
 from serve_app.models.registry import MODELS, ModelSpec
 from serve_app.models.resolve import (
     ModelSource,
@@ -170,9 +172,29 @@ def test_offline_asks_only_the_hubs_cache(tmp_path: Path, cache: Path, hub: Hub)
     with pytest.raises(ModelUnavailable, match=r"hub: offline.*STT_OFFLINE=false") as caught:
         resolve_model("small", cache_dir=cache, offline=True)
     assert str(cache / "models" / "small") in str(caught.value)
-    assert [call["local_files_only"] for call in hub.calls] == [True]
+    assert [(call["repo"], call["local_files_only"]) for call in hub.calls] == [
+        ("Systran/faster-whisper-small", True),
+        ("openai/whisper-small", True),
+    ]
     hub.folders["Systran/faster-whisper-small"] = write_model(tmp_path / "snapshot")
     assert resolve_model("small", cache_dir=cache, offline=True).source is ModelSource.HUB
+
+
+def test_the_network_is_asked_for_one_format_alone(tmp_path: Path, cache: Path, hub: Hub) -> None:
+    hub.folders["openai/whisper-small"] = write_huggingface(tmp_path / "snapshot")
+    model = resolve_model("small", cache_dir=cache)
+    assert (model.source, model.format) == (ModelSource.HUB, ModelFormat.HUGGINGFACE)
+    assert [call["local_files_only"] for call in hub.calls] == [False, True]
+    hub.calls.clear()
+    resolve_model("small", cache_dir=cache, formats=[ModelFormat.HUGGINGFACE])
+    assert [call["local_files_only"] for call in hub.calls] == [True, False]
+
+
+def test_a_repository_of_ones_own_in_either_format(tmp_path: Path, cache: Path, hub: Hub) -> None:
+    hub.folders["someone/tuned"] = write_huggingface(tmp_path / "snapshot")
+    model = resolve_model("someone/tuned", cache_dir=cache)
+    assert (model.name, model.format) == ("someone/tuned", ModelFormat.HUGGINGFACE)
+    assert [call["local_files_only"] for call in hub.calls] == [False]
 
 
 @pytest.mark.parametrize(
@@ -205,7 +227,23 @@ def test_an_unknown_name_lists_the_known_ones(cache: Path, hub: Hub) -> None:
     assert hub.calls == []
 
 
-@pytest.mark.parametrize("name", ["", "a/b/c", "a/../b", "..", "a b", "a\0b", "https://x/y", "a..b"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "x" * 5_000,
+        "/" + "x" * 5_000,
+        "a/" + "x" * 5_000,
+        "/a\0b",
+        "",
+        "a/b/c",
+        "a/../b",
+        "..",
+        "a b",
+        "a\0b",
+        "https://x/y",
+        "a..b",
+    ],
+)
 def test_names_that_could_leave_the_folder(name: str, tmp_path: Path, cache: Path, hub: Hub) -> None:
     with pytest.raises(ModelUnavailable):
         resolve_model(name, model_dir=tmp_path, cache_dir=cache)
@@ -238,6 +276,54 @@ def test_what_a_model_can_be_asked_for(tmp_path: Path, cache: Path) -> None:
     assert found["distil-large-v3"].multilingual
     assert found["turbo"].num_mels == 128
     assert pickle.loads(pickle.dumps(found["turbo"])) == found["turbo"]
+
+
+@pytest.mark.parametrize(
+    "folder_name",
+    [
+        "distil-large-v3",
+        "faster-distil-whisper-large-v3",
+        "distil-whisper--distil-large-v3",
+        "models--Systran--faster-distil-whisper-large-v3/snapshots/0123abc",
+    ],
+)
+def test_a_distilled_model_by_its_path_still_knows_english_alone(
+    tmp_path: Path, cache: Path, folder_name: str
+) -> None:
+    """Its vocabulary has the tokens: asked for German it would write English."""
+    model = resolve_model(str(write_model(tmp_path / folder_name, num_mels=128)), cache_dir=cache)
+    assert model.multilingual
+    assert model.languages == ("en",)
+    assert not model.supports("de")
+    assert not model.supports(None)
+
+
+@pytest.mark.parametrize("spec", MODELS, ids=lambda spec: spec.name)
+@pytest.mark.parametrize("converted", [True, False])
+def test_languages_of_every_model_in_either_format(
+    tmp_path: Path, cache: Path, spec: ModelSpec, converted: bool
+) -> None:
+    folder = tmp_path / "models" / spec.name
+    if converted:
+        write_model(folder, multilingual=spec.multilingual, num_mels=spec.num_mels)
+    else:
+        write_huggingface(folder, english=not spec.multilingual, num_mels=spec.num_mels)
+    model = resolve_model(spec.name, model_dir=tmp_path / "models", cache_dir=cache, offline=True)
+    assert model.supports("en")
+    assert model.supports("pt") is not spec.english_only
+    assert model.supports(None) is not spec.english_only
+    assert model.supports("yue") is (spec.num_languages == 100)
+    assert model.languages, "empty would mean: all that the vocabulary has"
+
+
+def test_languages_of_a_folder_whose_config_does_not_list_them(tmp_path: Path, cache: Path) -> None:
+    folder = write_model(tmp_path / "mine")
+    config = json.loads((folder / "config.json").read_text())
+    del config["lang_ids"]
+    (folder / "config.json").write_text(json.dumps(config))
+    tokens = [{"content": "<|en|>"}, {"content": "<|zh|>"}, {"content": "<|nospeech|>"}, 3]
+    (folder / "tokenizer.json").write_text(json.dumps({"model": {}, "added_tokens": tokens}))
+    assert resolve_model(str(folder), cache_dir=cache).languages == ("en", "zh")
 
 
 def test_fallbacks_are_packaged_and_never_themselves() -> None:

@@ -28,6 +28,7 @@ def test_the_families_of_the_service():
         "stt_jobs_processed_total": ("counter", ("job_type", "status")),
         "stt_decode_duration_seconds": ("histogram", ("job_type",)),
         "stt_backpressure_level": ("gauge", ()),
+        "stt_texts_dropped_total": ("counter", ("job_type", "reason")),
         "whisper_transcription_requests_total": ("counter", ("status", "cached")),
         "whisper_transcription_duration_seconds": ("histogram", ()),
         "whisper_audio_duration_seconds": ("histogram", ()),

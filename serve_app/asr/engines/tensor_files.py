@@ -1,0 +1,186 @@
+"""Tensors out of CTranslate2's model.bin and out of safetensors files, as views of the mapped file.
+
+Both are read here by hand: the formats are short, and bfloat16, which numpy lacks, becomes float32. A file
+is taken for hostile: every length in it is checked against the bytes there are before anything is made.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Tensor: TypeAlias = npt.NDArray[Any]
+
+READABLE_VERSION = 6
+_MODEL_BIN_TYPES = ("<f4", "<i1", "<i2", "<i4", "<f2", "bfloat16")
+"""By CTranslate2's number of the type."""
+
+_SAFETENSORS_TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "bfloat16"}
+_MAX_VARIABLES = 100_000
+_MAX_RANK = 8
+_MAX_HEADER_BYTES = 100_000_000
+_SHORT = "it is cut short"
+
+
+class _Cursor:
+    """Numbers and strings out of a byte buffer, one behind the other; `ValueError` at its end."""
+
+    def __init__(self, data: npt.NDArray[np.uint8]) -> None:
+        self._data = data
+        self.offset = 0
+
+    @property
+    def rest(self) -> int:
+        return len(self._data) - self.offset
+
+    def numbers(self, layout: str) -> tuple[int, ...]:
+        layout = f"<{layout}"
+        start = self.skip(struct.calcsize(layout))
+        return struct.unpack_from(layout, self._data.data, start)
+
+    def string(self) -> str:
+        (length,) = self.numbers("H")
+        start = self.skip(length)
+        return bytes(self._data[start : start + length]).rstrip(b"\0").decode("utf-8", errors="replace")
+
+    def skip(self, num_bytes: int) -> int:
+        """Go on by so many bytes; where they begin."""
+        start = self.offset
+        if num_bytes > self.rest:
+            raise ValueError(_SHORT)
+        self.offset += num_bytes
+        return start
+
+
+def read_model_bin(file: Path) -> dict[str, Tensor]:
+    """The variables of a CTranslate2 Whisper model by their names there, aliases resolved; read-only views.
+
+    Raises `ValueError` for a file that is cut short, forged or of another version, `OSError` for one that
+    cannot be opened. Layout (version 6, little endian): u32 version, spec name, u32 revision, u32 number of
+    variables; for each a name, u8 rank, u32 shape, u8 type, u32 byte count, bytes; then u32 number of
+    aliases, for each its name and its target. A string has a u16 length, its closing zero counted.
+    """
+    data = _mapped(file)
+    cursor = _Cursor(data)
+    (version,) = cursor.numbers("I")
+    if version != READABLE_VERSION:
+        raise ValueError(f"it is of version {version}, expected {READABLE_VERSION}")
+    spec_name = cursor.string()
+    if spec_name != "WhisperSpec":
+        raise ValueError(f"it is a {spec_name[:40] or 'nameless'} model, not Whisper")
+    _revision, num_variables = cursor.numbers("II")
+    tensors = dict(_variables(data, cursor, num_variables))
+    (num_aliases,) = cursor.numbers("I")
+    for _ in range(_bounded(num_aliases)):
+        alias, target = cursor.string(), cursor.string()
+        if target not in tensors:
+            raise ValueError("an alias has no target")
+        tensors[alias] = tensors[target]
+    return tensors
+
+
+def _variables(
+    data: npt.NDArray[np.uint8], cursor: _Cursor, num_variables: int
+) -> Iterator[tuple[str, Tensor]]:
+    for _ in range(_bounded(num_variables)):
+        name = cursor.string()
+        (rank,) = cursor.numbers("B")
+        if rank > _MAX_RANK:
+            raise ValueError(f"a variable has {rank} dimensions")
+        shape = cursor.numbers(f"{rank}I")
+        type_number, num_bytes = cursor.numbers("BI")
+        if type_number >= len(_MODEL_BIN_TYPES):
+            raise ValueError(f"a variable is of the unknown type {type_number}")
+        start = cursor.skip(num_bytes)
+        yield name, _view(data, start, num_bytes, _MODEL_BIN_TYPES[type_number], shape)
+
+
+def _bounded(count: int) -> int:
+    if count > _MAX_VARIABLES:
+        raise ValueError(f"it claims {count} variables")
+    return count
+
+
+def read_safetensors(file: Path, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor]:
+    """The wanted tensors of a safetensors file by their names there, read-only views.
+
+    Raises `ValueError` for a file that is cut short, forged or holds other types than floats, `OSError` for
+    one that cannot be opened. Layout: u64 header length, header (JSON: name to dtype, shape and
+    data_offsets), bytes.
+    """
+    data = _mapped(file)
+    cursor = _Cursor(data)
+    (header_bytes,) = cursor.numbers("Q")
+    if header_bytes > _MAX_HEADER_BYTES:
+        raise ValueError(f"its header claims {header_bytes} bytes")
+    start = cursor.skip(header_bytes)
+    header = parse_object(bytes(data[start : start + header_bytes]))
+    body = data[cursor.offset :]
+    return {
+        name: _safetensor(body, entry)
+        for name, entry in header.items()
+        if name != "__metadata__" and wanted(name)
+    }
+
+
+def _safetensor(body: npt.NDArray[np.uint8], entry: object) -> Tensor:
+    if not isinstance(entry, Mapping):
+        raise ValueError("a tensor has no description")
+    kind = entry.get("dtype")
+    shape, offsets = _counts(entry.get("shape"), _MAX_RANK), _counts(entry.get("data_offsets"), 2)
+    if not isinstance(kind, str) or kind not in _SAFETENSORS_TYPES:
+        raise ValueError(
+            f"a tensor is of the type {str(kind)[:20]}, expected {', '.join(_SAFETENSORS_TYPES)}"
+        )
+    if len(offsets) != 2 or not offsets[0] <= offsets[1] <= len(body):
+        raise ValueError(_SHORT)
+    return _view(body, offsets[0], offsets[1] - offsets[0], _SAFETENSORS_TYPES[kind], shape)
+
+
+def _counts(value: object, max_length: int) -> tuple[int, ...]:
+    if not isinstance(value, list) or len(value) > max_length:
+        raise ValueError("a tensor's description is malformed")
+    if not all(type(number) is int and 0 <= number < 2**63 for number in value):
+        raise ValueError("a tensor's description is malformed")
+    return tuple(value)
+
+
+def parse_object(text: str | bytes) -> dict[str, Any]:
+    """A JSON object; `ValueError` for anything else, however deeply it is nested."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError("it is no JSON") from None
+    if not isinstance(value, dict):
+        raise ValueError("it is no JSON object")
+    return value
+
+
+def _mapped(file: Path) -> npt.NDArray[np.uint8]:
+    """The bytes of a file, mapped and not read."""
+    if file.stat().st_size == 0:
+        raise ValueError("it is empty")
+    return np.memmap(file, dtype=np.uint8, mode="r")
+
+
+def _view(
+    data: npt.NDArray[np.uint8], start: int, num_bytes: int, type_name: str, shape: tuple[int, ...]
+) -> Tensor:
+    """A tensor at `start` of `data`, not copied; bfloat16 comes as float32, which takes memory."""
+    stored = np.dtype("<u2" if type_name == "bfloat16" else type_name)
+    num_values = math.prod(shape)
+    if num_values * stored.itemsize != num_bytes:
+        raise ValueError(f"a tensor of {num_values} values has {num_bytes} bytes")
+    if num_values == 0:
+        raise ValueError("a tensor is empty")
+    values = np.frombuffer(data, stored, num_values, start).reshape(shape)
+    if type_name != "bfloat16":
+        return values
+    return (values.astype(np.uint32) << 16).view(np.float32)

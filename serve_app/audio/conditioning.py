@@ -1,0 +1,199 @@
+"""What a stream's sound goes through before it is recognised, where a client or an operator asks for it.
+
+In this order: DC removal, high-pass, gain (fixed or automatic), compression, limiter. All are off by
+default: Whisper is trained on raw sound and normalises the level of what it sees itself.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeAlias
+
+import numpy as np
+
+from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
+from serve_app.audio.dynamics import (
+    AUTO_GAIN_HOP_S,
+    COMPRESSOR_HOP_S,
+    AutoGainControl,
+    CompressorControl,
+    GainEnvelope,
+    from_db,
+    limit,
+)
+from serve_app.audio.filters import Signal, StageState, dc_removal, high_pass
+
+MIN_RATE_HZ: Final = 8_000
+MAX_RATE_HZ: Final = 48_000
+
+_FULL_SCALE: Final = 32_768.0
+
+ConditionerState: TypeAlias = tuple[StageState, ...]
+"""One entry per stage."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConditioningOptions:
+    """Which stages run and how; every stage is off by default. Raises `ValueError` on a senseless value.
+
+    `gain_db` is a fixed gain; `auto_gain` brings speech to `auto_gain_target_dbfs` (mean power) within
+    `auto_gain_max_db` up or down. The compressor works on peaks; its makeup gain is added behind it. Without
+    `limiter` what passes full scale is clipped, never wrapped.
+    """
+
+    dc_removal: bool = False
+    high_pass: bool = False
+    high_pass_hz: float = 80.0
+    high_pass_order: int = 4
+    gain_db: float = 0.0
+    auto_gain: bool = False
+    auto_gain_target_dbfs: float = -23.0
+    auto_gain_max_db: float = 30.0
+    compressor: bool = False
+    compressor_threshold_dbfs: float = -20.0
+    compressor_ratio: float = 2.0
+    compressor_attack_ms: float = 5.0
+    compressor_release_ms: float = 100.0
+    compressor_makeup_db: float = 0.0
+    limiter: bool = False
+
+    def __post_init__(self) -> None:
+        _require("high_pass_hz", self.high_pass_hz, 20, 400)
+        if self.high_pass_order not in (2, 4):
+            raise ValueError(f"high_pass_order: expected 2 or 4, got {self.high_pass_order}")
+        _require("gain_db", self.gain_db, -60, 60)
+        _require("auto_gain_target_dbfs", self.auto_gain_target_dbfs, -50, -6)
+        _require("auto_gain_max_db", self.auto_gain_max_db, 0, 60)
+        _require("compressor_threshold_dbfs", self.compressor_threshold_dbfs, -80, 0)
+        _require("compressor_ratio", self.compressor_ratio, 1, 100)
+        _require("compressor_attack_ms", self.compressor_attack_ms, 0.1, 1_000)
+        _require("compressor_release_ms", self.compressor_release_ms, 1, 10_000)
+        _require("compressor_makeup_db", self.compressor_makeup_db, -30, 30)
+        if self.auto_gain and self.gain_db != 0:
+            raise ValueError("gain_db and auto_gain: expected at most one of them")
+
+    @property
+    def any(self) -> bool:
+        """Whether anything at all is done to the sound."""
+        return (
+            self.dc_removal
+            or self.high_pass
+            or self.gain_db != 0
+            or self.auto_gain
+            or self.compressor
+            or self.limiter
+        )
+
+
+class _Stage(Protocol):
+    @property
+    def state(self) -> StageState: ...
+
+    def restore(self, state: StageState) -> None: ...
+
+    def process(self, samples: Signal) -> Signal: ...
+
+
+class Conditioner:
+    """Conditions one stream: sample in, sample out, the same whatever the chunks.
+
+    Raises `ValueError` for a rate outside 8 to 48 kHz. With every stage off, samples pass untouched, without
+    a copy.
+    """
+
+    __slots__ = ("_gain", "_options", "_shaped", "_stages", "_wide")
+
+    def __init__(self, options: ConditioningOptions, rate_hz: int = SAMPLE_RATE_HZ) -> None:
+        _require("rate_hz", rate_hz, MIN_RATE_HZ, MAX_RATE_HZ)
+        self._options = options
+        self._gain = from_db(options.gain_db)
+        self._wide: list[_Stage] = _filters(options, rate_hz)
+        self._shaped: list[_Stage] = _gains(options, rate_hz)
+        self._stages = [*self._wide, *self._shaped]
+
+    @property
+    def state(self) -> ConditionerState:
+        """What the stages remember: about a hundred bytes each, copied."""
+        return tuple(stage.state for stage in self._stages)
+
+    def restore(self, state: ConditionerState) -> None:
+        """Go on from where `state` was read, under the same options and rate.
+
+        Raises `ValueError` where it does not fit them; the conditioner must then be thrown away.
+        """
+        if len(state) != len(self._stages):
+            raise ValueError(f"expected the state of {len(self._stages)} stages, got {len(state)}")
+        for stage, remembered in zip(self._stages, state, strict=True):
+            if len(remembered) != len(stage.state) or not all(map(math.isfinite, remembered)):
+                raise ValueError(f"expected {len(stage.state)} finite numbers, got {remembered}")
+            stage.restore(remembered)
+
+    def process(self, samples: Pcm16) -> Pcm16:
+        """int16 `(n,)` to int16 `(n,)`."""
+        if not self._options.any or not len(samples):
+            return samples
+        signal: Signal = samples / _FULL_SCALE
+        for stage in self._wide:
+            signal = stage.process(signal)
+        if self._gain != 1:
+            signal = signal * self._gain
+        for stage in self._shaped:
+            signal = stage.process(signal)
+        return to_pcm16(limit(signal) if self._options.limiter else signal)
+
+
+def normalise_peak(samples: Pcm16, target_dbfs: float = -1.0, max_gain_db: float = 40.0) -> Pcm16:
+    """A whole recording scaled so that its largest sample stands at `target_dbfs`; silence stays silence.
+
+    `max_gain_db` keeps a recording of nothing but hiss from becoming a loud one. Raises `ValueError` for a
+    target over full scale.
+    """
+    _require("target_dbfs", target_dbfs, -60, 0)
+    _require("max_gain_db", max_gain_db, 0, 90)
+    if not len(samples):
+        return samples
+    peak = max(int(samples.max()), -int(samples.min())) / _FULL_SCALE
+    if peak == 0:
+        return samples
+    gain = min(from_db(target_dbfs) / peak, from_db(max_gain_db))
+    return to_pcm16(samples / _FULL_SCALE * gain)
+
+
+def to_pcm16(signal: Signal) -> Pcm16:
+    """float64 in [-1, 1] to int16; what is over is clipped."""
+    scaled: Signal = np.rint(signal * _FULL_SCALE)
+    return np.clip(scaled, -_FULL_SCALE, _FULL_SCALE - 1, out=scaled).astype(np.int16)
+
+
+def _filters(options: ConditioningOptions, rate_hz: int) -> list[_Stage]:
+    stages: list[_Stage] = []
+    if options.dc_removal:
+        stages += dc_removal(rate_hz)
+    if options.high_pass:
+        stages += high_pass(options.high_pass_hz, options.high_pass_order, rate_hz)
+    return stages
+
+
+def _gains(options: ConditioningOptions, rate_hz: int) -> list[_Stage]:
+    stages: list[_Stage] = []
+    if options.auto_gain:
+        leveller = AutoGainControl(options.auto_gain_target_dbfs, options.auto_gain_max_db)
+        stages.append(GainEnvelope(leveller, round(AUTO_GAIN_HOP_S * rate_hz), by_peak=False))
+    if options.compressor:
+        compressor = CompressorControl(
+            options.compressor_threshold_dbfs,
+            options.compressor_ratio,
+            options.compressor_attack_ms,
+            options.compressor_release_ms,
+            options.compressor_makeup_db,
+        )
+        hop = round(COMPRESSOR_HOP_S * rate_hz)
+        makeup_db = options.compressor_makeup_db
+        stages.append(GainEnvelope(compressor, hop, by_peak=True, start_db=makeup_db))
+    return stages
+
+
+def _require(name: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise ValueError(f"{name}: expected {least} to {most}, got {value}")

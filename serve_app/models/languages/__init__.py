@@ -1,0 +1,5 @@
+"""Whisper's languages, and every way in which a client may write one: codes, regions, names."""
+
+from serve_app.models.languages.spelling import LANGUAGES, NATIVE_NAMES, codes_of, normalise_language
+
+__all__ = ["LANGUAGES", "NATIVE_NAMES", "codes_of", "normalise_language"]
