@@ -41,6 +41,7 @@ class Ingress:
         configure_logs(self._settings.log_level)
         self._metrics = Recorder(RayInstruments())
         self._models: tuple[ModelInfo, ...] = ()
+        self._final_models: tuple[ModelInfo, ...] = ()
         recognisers = [RecogniserHandle(interim)]
         if not shared_cores:
             recognisers.append(RecogniserHandle(final))
@@ -52,6 +53,7 @@ class Ingress:
             shared_cores=shared_cores,
             metrics=self._metrics,
             models=lambda: self._models,
+            final_models=lambda: self._final_models,
             metrics_text=ClusterMetrics(ray_exporter_urls).text,
         )
         self._tasks = (
@@ -75,4 +77,5 @@ class Ingress:
             with contextlib.suppress(ReplicaLost):
                 found = [await recogniser.describe() for recogniser in recognisers]
                 self._models = tuple(model for models in found for model in models)
+                self._final_models = found[-1]
             await asyncio.sleep(DESCRIBE_INTERVAL_S)

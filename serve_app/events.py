@@ -103,6 +103,15 @@ class SessionError:
 
 
 @dataclass(frozen=True, slots=True)
+class SoundWarning:
+    """The client's sound is bad from `at_sample` on: `kind` is a `LevelProblem`, `value` its measure."""
+
+    kind: str
+    at_sample: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
 class SessionEnded:
     reason: EndReason
     total_samples: int
@@ -110,5 +119,12 @@ class SessionEnded:
 
 
 Event: TypeAlias = (
-    SessionStarted | SpeechStarted | SpeechEnded | Partial | Final | SessionError | SessionEnded
+    SessionStarted
+    | SpeechStarted
+    | SpeechEnded
+    | Partial
+    | Final
+    | SessionError
+    | SoundWarning
+    | SessionEnded
 )

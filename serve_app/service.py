@@ -11,13 +11,16 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from serve_app.asr.jobs import ModelInfo, Pcm16, Task, Word
+from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.events import EndReason, Event
+from serve_app.formatting import FormattingOptions
 from serve_app.session.options import EndpointingOptions, SessionOptions
 
 
 @dataclass(frozen=True, slots=True)
 class RecordingOptions:
-    """One upload's choices. `vad_filter` False decodes everything, silence too."""
+    """One upload's choices. `vad_filter` False decodes everything, silence too; `normalise` brings its peak
+    to -1 dBFS first."""
 
     language: str | None = None
     task: Task = Task.TRANSCRIBE
@@ -27,6 +30,9 @@ class RecordingOptions:
     hotwords: str = ""
     beam_size: int | None = None
     temperature: float = 0.0
+    conditioning: ConditioningOptions = ConditioningOptions()
+    formatting: FormattingOptions = FormattingOptions()
+    normalise: bool = False
     endpointing: EndpointingOptions = EndpointingOptions()
 
 

@@ -32,6 +32,7 @@ class HostedModel:
     path: Path
     languages: frozenset[str] | None = None
     compute_type: str | None = None
+    translates: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,7 @@ def transcriber_of(config: RecogniserConfig, model: HostedModel, engine: Engine)
     options = TranscriberOptions(
         windows=config.windows(on_card=on_card),
         languages=model.languages,
+        translates=model.translates,
         prompt_lengths=GPU_PROMPT_LENGTHS if batches else (),
         detect_floor_s=config.detect_floor_s,
         guards=config.guards,

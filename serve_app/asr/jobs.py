@@ -140,7 +140,7 @@ DecodeResult: TypeAlias = Transcript | DecodeFailure
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
     """What a recogniser says of one model it hosts; `languages` empty: it does not say;
-    `attention`: it can serve AlignAtt."""
+    `attention`: it can serve AlignAtt; `translates`: it can write other languages in English."""
 
     name: str
     role: str
@@ -151,3 +151,4 @@ class ModelInfo:
     path: str
     languages: tuple[str, ...] = ()
     attention: bool = False
+    translates: bool = True

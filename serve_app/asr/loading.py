@@ -17,6 +17,7 @@ from serve_app.asr.jobs import Role
 from serve_app.asr.recogniser import Recogniser
 from serve_app.asr.voice import voice_of
 from serve_app.models import ResolvedModel, fallback_for, resolve_or_fallback
+from serve_app.models.registry import find_spec
 from serve_app.models.report import ModelFormat
 from serve_app.settings import Settings
 from serve_app.vad.loading import load_detector
@@ -89,8 +90,13 @@ def _batches(settings: Settings, *, shares_cores: bool) -> dict[Role, int]:
 
 def _hosted(settings: Settings, role: Role) -> HostedModel:
     found = _find(settings, role)
+    spec = find_spec(found.name)
     return HostedModel(
-        found.name, found.path, frozenset(found.languages) or None, settings.compute_type_for(role)
+        found.name,
+        found.path,
+        frozenset(found.languages) or None,
+        settings.compute_type_for(role),
+        translates=spec is None or spec.translates,
     )
 
 

@@ -13,7 +13,7 @@ from serve_app.asr.jobs import DecodeJob, DecodeResult, ModelInfo, Role, Task
 class TranscriberInfo:
     """What a transcriber can do, as data. `languages` are Whisper codes; English alone for English models.
 
-    `attention`: it takes jobs with an attention rule.
+    `attention`: it takes jobs with an attention rule. `translates`: it was trained to, not all are.
     """
 
     model: str
@@ -24,13 +24,14 @@ class TranscriberInfo:
     languages: frozenset[str]
     path: str
     attention: bool = False
+    translates: bool = True
 
     def can(self, language: str | None, task: Task) -> bool:
         """Whether it can decode this language (None: any that may come) to this task's text."""
         if language is None:
-            return self.multilingual
+            return self.multilingual and (task is Task.TRANSCRIBE or self.translates)
         return language in self.languages and (
-            self.multilingual or task is Task.TRANSCRIBE or language == "en"
+            task is Task.TRANSCRIBE or language == "en" or (self.multilingual and self.translates)
         )
 
     def of_role(self, role: Role) -> ModelInfo:
@@ -45,6 +46,7 @@ class TranscriberInfo:
             path=self.path,
             languages=tuple(sorted(self.languages)),
             attention=self.attention,
+            translates=self.translates and self.multilingual,
         )
 
 

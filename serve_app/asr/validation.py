@@ -39,6 +39,6 @@ def language_complaint(job: DecodeJob, info: TranscriberInfo) -> str | None:
     """English models never answer for another language; asked for none, they take it to be English."""
     if job.language is not None and job.language not in info.languages:
         return f"the model {info.model} does not know the language {job.language!r}"
-    if job.task is Task.TRANSLATE and not info.multilingual and job.language != "en":
+    if job.task is Task.TRANSLATE and job.language != "en" and not info.can(job.language, job.task):
         return f"the model {info.model} cannot translate"
     return None

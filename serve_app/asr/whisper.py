@@ -65,6 +65,7 @@ class TranscriberOptions:
 
     windows: Mapping[Role, WindowPolicy] = field(default_factory=dict)
     languages: frozenset[str] | None = None
+    translates: bool = True
     prompt_lengths: tuple[int, ...] = ()
     detect_floor_s: float = 6.0
     guards: GuardOptions = GuardOptions()
@@ -111,6 +112,7 @@ class WhisperTranscriber:
             languages=spoken & options.languages if options.languages else spoken,
             path=str(folder.path),
             attention=can.attention,
+            translates=options.translates,
         )
         self._suppressed = (*folder.suppressed, *self._vocabulary.timestamp_ids(shape.vocabulary_size))
         self._suppressed_first = folder.suppressed_first

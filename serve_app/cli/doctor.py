@@ -90,6 +90,7 @@ def _models() -> Iterator[Finding]:
     from serve_app.models.packages import silero_vad_path
     from serve_app.models.registry import find_spec
     from serve_app.models.resolve import resolve_model
+    from serve_app.models.sums import expected_sums
     from serve_app.models.verify import check_folder, check_sums
     from serve_app.settings import SettingsError, load_settings
 
@@ -111,8 +112,7 @@ def _models() -> Iterator[Finding]:
         except SottoError as error:
             yield Finding(BAD, f"model {name}", str(error))
             continue
-        spec = find_spec(name)
-        problems = check_folder(model.path) + (check_sums(model.path, spec.sums) if spec else [])
+        problems = check_folder(model.path) + check_sums(model.path, expected_sums(model.path, model.source))
         detail = "; ".join(problems) or f"{model.source}, verified, {model.path}"
         yield Finding(BAD if problems else GOOD, f"model {name}", detail)
 

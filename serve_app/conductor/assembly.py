@@ -29,12 +29,14 @@ def assemble(
     shared_cores: bool,
     models: Callable[[], tuple[ModelInfo, ...]],
     metrics_text: Callable[[], Awaitable[str]],
+    final_models: Callable[[], tuple[ModelInfo, ...]] | None = None,
     metrics: Metrics | None = None,
 ) -> tuple[Speech, Conductor]:
     """Build the service of one ingress replica; the caller runs `conductor.run()`.
 
     `shared_cores`: interims and finals share workers, so that interims are held to `interim_share` of
-    their time; otherwise interims may fill workers of their own.
+    their time; otherwise interims may fill workers of their own. `final_models`: those of `models` that
+    answer finals and recordings, where not all do.
     """
     num_workers = settings.num_workers or os.cpu_count() or 1
     tally = Tally(metrics)
@@ -73,6 +75,7 @@ def assemble(
         recordings=recordings,
         tally=tally,
         models=models,
+        final_models=final_models or models,
         metrics_text=metrics_text,
     )
     return speech, conductor

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 
 from serve_app.asr.jobs import Pcm16
+from serve_app.conductor.sound import SoundInput
 from serve_app.events import EndReason, Event, Partial, SessionEnded
 from serve_app.session.effects import DecodeRequest, Effect
 from serve_app.session.options import ms_to_samples
@@ -32,6 +33,7 @@ class Live:
         self.requests: deque[DecodeRequest] = deque()
         self._max_buffer_samples = ms_to_samples(max_buffer_ms)
         self._wake = wake
+        self._sound = SoundInput(session.options.conditioning, warn=session.options.level_warnings)
         self._events: deque[Event] = deque()
         self._readable = asyncio.Event()
         self._room = asyncio.Event()
@@ -46,7 +48,9 @@ class Live:
             await self._wait_for_room()
             if self.session.ended:
                 return
-            self.session.push(samples[start : start + step])
+            heard, warnings = self._sound.take(samples[start : start + step])
+            self.session.push(heard)
+            self.apply(warnings)
             self._wake()
 
     def flush(self) -> None:

@@ -11,9 +11,11 @@ from dataclasses import replace
 import numpy as np
 
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, DecodeFailure, DecodeJob, Pcm16, Role, Transcript
+from serve_app.audio.conditioning import Conditioner, normalise_peak
 from serve_app.conductor.ports import RecogniserPort, VoicePort
 from serve_app.conductor.retries import decode_reliably, detect_reliably
 from serve_app.errors import InferenceError
+from serve_app.formatting import FormattingOptions, format_text, format_words
 from serve_app.service import RecordingOptions, RecordingSegment, RecordingTranscript
 from serve_app.vad.detector import WINDOW_SAMPLES, VadRequest, VadState
 from serve_app.vad.loudness import loudness
@@ -53,6 +55,8 @@ class RecordingTranscriber:
     ) -> RecordingTranscript:
         """Text of int16 `(n,)` audio; `progress` hears the share decoded, 0 to 1. Raises `InferenceError`."""
         began_s = self._clock()
+        if options.normalise or options.conditioning.any:
+            audio = await asyncio.to_thread(_conditioned, audio, options)
         run = _Run(self, audio, options, progress)
         await run.decode_all()
         return run.transcript(self._clock() - began_s)
@@ -160,9 +164,10 @@ class _Run:
             languages[result.language] += window.end_sample - window.start_sample
         language = self._language or (languages.most_common(1)[0][0] if languages else "")
         probabilities = [result.language_probability for _, result in spoken if result.language == language]
+        segments = tuple(_segment(window, result, self._options.formatting) for window, result in spoken)
         return RecordingTranscript(
-            text=" ".join(result.text.strip() for _, result in spoken),
-            segments=tuple(_segment(window, result) for window, result in spoken),
+            text=" ".join(segment.text for segment in segments),
+            segments=segments,
             language=language,
             language_probability=probabilities[0] if probabilities else 0.0,
             duration_s=len(self._audio) / SAMPLE_RATE_HZ,
@@ -171,15 +176,26 @@ class _Run:
         )
 
 
-def _segment(window: AudioWindow, result: Transcript) -> RecordingSegment:
+def _conditioned(audio: Pcm16, options: RecordingOptions) -> Pcm16:
+    """Minutes of CPU time for hours of audio: not for the event loop."""
+    if options.normalise:
+        audio = normalise_peak(audio)
+    return Conditioner(options.conditioning).process(audio)
+
+
+def _segment(window: AudioWindow, result: Transcript, formatting: FormattingOptions) -> RecordingSegment:
     offset_s = window.start_sample / SAMPLE_RATE_HZ
     words = tuple(
         replace(word, start_s=word.start_s + offset_s, end_s=word.end_s + offset_s) for word in result.words
     )
+    text = result.text.strip()
+    if formatting.any:
+        text = format_text(text, result.language, formatting)
+        words = format_words(words, result.language, formatting)
     return RecordingSegment(
         start_s=words[0].start_s if words else offset_s,
         end_s=words[-1].end_s if words else window.end_sample / SAMPLE_RATE_HZ,
-        text=result.text.strip(),
+        text=text,
         avg_logprob=result.avg_logprob,
         no_speech_prob=result.no_speech_prob,
         words=words,

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from serve_app.asr.jobs import ModelInfo, Pcm16, Role
+from serve_app.asr.jobs import ModelInfo, Pcm16, Task
 from serve_app.conductor.conductor import Conductor
 from serve_app.conductor.live import Live
 from serve_app.conductor.recordings import RecordingTranscriber
@@ -52,6 +52,7 @@ class Speech:
         recordings: RecordingTranscriber,
         tally: Tally,
         models: Callable[[], tuple[ModelInfo, ...]],
+        final_models: Callable[[], tuple[ModelInfo, ...]],
         metrics_text: Callable[[], Awaitable[str]],
     ) -> None:
         self._limits = limits
@@ -59,6 +60,7 @@ class Speech:
         self._recordings = recordings
         self._tally = tally
         self._models = models
+        self._final_models = final_models
         self._metrics_text = metrics_text
         self._lives: dict[str, Live] = {}
         self._num_recordings = 0
@@ -71,7 +73,7 @@ class Speech:
             raise MaxSessionsReached(
                 f"Maximum sessions reached: {len(self._lives)}/{self._limits.max_sessions}"
             )
-        self._refuse_unknown_language(options.language)
+        self._refuse_unknown_language(options.language, options.task)
         self._refuse_policy(options.policy.name)
         self._refuse_when_queue_full()
         live = Live(Session(options), max_buffer_ms=self._limits.max_buffer_ms, wake=self._conductor.wake)
@@ -94,7 +96,7 @@ class Speech:
         if self._num_recordings >= self._limits.max_recordings:
             self._tally.rejected()
             raise QueueFull(f"Queue full: {self._num_recordings}/{self._limits.max_recordings}")
-        self._refuse_unknown_language(options.language)
+        self._refuse_unknown_language(options.language, options.task)
         self._refuse_when_queue_full()
         self._num_recordings += 1
         try:
@@ -133,20 +135,24 @@ class Speech:
             self.session_closed(session_id)
         await asyncio.shield(self._conductor.close())
 
-    def _refuse_unknown_language(self, language: str | None) -> None:
-        """A language that no model here knows is refused by name, never written as another."""
-        models = self._models()
-        if language is None or not models:
+    def _refuse_unknown_language(self, language: str | None, task: Task) -> None:
+        """A language that no model for finals knows is refused by name, never written as another; so is a
+        translation that none was trained for."""
+        models = [model for model in self._final_models() if model.languages]
+        if not models:
             return
-        if not any(language in model.languages for model in models if model.languages):
-            names = ", ".join(dict.fromkeys(model.name for model in models))
+        names = ", ".join(dict.fromkeys(model.name for model in models))
+        able = [model for model in models if language is None or language in model.languages]
+        if not able:
             raise UnsupportedLanguage(f"no model here knows the language {language!r} (models: {names})")
+        if task is Task.TRANSLATE and language != "en" and not any(model.translates for model in able):
+            raise UnsupportedLanguage(f"no model here translates into English (models: {names})")
 
     def _refuse_policy(self, policy: PolicyName) -> None:
         """AlignAtt needs each token's attention, which not every engine gives."""
-        finals = [model for model in self._models() if model.role == Role.FINAL.value]
-        if policy is PolicyName.ALIGN_ATT and finals and not any(model.attention for model in finals):
-            engines = ", ".join(dict.fromkeys(model.engine for model in finals))
+        models = self._final_models()
+        if policy is PolicyName.ALIGN_ATT and models and not any(model.attention for model in models):
+            engines = ", ".join(dict.fromkeys(model.engine for model in models))
             raise UnsupportedPolicy(
                 f"streaming_policy align_att needs the torch or the mlx engine, this server runs {engines}"
             )

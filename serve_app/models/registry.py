@@ -40,7 +40,8 @@ class ModelSpec:
     `multilingual` says whether its vocabulary has language tokens; `english_only` whether it was trained
     on English alone (the distilled large ones have the tokens without the training). `num_languages` is 99,
     or 100 where Cantonese was added. `num_parameters_m` is in millions, as published. `hub_repo` holds
-    CTranslate2 weights, `transformers_repo` the same in Hugging Face's format. `good_for` is advice.
+    CTranslate2 weights, `transformers_repo` the same in Hugging Face's format. `translates`: trained to write
+    other languages in English. `good_for` is advice.
     """
 
     name: str
@@ -50,6 +51,7 @@ class ModelSpec:
     english_only: bool = False
     num_languages: int = 99
     num_mels: int = 80
+    translates: bool = True
     licence: str = "MIT"
     aliases: tuple[str, ...] = ()
     packaged_files: tuple[PackagedFile, ...] = ()
@@ -125,6 +127,7 @@ def _whisper(
     good_for: str,
     *,
     num_decoder_layers: int = 0,
+    translates: bool = True,
     files: tuple[PackagedFile, ...] = (),
     hub_repo: str = "",
     transformers_repo: str = "",
@@ -142,6 +145,7 @@ def _whisper(
         english_only=english,
         num_languages=1 if english else 100 if third else 99,
         num_mels=num_mels,
+        translates=translates,
         aliases=aliases,
         packaged_files=files,
         transformers_repo=transformers_repo or f"openai/whisper-{name}",
@@ -212,6 +216,7 @@ MODELS: tuple[ModelSpec, ...] = (
         32,
         "finals on a GPU, all languages; does not translate",
         num_decoder_layers=_TURBO_DECODER_LAYERS,
+        translates=False,
         hub_repo="mobiuslabsgmbh/faster-whisper-large-v3-turbo",
         aliases=("turbo", "openai/whisper-turbo", "deepdml/faster-whisper-large-v3-turbo-ct2"),
     ),

@@ -14,7 +14,9 @@ import msgspec
 from msgspec import Meta
 
 from serve_app.asr.jobs import Task
+from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.errors import InvalidMessage
+from serve_app.formatting import FormattingOptions
 from serve_app.models.languages import normalise_language
 from serve_app.session.options import LANGUAGE_LOCK_S, EndpointingOptions, SessionOptions
 from serve_app.streaming.policy import PolicyName, PolicyOptions
@@ -92,6 +94,11 @@ class SessionChoices(msgspec.Struct, frozen=True, kw_only=True):
     language_mode: Literal["lock", "utterance"] | None = None
     language_lock_s: Annotated[float, Meta(gt=0.0, le=600.0)] | None = None
     streaming_policy: PolicyAlias | None = None
+    auto_gain: bool | None = None
+    high_pass: bool | None = None
+    level_warnings: bool | None = None
+    smart_format: bool | None = None
+    numerals: bool | None = None
     min_chunk_ms: Annotated[int, Meta(ge=10, le=30_000)] | None = None
     buffer_trimming: Literal["segment", "sentence"] | None = None
     buffer_trimming_s: Annotated[float, Meta(gt=0.0, le=30.0)] | None = None
@@ -128,6 +135,7 @@ class SessionChoices(msgspec.Struct, frozen=True, kw_only=True):
             "prompt": self.prompt,
             "hotwords": self.hotwords,
             "carry_context": self.carry_context,
+            "level_warnings": self.level_warnings,
         }
         return replace(
             defaults,
@@ -135,6 +143,8 @@ class SessionChoices(msgspec.Struct, frozen=True, kw_only=True):
             language=self._language(defaults.language),
             language_lock_s=self._language_lock_s(defaults.language_lock_s),
             policy=self._policy(defaults.policy),
+            conditioning=self._conditioning(defaults.conditioning),
+            formatting=self._formatting(defaults.formatting),
             endpointing=self._endpointing(defaults.endpointing),
             **{name: value for name, value in chosen.items() if value is not None},
         )
@@ -168,6 +178,19 @@ class SessionChoices(msgspec.Struct, frozen=True, kw_only=True):
             else replace(defaults.attention, frame_threshold=self.frame_threshold),
         }
         return replace(defaults, **{name: value for name, value in chosen.items() if value is not None})
+
+    def _conditioning(self, defaults: ConditioningOptions) -> ConditioningOptions:
+        chosen: dict[str, Any] = {"auto_gain": self.auto_gain, "high_pass": self.high_pass}
+        if self.auto_gain:
+            chosen["gain_db"] = 0.0
+        return replace(defaults, **{name: value for name, value in chosen.items() if value is not None})
+
+    def _formatting(self, defaults: FormattingOptions) -> FormattingOptions:
+        """`smart_format` is casing, spacing and numerals at once; `numerals` alone wins over it."""
+        if self.smart_format is not None:
+            on = self.smart_format
+            defaults = replace(defaults, casing=on, spacing=on, numerals=on)
+        return defaults if self.numerals is None else replace(defaults, numerals=self.numerals)
 
     def _endpointing(self, defaults: EndpointingOptions) -> EndpointingOptions:
         chosen: dict[str, Any] = {

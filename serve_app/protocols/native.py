@@ -11,7 +11,7 @@
 Our additions are optional fields: in `config` those of `choices.SessionChoices`; in
 `partial_transcript` `stable_chars`, `language`, `start_ms`, `end_ms`; in `final_transcript` `language`,
 `language_probability`, `start_ms`, `end_ms`, `endpoint_ms`; in `error` `retryable`; in every
-`timing` `model`.
+`timing` `model`; and the message `audio_warning {kind, t_ms, value}` where the session asked for it.
 Times count from the session's first sample; `confidence` is a probability.
 """
 
@@ -31,6 +31,7 @@ from serve_app.events import (
     SessionEnded,
     SessionError,
     SessionStarted,
+    SoundWarning,
     SpeechEnded,
     SpeechStarted,
     Timing,
@@ -104,6 +105,14 @@ def event_message(event: Event, session_id: str) -> dict[str, object]:
             return _vad_event("speech_start", at_sample, session_id)
         case SpeechEnded(at_sample):
             return _vad_event("speech_end", at_sample, session_id)
+        case SoundWarning(kind, at_sample, value):
+            return {
+                "type": "audio_warning",
+                "session_id": session_id,
+                "kind": kind,
+                "t_ms": _ms(at_sample),
+                "value": round(value, 4),
+            }
         case SessionStarted():
             return {"type": "session_started", "session_id": session_id}
         case SessionError(code, message, retryable):

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from serve_app.asr.jobs import Task
+from serve_app.formatting import FormattingOptions
 from serve_app.models.languages import normalise_language
 from serve_app.protocols.choices import (
     MAX_HOTWORD_CHARS,
@@ -47,6 +48,8 @@ class UploadChoices(msgspec.Struct, frozen=True, kw_only=True):
     hotwords: Annotated[str, Meta(max_length=MAX_HOTWORD_CHARS)] | None = None
     beam_size: Annotated[int, Meta(ge=1, le=20)] | None = None
     temperature: Annotated[float, Meta(ge=0.0, le=1.0)] | None = None
+    normalise: bool | None = None
+    smart_format: bool | None = None
 
     def recording_options(self, defaults: RecordingOptions) -> RecordingOptions:
         """The server's defaults with these choices laid over them.
@@ -63,8 +66,14 @@ class UploadChoices(msgspec.Struct, frozen=True, kw_only=True):
             prompt=defaults.prompt if self.prompt is None else self.prompt,
             hotwords=defaults.hotwords if self.hotwords is None else self.hotwords,
             beam_size=self.beam_size or defaults.beam_size,
+            normalise=defaults.normalise if self.normalise is None else self.normalise,
+            formatting=defaults.formatting if self.smart_format is None else _smart(self.smart_format),
             temperature=defaults.temperature if self.temperature is None else self.temperature,
         )
+
+
+def _smart(on: bool) -> FormattingOptions:
+    return FormattingOptions(casing=on, spacing=on, numerals=on)
 
 
 def upload_choices(parameters: Parameters) -> UploadChoices:

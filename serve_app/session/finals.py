@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from serve_app.asr.guards import MEASURED, DecodeEvidence, is_stale_repeat, may_be_stale
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Transcript, Word
 from serve_app.events import Final, SessionError, Timing
+from serve_app.formatting import FormattingOptions, format_text, format_words
 from serve_app.session.checkpoint import Checkpoint
 from serve_app.session.language import LanguageTracker
 from serve_app.session.seams import join_words, trim_seams
@@ -67,8 +68,15 @@ class FinalsInOrder:
     """The queue of pending finals, and the checkpoint that follows the last one delivered."""
 
     def __init__(
-        self, checkpoint: Checkpoint, language: LanguageTracker, *, overlap_s: float, carry_context: bool
+        self,
+        checkpoint: Checkpoint,
+        language: LanguageTracker,
+        *,
+        overlap_s: float,
+        carry_context: bool,
+        formatting: FormattingOptions,
     ) -> None:
+        self._formatting = formatting
         self._queue: deque[PendingFinal] = deque()
         self._carry_context = carry_context
         self._language = language
@@ -127,6 +135,10 @@ class FinalsInOrder:
         )
         if transcript is None or not text:
             return None
+        continues = pending.after_cut_sample is not None
+        if self._formatting.any:
+            words = format_words(words, transcript.language, self._formatting, continues=continues)
+            text = format_text(text, transcript.language, self._formatting, continues=continues)
         return Final(
             utterance_id=utterance_id(pending.number),
             sequence=self.checkpoint.sequence - 1,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Task
+from serve_app.audio.conditioning import ConditioningOptions
+from serve_app.formatting import FormattingOptions
 from serve_app.streaming.policy import PolicyOptions
 
 LANGUAGE_LOCK_S = 4.0
@@ -41,6 +43,7 @@ class SessionOptions:
     `language` None means: detect; then lock after `language_lock_s` of speech, or, where that is None,
     detect every utterance anew. `prompt` is text to expect before the first utterance, `hotwords` words to
     expect in all of them; `carry_context`: each utterance is decoded with the text before it in view.
+    `conditioning` is done to the sound, `formatting` to the text of finals.
     """
 
     session_id: str
@@ -55,4 +58,7 @@ class SessionOptions:
     hotwords: str = ""
     carry_context: bool = False
     policy: PolicyOptions = PolicyOptions()
+    conditioning: ConditioningOptions = ConditioningOptions()
+    formatting: FormattingOptions = FormattingOptions()
+    level_warnings: bool = False
     endpointing: EndpointingOptions = EndpointingOptions()

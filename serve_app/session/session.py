@@ -60,6 +60,7 @@ class Session:
             self._language,
             overlap_s=options.endpointing.overlap_ms / 1000,
             carry_context=options.carry_context,
+            formatting=options.formatting,
         )
         self._waiting_finals: deque[tuple[PendingFinal, Pcm16]] = deque()
         self._number = checkpoint.utterance

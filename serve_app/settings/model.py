@@ -10,8 +10,10 @@ from typing import Any
 from pydantic import SecretStr, ValidationError, field_validator, model_validator
 
 from serve_app.asr.jobs import AttentionRule, Role
+from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.audio.formats import canonical_formats
 from serve_app.errors import UnsupportedLanguage
+from serve_app.formatting import FormattingOptions
 from serve_app.models.languages import normalise_language
 from serve_app.session.options import EndpointingOptions
 from serve_app.settings.define import SettingsError, about
@@ -27,6 +29,7 @@ from serve_app.settings.sections_live import (
     LimitSection,
     PartialSection,
     RecognitionSection,
+    SoundSection,
     SpeechSection,
 )
 from serve_app.streaming.policy import PolicyName, PolicyOptions
@@ -36,6 +39,7 @@ SECTIONS = (
     ModelSection,
     RecognitionSection,
     SpeechSection,
+    SoundSection,
     PartialSection,
     LimitSection,
     AccessSection,
@@ -74,6 +78,7 @@ class Settings(
     AccessSection,
     LimitSection,
     PartialSection,
+    SoundSection,
     SpeechSection,
     RecognitionSection,
     ModelSection,
@@ -146,6 +151,8 @@ class Settings(
                 raise ValueError(
                     f"{lower} ({getattr(self, lower)}) must not exceed {upper} ({getattr(self, upper)})"
                 )
+        if self.auto_gain and self.gain_db:
+            raise ValueError("gain_db and auto_gain exclude each other")
         return self
 
     @property
@@ -210,6 +217,24 @@ class Settings(
             speech_pad_ms=self.vad_speech_pad_ms,
             overlap_ms=self.overlap_ms,
             max_utterance_ms=round(self.max_utterance_s * 1000),
+        )
+
+    def conditioning(self) -> ConditioningOptions:
+        """What is done to the sound before it is decoded."""
+        return ConditioningOptions(
+            dc_removal=self.dc_removal,
+            high_pass=self.high_pass,
+            high_pass_hz=self.high_pass_hz,
+            gain_db=self.gain_db,
+            auto_gain=self.auto_gain,
+            compressor=self.compressor,
+            limiter=self.limiter,
+        )
+
+    def formatting(self) -> FormattingOptions:
+        """How final text is written."""
+        return FormattingOptions(
+            casing=self.format_casing, spacing=self.format_spacing, numerals=self.format_numerals
         )
 
     def secret(self, name: str) -> str | None:

@@ -106,6 +106,27 @@ class SpeechSection(Section):
     max_utterance_s: float = setting(30, "Longer utterances are cut.", ge=1, le=30)
 
 
+class SoundSection(Section):
+    """Sound and writing"""
+
+    dc_removal: bool = setting(False, "Take a constant offset out of the sound.")
+    high_pass: bool = setting(False, "Take rumble out of the sound.")
+    high_pass_hz: float = setting(80, "Frequency below which that is.", ge=20, le=400)
+    gain_db: float = setting(0, "Make the sound louder or quieter by so much.", ge=-60, le=60)
+    auto_gain: bool = setting(False, "Bring speech to an even level; not together with gain_db.")
+    compressor: bool = setting(False, "Make loud syllables quieter.")
+    limiter: bool = setting(False, "Round off what passes full scale instead of clipping it.")
+    normalise_uploads: bool = setting(
+        False, "Bring the peak of an uploaded recording to -1 dBFS before it is decoded."
+    )
+    level_warnings: bool = setting(
+        False, "Tell live clients when their sound clips, is dead silent, too quiet or off centre."
+    )
+    format_casing: bool = setting(False, "Capitals at the start of sentences, and the English I.")
+    format_spacing: bool = setting(False, "Single spaces, none before punctuation.")
+    format_numerals: bool = setting(False, "Spoken numbers as digits, from ten on.")
+
+
 class PartialSection(Section):
     """Interim text and scheduling"""
 

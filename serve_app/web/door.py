@@ -9,8 +9,10 @@ from importlib import metadata
 from typing import Protocol
 
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Task
+from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.audio.formats import canonical_formats
 from serve_app.errors import QueueFull
+from serve_app.formatting import FormattingOptions
 from serve_app.models.languages import normalise_language
 from serve_app.service import RecordingOptions, SpeechService
 from serve_app.session.options import EndpointingOptions, SessionOptions
@@ -66,6 +68,12 @@ class DoorSettings(Protocol):
     def max_session_s(self) -> float: ...
     def endpointing(self) -> EndpointingOptions: ...
     def policy(self) -> PolicyOptions: ...
+    def conditioning(self) -> ConditioningOptions: ...
+    def formatting(self) -> FormattingOptions: ...
+    @property
+    def level_warnings(self) -> bool: ...
+    @property
+    def normalise_uploads(self) -> bool: ...
 
 
 class Door:
@@ -103,6 +111,9 @@ class Door:
             hotwords=settings.hotwords,
             carry_context=settings.carry_context,
             policy=settings.policy(),
+            conditioning=settings.conditioning(),
+            formatting=settings.formatting(),
+            level_warnings=settings.level_warnings,
             endpointing=settings.endpointing(),
         )
 
@@ -113,6 +124,9 @@ class Door:
             vad_filter=self.settings.vad_enabled,
             prompt=self.settings.initial_prompt,
             hotwords=self.settings.hotwords,
+            conditioning=self.settings.conditioning(),
+            formatting=self.settings.formatting(),
+            normalise=self.settings.normalise_uploads,
             endpointing=self.settings.endpointing(),
         )
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, ModelInfo, Pcm16, Word
+from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.errors import MaxSessionsReached, SessionExists, SottoError
 from serve_app.events import (
     EndReason,
@@ -22,6 +23,7 @@ from serve_app.events import (
     SpeechStarted,
     Timing,
 )
+from serve_app.formatting import FormattingOptions
 from serve_app.service import (
     QueueStatus,
     RecordingOptions,
@@ -254,6 +256,8 @@ class FakeSettings:
     language_lock_s: float = 4.0
     hotwords: str = ""
     carry_context: bool = False
+    level_warnings: bool = False
+    normalise_uploads: bool = False
     task: str = "transcribe"
     initial_prompt: str = ""
     vad_enabled: bool = True
@@ -269,6 +273,12 @@ class FakeSettings:
     heartbeat_s: float = 5.0
     idle_timeout_s: float = 20.0
     max_session_s: float = 60.0
+
+    def conditioning(self) -> ConditioningOptions:
+        return ConditioningOptions()
+
+    def formatting(self) -> FormattingOptions:
+        return FormattingOptions()
 
     def policy(self) -> PolicyOptions:
         return PolicyOptions()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from fakes.ports import FakeRecogniser, FakeVoice
 from fakes.talk import Say, speak
 
-from serve_app.asr.jobs import ModelInfo
+from serve_app.asr.jobs import ModelInfo, Task
+from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.conductor.conductor import Conductor, ConductorConfig
 from serve_app.conductor.recordings import RecordingTranscriber
 from serve_app.conductor.speech import AdmissionLimits, Speech
@@ -20,14 +22,21 @@ from serve_app.errors import (
     QueueFull,
     SessionExists,
     UnsupportedLanguage,
+    UnsupportedPolicy,
 )
+from serve_app.events import SoundWarning
 from serve_app.service import RecordingOptions
 from serve_app.session.options import SessionOptions
+from serve_app.streaming.policy import PolicyName, PolicyOptions
 
 MODELS = (ModelInfo("tiny.en", "final", "fake", "cpu", "int8", False, "", ("en",)),)
 
 
-def speech(limits: AdmissionLimits | None = None, recogniser: FakeRecogniser | None = None) -> Speech:
+def speech(
+    limits: AdmissionLimits | None = None,
+    recogniser: FakeRecogniser | None = None,
+    models: tuple[ModelInfo, ...] = (),
+) -> Speech:
     recogniser = recogniser or FakeRecogniser()
     tally, voice = Tally(), FakeVoice()
     conductor = Conductor(ConductorConfig(), voice=voice, interim=recogniser, final=recogniser, tally=tally)
@@ -41,6 +50,7 @@ def speech(limits: AdmissionLimits | None = None, recogniser: FakeRecogniser | N
         recordings=RecordingTranscriber(voice=voice, recogniser=recogniser, max_windows_in_flight=3),
         tally=tally,
         models=lambda: MODELS,
+        final_models=lambda: models or MODELS,
         metrics_text=metrics_text,
     )
 
@@ -62,6 +72,36 @@ async def test_the_session_limit_is_a_plain_count() -> None:
         service.open_session(SessionOptions("c"))
     assert service.status().queue.rejected_requests == 1
     assert not service.status().accepting
+
+
+async def test_what_the_models_for_finals_cannot_do_is_refused_at_the_door() -> None:
+    turbo = ModelInfo("turbo", "final", "c2", "cpu", "int8", True, "", ("de", "en"), translates=False)
+    service = speech(models=(turbo,))
+    with pytest.raises(UnsupportedLanguage, match="translates into English.*turbo"):
+        service.open_session(SessionOptions("a", language="de", task=Task.TRANSLATE))
+    with pytest.raises(UnsupportedPolicy, match="align_att needs the torch or the mlx engine"):
+        service.open_session(SessionOptions("a", policy=PolicyOptions(PolicyName.ALIGN_ATT)))
+    with pytest.raises(UnsupportedLanguage, match="'fr'"):
+        await service.transcribe(np.zeros(1600, np.int16), RecordingOptions(language="fr"))
+    service.open_session(SessionOptions("a", language="de"))
+    attentive = replace(turbo, engine="torch", attention=True)
+    service = speech(models=(attentive,))
+    service.open_session(SessionOptions("b", policy=PolicyOptions(PolicyName.ALIGN_ATT)))
+
+
+async def test_a_session_is_conditioned_and_told_of_bad_sound() -> None:
+    options = SessionOptions(
+        "a", language="en", level_warnings=True, conditioning=ConditioningOptions(gain_db=-6.0)
+    )
+    live = speech().open_session(options)
+    clipped = np.tile(np.array([32_767, -32_768], np.int16), 16_000)
+    await live.push(clipped)
+    heard = live.session._voice.slice(0, 16_000)
+    assert 16_000 < int(np.abs(heard.astype(np.int32)).max()) < 16_800
+    assert live.session.received_samples == len(clipped)
+    live.cancel()
+    warnings = [event async for event in live.events() if isinstance(event, SoundWarning)]
+    assert [warning.kind for warning in warnings] == ["clipping"]
 
 
 async def test_a_language_that_no_model_knows_is_refused_by_name() -> None:

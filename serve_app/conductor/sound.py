@@ -1,0 +1,24 @@
+"""What happens to a session's sound before its buffer: conditioning, and a look at its level."""
+
+from __future__ import annotations
+
+from serve_app.asr.jobs import Pcm16
+from serve_app.audio.conditioning import Conditioner, ConditioningOptions
+from serve_app.audio.levels import LevelMeter
+from serve_app.events import SoundWarning
+
+
+class SoundInput:
+    """One stream. Sample in, sample out; warnings are about the sound as it came."""
+
+    def __init__(self, options: ConditioningOptions, *, warn: bool) -> None:
+        self._conditioner = Conditioner(options) if options.any else None
+        self._meter = LevelMeter() if warn else None
+
+    def take(self, samples: Pcm16) -> tuple[Pcm16, list[SoundWarning]]:
+        """Int16 `(n,)` at 16 kHz to as many samples, and what is wrong with them."""
+        found = self._meter.push(samples) if self._meter is not None else []
+        warnings = [SoundWarning(problem.kind.value, problem.at_sample, problem.value) for problem in found]
+        if self._conditioner is None:
+            return samples, warnings
+        return self._conditioner.process(samples), warnings

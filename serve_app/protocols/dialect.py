@@ -1,0 +1,159 @@
+"""The seam between live wire protocols and the one shell that pumps them.
+
+A dialect turns frames into commands and events into frames. It is a pure object per connection: it may remember what it has sent (deltas, item ids), but it has no
+clock, no IO, and knows nothing of queues. The shell opens sessions, pushes audio, applies back-pressure, and
+bounds what is unread.
+
+    accepted()        once, after the socket was accepted: frames to greet with
+    receive(frame)    a client's frame -> commands; raises `SottoError` for what it cannot understand
+    send(event)       an event of a session -> frames
+    refuse(error)     an error -> frames in this protocol's own shape
+    farewell(code)    frames that go last, and the close code
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from serve_app.audio.pcm import Encoding
+from serve_app.errors import SottoError
+from serve_app.events import Event
+from serve_app.protocols.choices import SessionChoices
+
+Frame: TypeAlias = str | bytes
+"""One WebSocket message: text or binary."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawAudio:
+    """Headerless audio, `channels` interleaved; `split_channels`: a session for each, else their mean."""
+
+    encoding: Encoding = "pcm16"
+    sample_rate_hz: int = 16_000
+    channels: int = 1
+    split_channels: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerAudio:
+    """webm, ogg, flac, wav, mp3, m4a as they come, sniffed from the first bytes. `or_raw`: bytes of none of
+    these are taken as this raw audio."""
+
+    or_raw: RawAudio | None = None
+    split_channels: bool = False
+
+
+AudioInput: TypeAlias = RawAudio | ContainerAudio
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Start the session; the first command of every dialect. `resume`: a ticket of a session to go on with."""
+
+    choices: SessionChoices = field(default_factory=SessionChoices)
+    audio: AudioInput = RawAudio()
+    session_id: str | None = None
+    resume: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """Bytes of the audio that `Open` announced."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """A final of what was said so far, now. `channel`: of one channel only, else of all."""
+
+    channel: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reconfigure:
+    """Other choices from now on: what a running session can change (interval, language), else ignored."""
+
+    choices: SessionChoices
+
+
+@dataclass(frozen=True, slots=True)
+class KeepAlive:
+    """The client is there though it sends no audio."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Frames to send back at once."""
+
+    frames: tuple[Frame, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """No more audio: finish everything, then say farewell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Drop what is not decoded and end."""
+
+
+Command: TypeAlias = Open | Audio | Flush | Reconfigure | KeepAlive | Reply | End | Cancel
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How busy the service is, for protocols that tell their clients. `level`: normal, high, critical."""
+
+    level: str
+    interval_ms: int
+    window_s: float
+    interims_paused: bool
+
+
+class Farewell(NamedTuple):
+    """What goes last: frames, then a close with this code and reason."""
+
+    frames: tuple[Frame, ...] = ()
+    close_code: int = 1000
+    reason: str = ""
+
+
+class Dialect(Protocol):
+    """One connection's protocol; see the module's header. Methods raise nothing but what they say."""
+
+    heartbeat_s: float | None
+    """Send `heartbeat()` after so long without any frame of ours; None: never."""
+
+    status_s: float | None
+    """Ask for `status(load)` this often while a session is open; None: never."""
+
+    def accepted(self) -> Sequence[Frame]: ...
+
+    def receive(self, frame: Frame) -> Sequence[Command]:
+        """Raises `SottoError`: the shell answers with `refuse`; `ClientError`s leave the connection open unless
+        their close code is 1009 or too many have come."""
+
+    def send(self, event: Event, channel: int = 0) -> Sequence[Frame]:
+        """Frames of one event; `channel` counts from 0 where there is a session for each."""
+
+    def refuse(self, error: SottoError) -> Sequence[Frame]: ...
+
+    def heartbeat(self, received_ms: float) -> Sequence[Frame]: ...
+
+    def status(self, load: Load) -> Sequence[Frame]: ...
+
+    def farewell(self, close_code: int, totals: Totals) -> Farewell: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What a connection amounted to: for summaries that go last."""
+
+    audio_ms: float = 0.0
+    num_finals: int = 0
+    sha256: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
