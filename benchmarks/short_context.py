@@ -34,7 +34,7 @@ PIECE_S = (4.0, 12.0)
 PAUSE_S = 0.3
 NOISE_SNR_DB = 10.0
 QUIET_DB = -20.0
-PEER = "faster-whisper, full window"
+PEER = "faster-whisper"
 
 
 def pieces_of(clip: Clip) -> list[Pcm16]:
@@ -173,12 +173,13 @@ def show(result: Mapping[str, Any]) -> None:
         "setting",
         "S / D / I",
         "WER, %",
-        "more errors",
+        "more",
         "halves",
         "ran on",
         "redone",
-        "encode, s",
+        "enc, s",
         "ratio",
+        "dec, s",
     )
     rows = [
         (
@@ -191,6 +192,7 @@ def show(result: Mapping[str, Any]) -> None:
             percent(row["redone"]),
             f"{row['encode_s']:.1f}",
             "-" if row["encode_ratio"] is None else f"{row['encode_ratio']:.3f}",
+            f"{row['decode_s']:.1f}",
         )
         for row in result["rows"]
     ]

@@ -41,21 +41,22 @@ def _window(pad_s: float, tail_s: float = MAX_AUDIO_S) -> WindowPolicy:
 
 
 SETTINGS = (
-    Setting("full window, audio padded", FULL),
+    Setting("full window, ours", FULL),
     Setting("silence, pad 0.5, 10 s", _window(0.5, 10.0)),
     Setting("silence, pad 0.5", _window(0.5)),
     Setting("silence, pad 1", _window(1.0)),
-    Setting("tone, pad 0.5", _window(0.5), tone=0.001),
-    Setting("tone, pad 1", _window(1.0), tone=0.001),
-    Setting("tone, pad 2", _window(2.0), tone=0.001),
-    Setting("tone, pad 1, 10 s", _window(1.0, 10.0), tone=0.001),
-    Setting("tone x 3, pad 1", _window(1.0), tone=0.003),
-    Setting("tone / 3, pad 1", _window(1.0), tone=0.0003),
-    Setting("tone, pad 1, redo < -0.6", _window(1.0), tone=0.001, redo_below=-0.6),
-    Setting("tone, pad 1, redo < -0.5", _window(1.0), tone=0.001, redo_below=-0.5),
-    Setting("tone, pad 1, redo < -0.4", _window(1.0), tone=0.001, redo_below=-0.4),
+    Setting("tone 0.001, pad 1", _window(1.0), tone=0.001),
+    Setting("tone 0.005, pad 0.5", _window(0.5), tone=0.005),
+    Setting("tone 0.005, pad 1", _window(1.0), tone=0.005),
+    Setting("tone 0.005, pad 1.5", _window(1.5), tone=0.005),
+    Setting("tone 0.005, pad 2", _window(2.0), tone=0.005),
+    Setting("tone 0.005, pad 1, 10 s", _window(1.0, 10.0), tone=0.005),
+    Setting("tone 0.01, pad 1", _window(1.0), tone=0.01),
+    Setting("tone 0.005, pad 1, redo", _window(1.0), tone=0.005, redo_below=-0.5),
+    Setting("tone 0.005, pad 1.5, redo", _window(1.5), tone=0.005, redo_below=-0.5),
 )
-"""States are spliced up to 30 s in all, or as many seconds as the name says."""
+"""States are spliced up to 30 s in all, or as many seconds as the name says; `redo` means below a mean
+log-probability of -0.5."""
 
 
 class Decoded(NamedTuple):

@@ -15,6 +15,7 @@ from serve_app.asr.guards import (
     DecodeEvidence,
     GuardThresholds,
     Retry,
+    Voice,
     best_attempt,
     judge,
     needs_fallback,
@@ -23,8 +24,8 @@ from serve_app.asr.jobs import Pcm16
 from serve_app.asr.repetition import without_loops
 
 DecodeAgain = Callable[[Retry], Hypothesis]
-AskVoice = Callable[[Pcm16], float]
-"""The best quarter of a second of speech probability in int16 audio `(num_samples,)`, 16 kHz."""
+AskVoice = Callable[[Pcm16], Voice]
+"""The voice in int16 audio `(num_samples,)`, 16 kHz."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ Where it is not small, the audio is asked: a voice activity model's best quarter
     | over 0.6                    | no voice (under 0.4)        | dropped: no_speech |
     | over 1.3 to 1.85, by length | a voice                     | dropped: unintelligible |
     | between                     | a voice                     | kept |
+    | any                         | much voice for few words    | dropped: unintelligible |
     | a loop left after retries   | the model hears no speech   | dropped: loop |
 
 Whisper's own rule (Radford et al. 2022, section 4.5) drops a text where `no_speech_prob` > 0.6 and
@@ -23,7 +24,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +50,9 @@ class GuardThresholds:
     `compression_ratio` and `logprob` are Whisper's, for retries. `sure_doubt`: up to it the audio is not
     asked. `voice`: mean speech probability of the best 250 ms. `blind_doubt`: the limit where no audio can be
     asked. `unintelligible`: from so many seconds of audio on, doubt over the second is no speech that anybody
-    could follow; longest first. Up to two words in less than `lone_word_s` are not judged so.
+    could follow; longest first. Up to two words in less than `lone_word_s` are not judged so where there is
+    `lone_word_voice`. Text of fewer than `sparse_rate` words per second of audio is suspicious from
+    `sparse_s` on, and dropped where it is as few for the seconds that hold a voice: many at once.
     `loop_no_speech`: a loop over it is dropped, not cut. `repeated_doubt`, `repeated_no_speech`: over both,
     a text said again and again is dropped.
     """
@@ -61,6 +64,9 @@ class GuardThresholds:
     blind_doubt: float = 1.5
     unintelligible: tuple[tuple[float, float], ...] = ((5.0, 1.3), (2.5, 1.6), (0.0, 1.85))
     lone_word_s: float = 1.2
+    lone_word_voice: float = 0.7
+    sparse_s: float = 8.0
+    sparse_rate: float = 0.8
     loop_no_speech: float = 0.6
     repeated_doubt: float = 1.0
     repeated_no_speech: float = 0.5
@@ -90,12 +96,20 @@ class DecodeEvidence:
         return doubt if math.isfinite(doubt) else math.inf
 
 
+class Voice(NamedTuple):
+    """What a voice activity model says of some audio: the best mean probability over 256 ms, and for how many
+    seconds there is a voice."""
+
+    best: float
+    seconds: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """Whether a text stays; `reason` where it does not. `voice` where the audio was asked."""
 
     reason: Reason | None = None
-    voice: float | None = None
+    voice: Voice | None = None
 
     @property
     def keep(self) -> bool:
@@ -131,7 +145,8 @@ def needs_fallback(evidence: DecodeEvidence, thresholds: GuardThresholds = MEASU
         return Reason.LOOP
     unlikely = not evidence.avg_logprob >= thresholds.logprob
     # A search for likelier words finds some for a babble too: beyond doubt as it is, it stays as it is.
-    if unlikely and evidence.doubt <= _intelligible_doubt(evidence, thresholds):
+    followed = evidence.doubt <= _intelligible_doubt(evidence, thresholds)
+    if unlikely and (followed or _is_lone_word(evidence, thresholds)):
         return Reason.UNLIKELY
     return None
 
@@ -163,12 +178,12 @@ def _loops(evidence: DecodeEvidence, thresholds: GuardThresholds) -> bool:
 
 def judge(
     evidence: DecodeEvidence,
-    ask_voice: Callable[[], float] | None = None,
+    ask_voice: Callable[[], Voice] | None = None,
     thresholds: GuardThresholds = MEASURED,
 ) -> Verdict:
     """Whether somebody said this text.
 
-    `ask_voice` gives `best_voice` of the audio; called at most once, and only for suspicious texts. None:
+    `ask_voice` gives `heard_voice` of the audio; called at most once, and only for suspicious texts. None:
     there is no detector to ask, and the model's own doubt decides.
     """
     if not has_words(evidence.text):
@@ -176,26 +191,40 @@ def judge(
     looped = _loops(evidence, thresholds)
     if looped and evidence.no_speech_prob > thresholds.loop_no_speech:
         return Verdict(Reason.LOOP)
-    if not looped and evidence.doubt <= thresholds.sure_doubt:
+    sparse = evidence.audio_s >= thresholds.sparse_s and _is_sparse(evidence, evidence.audio_s, thresholds)
+    if not looped and not sparse and evidence.doubt <= thresholds.sure_doubt:
         return Verdict()
     if ask_voice is None:
         return Verdict(Reason.NO_SPEECH if evidence.doubt > thresholds.blind_doubt else None)
     voice = ask_voice()
-    if not voice >= thresholds.voice:
+    sure = not looped and evidence.doubt <= thresholds.sure_doubt
+    if not voice.best >= thresholds.voice and not sure:
         return Verdict(Reason.NO_SPEECH, voice)
-    if evidence.doubt > _intelligible_doubt(evidence, thresholds):
+    if sparse and voice.seconds >= thresholds.sparse_s and _is_sparse(evidence, voice.seconds, thresholds):
+        return Verdict(Reason.UNINTELLIGIBLE, voice)
+    lone = voice.best >= thresholds.lone_word_voice and _is_lone_word(evidence, thresholds)
+    if not lone and evidence.doubt > _intelligible_doubt(evidence, thresholds):
         return Verdict(Reason.UNINTELLIGIBLE, voice)
     return Verdict(None, voice)
 
 
 def _intelligible_doubt(evidence: DecodeEvidence, thresholds: GuardThresholds) -> float:
-    """A mean over few tokens strays further; of a lone word nothing can be said."""
-    if evidence.audio_s < thresholds.lone_word_s and len(evidence.text.split()) <= 2:
-        return math.inf
+    """A mean over few tokens strays further."""
     for from_s, doubt in thresholds.unintelligible:
         if evidence.audio_s >= from_s:
             return doubt
     return math.inf
+
+
+def _is_lone_word(evidence: DecodeEvidence, thresholds: GuardThresholds) -> bool:
+    """Of a lone word nothing can be said."""
+    return evidence.audio_s < thresholds.lone_word_s and len(evidence.text.split()) <= 2
+
+
+def _is_sparse(evidence: DecodeEvidence, seconds: float, thresholds: GuardThresholds) -> bool:
+    """Where there are no spaces, three characters count as a word."""
+    num_words = len(evidence.text.split()) if evidence.spaced else len(evidence.text) / 3
+    return num_words < thresholds.sparse_rate * seconds
 
 
 _ANNOTATION = re.compile(r"\[[^\]]*\]|\([^)]*\)|\*[^*]*\*")
@@ -207,8 +236,15 @@ def has_words(text: str) -> bool:
     return _LETTER.search(_ANNOTATION.sub("", text)) is not None
 
 
+_VOICED = 0.5
+_VOICE_WINDOW_S = 0.032
 _VOICE_WINDOWS = 8
 """Of 32 ms: 256 ms, about a syllable."""
+
+
+def heard_voice(probs: npt.NDArray[np.float32]) -> Voice:
+    """Of speech probabilities per window of 32 ms, float32 `(num_windows,)`."""
+    return Voice(best_voice(probs), float(np.count_nonzero(probs >= _VOICED)) * _VOICE_WINDOW_S)
 
 
 def best_voice(probs: npt.NDArray[np.float32]) -> float:
