@@ -83,13 +83,18 @@ def turns() -> list[tuple[Pcm16, str]]:
 
 
 @pytest.fixture(scope="session")
-def german() -> Pcm16:
-    """Some seconds of a German voice."""
+def german_clips() -> list[Pcm16]:
+    """A German voice, some seconds a clip."""
     folder = SHARED_AUDIO / "de_kerstin"
     if not folder.is_dir():
         pytest.skip("no German speech: ../shared/audio is not there")
-    clips = [read_audio(path) for path in sorted(folder.glob("*.flac"))]
-    return max((clip for clip in clips if len(clip) < 10 * SAMPLE_RATE_HZ), key=len)
+    return [read_audio(path) for path in sorted(folder.glob("*.flac"))]
+
+
+@pytest.fixture(scope="session")
+def german(german_clips: list[Pcm16]) -> Pcm16:
+    """The longest of them under 10 s."""
+    return max((clip for clip in german_clips if len(clip) < 10 * SAMPLE_RATE_HZ), key=len)
 
 
 @pytest.fixture
