@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
-from serve_app.asr.config import RecogniserConfig
 from serve_app.asr.engines.base import DecodeOptions, Prompt
 from serve_app.asr.engines.ctranslate2_engine import CTranslate2Engine
 from serve_app.asr.features import MAX_FRAMES, log_mel, num_frames_of
 from serve_app.asr.folder import open_model_folder
 from serve_app.asr.guards import DecodeEvidence, Retry
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16, Role, Task
+from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16, Task
+from serve_app.asr.loading import FINAL_PAD_S, FINAL_TAIL_S
+from serve_app.asr.silence import room_tone
 from serve_app.asr.vocabulary import Vocabulary
-from serve_app.asr.windows import FRAMES_PER_STATE, MAX_STATES, plan_window
+from serve_app.asr.windows import FRAMES_PER_STATE, MAX_AUDIO_S, MAX_STATES, WindowPolicy, plan_window
 from serve_app.models import resolve_model
-
-_ROLE = Role.FINAL
 
 
 class RawDecoder:
@@ -33,9 +30,9 @@ class RawDecoder:
         self._options = DecodeOptions(
             suppressed=(*folder.suppressed, *times), suppressed_first=folder.suppressed_first
         )
-        self._policy = RecogniserConfig(models={}).windows(on_card=False)[_ROLE]
+        self._policy = WindowPolicy(pad_s=FINAL_PAD_S, tail_s=FINAL_TAIL_S)
         self._num_mels = shape.num_mels
-        self._silence = self._engine.encode(log_mel(np.zeros(0, np.int16), MAX_FRAMES, shape.num_mels)[None])
+        self._silence = self._engine.encode(log_mel(room_tone(MAX_AUDIO_S), MAX_FRAMES, shape.num_mels)[None])
 
     def decode(self, audio: Pcm16, language: str = "en", retry: Retry | None = None) -> DecodeEvidence:
         """At most 30 s of audio."""

@@ -14,7 +14,8 @@ from serve_app.asr.engines.base import DecodeOptions, Prompt
 from serve_app.asr.engines.ctranslate2_engine import CTranslate2Engine
 from serve_app.asr.features import MAX_FRAMES, FloatArray, log_mel
 from serve_app.asr.folder import open_model_folder
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16, Task
+from serve_app.asr.jobs import Pcm16, Task
+from serve_app.asr.silence import room_tone
 from serve_app.asr.vocabulary import Vocabulary
 from serve_app.asr.windows import MAX_AUDIO_S, WindowPolicy, plan_window
 from serve_app.models import resolve_model
@@ -54,6 +55,7 @@ SETTINGS = (
     Setting("tone 0.01, pad 1", _window(1.0), tone=0.01),
     Setting("tone 0.005, pad 1, redo", _window(1.0), tone=0.005, redo_below=-0.5),
     Setting("tone 0.005, pad 1.5, redo", _window(1.5), tone=0.005, redo_below=-0.5),
+    Setting("tone 0.005, pad 2, redo", _window(2.0), tone=0.005, redo_below=-0.5),
 )
 """States are spliced up to 30 s in all, or as many seconds as the name says; `redo` means below a mean
 log-probability of -0.5."""
@@ -114,15 +116,9 @@ class ShortContext:
 
     def _tail(self, tone: float) -> FloatArray:
         if tone not in self._tails:
-            features = log_mel(room_tone(tone), MAX_FRAMES, self._num_mels)
+            features = log_mel(room_tone(MAX_AUDIO_S, tone), MAX_FRAMES, self._num_mels)
             self._tails[tone] = self._engine.encode(features[None])
         return self._tails[tone]
-
-
-def room_tone(level: float) -> Pcm16:
-    """30 s of white noise, always the same; `level` is its standard deviation of full scale."""
-    noise = np.random.default_rng(0).normal(0.0, level * 32768, round(MAX_AUDIO_S * SAMPLE_RATE_HZ))
-    return np.round(noise).astype(np.int16)
 
 
 def full_window_peer(model: str, language: str) -> Decode:

@@ -45,8 +45,8 @@ class RecogniserConfig:
     `max_offline_workers` None: all but one. `max_batch` None: 1 for every role on a CPU, where all items
     pay for the longest, 8 on a card. `bucket_frames` by role: 2 on a CPU (no batches),
     200 on a card where it says nothing.
-    Windows: `pad_s` and `floor_s` for all roles, spliced silence by role; `full_window_finals` encodes all
-    30 s for finals and recordings.
+    Windows: `pad_s` (by role `pads_s`) and `floor_s` for all roles, spliced silence by role;
+    `full_window_finals` encodes all 30 s for finals and recordings.
     """
 
     models: Mapping[Role, HostedModel]
@@ -62,8 +62,9 @@ class RecogniserConfig:
     max_queue: int = 512
     pad_s: float = 0.5
     floor_s: float = 1.0
+    pads_s: Mapping[Role, float] = field(default_factory=dict)
     tails_s: Mapping[Role, float] = field(
-        default_factory=lambda: {Role.INTERIM: 5.0, Role.FINAL: 10.0, Role.OFFLINE: 10.0}
+        default_factory=lambda: {Role.INTERIM: 5.0, Role.FINAL: 30.0, Role.OFFLINE: 30.0}
     )
     bucket_frames: Mapping[Role, int] = field(default_factory=dict)
     full_window_finals: bool = False
@@ -87,7 +88,7 @@ class RecogniserConfig:
         usual = GPU_BUCKET_FRAMES if on_card else WindowPolicy().bucket_frames
         return {
             role: WindowPolicy(
-                pad_s=self.pad_s,
+                pad_s=self.pads_s.get(role, self.pad_s),
                 floor_s=self.floor_s,
                 tail_s=self.tails_s.get(role, WindowPolicy().tail_s),
                 bucket_frames=self.bucket_frames.get(role, usual),

@@ -25,8 +25,8 @@ from serve_app.vad.loading import load_detector
 MAX_CPU_INTERIM_BATCH = 4
 CPU_INTERIM_BUCKET_FRAMES = 200
 INTERIM_TAIL_S = 5.0
-SHORT_TAIL_S = 10.0
-LONG_TAIL_S = 30.0
+FINAL_TAIL_S = 30.0
+FINAL_PAD_S = 1.5
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +52,8 @@ def load_recogniser(settings: Settings, roles: Sequence[Role], *, shares_cores: 
         max_interim_workers=max(1, num_workers // 2) if shares_cores else num_workers,
         max_batch=_batches(settings, shares_cores=shares_cores),
         bucket_frames={Role.INTERIM: CPU_INTERIM_BUCKET_FRAMES} if shares_cores else {},
-        tails_s={role: _tail_s(role, model) for role, model in models.items()},
+        tails_s={role: INTERIM_TAIL_S if role is Role.INTERIM else FINAL_TAIL_S for role in Role},
+        pads_s={Role.FINAL: FINAL_PAD_S, Role.OFFLINE: FINAL_PAD_S},
         full_window_finals=settings.full_window_finals,
         guards=_guards(settings),
     )
@@ -71,14 +72,6 @@ def _guards(settings: Settings) -> GuardOptions:
         voice=settings.voice_threshold,
     )
     return GuardOptions(thresholds=thresholds, ask_voice=partial(voice_of, detector=detector))
-
-
-def _tail_s(role: Role, model: HostedModel) -> float:
-    """Spliced silence behind finals: `tiny` loses nothing with 10 s of it, the larger models do
-    (docs/decisions.md has the table)."""
-    if role is Role.INTERIM:
-        return INTERIM_TAIL_S
-    return SHORT_TAIL_S if model.name.startswith("tiny") else LONG_TAIL_S
 
 
 def _batches(settings: Settings, *, shares_cores: bool) -> dict[Role, int]:

@@ -36,11 +36,12 @@ from serve_app.asr.jobs import (
 )
 from serve_app.asr.ports import TranscriberInfo
 from serve_app.asr.repetition import compression_ratio
-from serve_app.asr.silence import is_silent
+from serve_app.asr.silence import is_silent, room_tone
 from serve_app.asr.validation import complaint
 from serve_app.asr.vocabulary import MAX_PROMPT_TOKENS, Vocabulary
 from serve_app.asr.windows import (
     FRAMES_PER_STATE,
+    MAX_AUDIO_S,
     MAX_STATES,
     Window,
     WindowPolicy,
@@ -116,7 +117,7 @@ class WhisperTranscriber:
         )
         self._suppressed = (*folder.suppressed, *self._vocabulary.timestamp_ids(shape.vocabulary_size))
         self._suppressed_first = folder.suppressed_first
-        self._silence = engine.encode(log_mel(np.zeros(0, np.int16), MAX_FRAMES, self._num_mels)[None])
+        self._silence = engine.encode(log_mel(room_tone(MAX_AUDIO_S), MAX_FRAMES, self._num_mels)[None])
 
     @property
     def info(self) -> TranscriberInfo:

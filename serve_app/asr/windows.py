@@ -1,7 +1,7 @@
 """How much of a window is encoded, how much silence is spliced behind it, and how many tokens it may give.
 
 Whisper's encoder is made for 30 s. Given less it is far cheaper, but the decoder runs on into repeats
-behind the last word, unless the encoder's states of pure silence stand behind the speech: then it stops
+behind the last word, unless the encoder's states of silence stand behind the speech: then it stops
 where the speech stops. Lengths are a function of the job alone, so that a result never depends on what it
 was batched with.
 """
