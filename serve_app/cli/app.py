@@ -40,6 +40,15 @@ def serve(
     language: Language = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = None,
     port: Annotated[int | None, typer.Option(help="Port of every door.")] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="Certificate chain (PEM): the port speaks HTTPS, HTTP/2 and WSS.")
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(help="Its private key (PEM), where it is not in the same file.")
+    ] = None,
+    tls_self_signed: Annotated[
+        bool, typer.Option("--tls-self-signed", help="TLS with a certificate made here, for trying it out.")
+    ] = False,
     profile: Annotated[str | None, typer.Option(help="auto, cpu or gpu.")] = None,
     config: Annotated[Path | None, typer.Option(help="A Serve config file of your own.")] = None,
     env_file: Annotated[Path | None, typer.Option(help="A file of settings, NAME=VALUE a line.")] = None,
@@ -52,7 +61,17 @@ def serve(
     """Start the service on this machine. Every other setting is a flag too: --vad-threshold 0.4."""
     from serve_app.cli.serving import ServeRequest, run_service
 
-    given = {"model": model, "language": language, "host": host, "port": port, "profile": profile}
+    given: dict[str, object] = {
+        "model": model,
+        "language": language,
+        "host": host,
+        "port": port,
+        "profile": profile,
+    }
+    for name, path in (("tls_cert", tls_cert), ("tls_key", tls_key)):
+        # Where a renewal swaps symbolic links, these must still be followed later.
+        given[name] = str(path.absolute()) if path is not None else None
+    given["tls_self_signed"] = tls_self_signed or None
     try:
         flags = {**parse_flags(context.args), **{k: v for k, v in given.items() if v is not None}}
     except FlagError as error:

@@ -48,7 +48,7 @@ def run_service(request: ServeRequest) -> int:
     # Until the service runs, a signal must break into whatever is being waited for.
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        service = start_service(plan.config, cluster=plan.cluster, progress=note)
+        service = start_service(plan.config, cluster=plan.cluster, edge=plan.edge, progress=note)
     except LaunchError as error:
         complain(str(error))
         return 1
@@ -93,7 +93,9 @@ def _announce(service: RunningService) -> None:
     out.print(f"  upload     POST {base}/transcribe", markup=False)
     out.print(f"  stream     POST {base}/transcribe/stream", markup=False)
     out.print(f"  health     {base}/health/status    metrics  {base}/metrics", markup=False)
-    for line in describe_models(_status(base)):
+    if service.edge is not None and service.edge.is_self_signed:
+        out.print(f"  trust      {service.edge.files.cert} (self-signed)", markup=False)
+    for line in describe_models(_status(service.service_url)):
         out.print(f"  {line}", markup=False)
     if service.log_dir is not None:
         out.print(f"  logs       {service.log_dir}", markup=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from serve_app.launch.deploy_config import (
     read_deploy_config,
     with_replicas,
 )
+from serve_app.launch.edge_config import EdgeOptions, edge_options
 from serve_app.settings import Settings, read_settings
 
 INGRESS = "Ingress"
@@ -24,7 +26,8 @@ INGRESS = "Ingress"
 
 @dataclass(frozen=True, slots=True)
 class ServicePlan:
-    """`settings` is what the graph will see, as far as this process can tell; `warnings` are for a person."""
+    """`settings` is what the graph will see, as far as this process can tell; `warnings` are for a person.
+    With `edge`, the config's address is the one that speaks TLS."""
 
     config: DeployConfig
     config_path: Path
@@ -32,6 +35,7 @@ class ServicePlan:
     cluster: ClusterOptions
     profile: str
     warnings: tuple[str, ...]
+    edge: EdgeOptions | None = None
 
 
 def plan_service(
@@ -44,7 +48,8 @@ def plan_service(
     """Decide what to start. Precedence: flag, config file, environment, `.env` file, default.
 
     The graph reads the environment itself, so only the flags go into its arguments, and no secret that came
-    by the environment does. Raises `SettingsError` and `DeployConfigError`.
+    by the environment does. Where nobody gave a `ticket_secret`, one is made here for all replicas of this
+    start. Raises `SettingsError` and `DeployConfigError`.
     """
     first, _ = read_settings(flags=flags, env_file=env_file)
     profile = first.profile if first.profile != "auto" else detect_profile()
@@ -53,11 +58,14 @@ def plan_service(
     settings, warnings = read_settings(flags={**app_settings(config), **flags}, env_file=env_file)
     host, port = http_address(config)
     given = settings.model_fields_set
+    arguments = {name: value for name, value in flags.items() if value is not None}
+    if not settings.secret("ticket_secret"):
+        arguments["ticket_secret"] = secrets.token_urlsafe(32)
     changed = for_one_machine(
         config,
         host=settings.host if "host" in given or host is None else host,
         port=settings.port if "port" in given or port is None else port,
-        settings={name: value for name, value in flags.items() if value is not None},
+        settings=arguments,
         env_file=env_file,
     )
     if settings.num_ingress_replicas is not None:
@@ -77,6 +85,7 @@ def plan_service(
         ),
         profile=profile,
         warnings=warnings,
+        edge=edge_options(settings),
     )
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import http.client
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from serve_app.launch.cluster import ClusterOptions, LaunchError, RayCluster, start_ray
-from serve_app.launch.deploy_config import DeployConfig, app_names, http_address
-from serve_app.launch.ports import port_is_free
+from serve_app.launch.deploy_config import DeployConfig, app_names, for_one_machine, http_address
+from serve_app.launch.edge import EDGE_DIR, Edge
+from serve_app.launch.edge_config import EdgeOptions
+from serve_app.launch.ports import free_ports, port_is_free
 from serve_app.launch.processes import process_title, processes_of
 
 Progress = Callable[[str], None]
@@ -28,16 +32,22 @@ def _silent(_: str) -> None:
 
 @dataclass(slots=True)
 class RunningService:
-    """A deployed graph. `url` is where a client on this machine reaches it."""
+    """A deployed graph. `url` is where a client on this machine reaches it, `service_url` the same without
+    TLS where there is an edge in front."""
 
     cluster: RayCluster
     host: str
     port: int
     app_names: tuple[str, ...] = ()
+    edge: Edge | None = None
 
     @property
     def url(self) -> str:
-        return f"http://{url_host(self.host)}:{self.port}"
+        return f"{'http' if self.edge is None else 'https'}://{url_host(self.host)}:{self.port}"
+
+    @property
+    def service_url(self) -> str:
+        return self.url if self.edge is None else f"http://127.0.0.1:{self.edge.service_port}"
 
     @property
     def log_dir(self) -> Path | None:
@@ -47,7 +57,17 @@ class RunningService:
 
     def stop(self) -> None:
         """Let Serve end its replicas (they close their sockets) and HAProxy, then end Ray; where Ray is not
-        ours, only the applications are removed."""
+        ours, only the applications are removed. The edge lives until what goes through it has ended."""
+        if self.edge is not None:
+            self.edge.drain()
+        try:
+            self._stop_serve()
+        finally:
+            if self.edge is not None:
+                self.edge.stop()
+            self.cluster.stop()
+
+    def _stop_serve(self) -> None:
         import ray
         from ray import serve
         from ray.exceptions import RayError
@@ -60,8 +80,7 @@ class RunningService:
                 elif client is not None and self.cluster.runtime_dir is not None:
                     # Not `client.shutdown()`: it waits inside the controller, whose end Ray then reports.
                     ray.get(client._controller.graceful_shutdown.remote(wait=False), timeout=STOP_TIMEOUT_S)
-                    _wait_replicas_gone(self.cluster.runtime_dir)
-        self.cluster.stop()
+                    _wait_replicas_gone(self.cluster.runtime_dir, self.edge)
 
 
 def url_host(host: str) -> str:
@@ -74,11 +93,13 @@ def start_service(
     config: DeployConfig,
     *,
     cluster: ClusterOptions | None = None,
+    edge: EdgeOptions | None = None,
     progress: Progress = _silent,
     timeout_s: float = 300.0,
 ) -> RunningService:
     """Start Ray, deploy `config` and wait until every application answers over HTTP.
 
+    With `edge` the config's address speaks TLS, and the service moves to a loopback port behind it.
     `progress` gets one line per step and per deployment. Raises `LaunchError` with the deployments' own
     messages; nothing is left running then. Call it from the main thread.
     """
@@ -89,16 +110,25 @@ def start_service(
         raise LaunchError(
             f"Port {port} on {host} is taken: stop what listens there, or choose another with --port."
         )
+    size = cluster or ClusterOptions()
+    if edge is not None and size.address is not None:
+        raise LaunchError("TLS needs a Ray of our own: in front of another's, use that cluster's gateway.")
+    front = Edge(edge, host, port, free_ports(1)[0], progress) if edge is not None else None
+    if front is not None:
+        config = for_one_machine(config, host="127.0.0.1", port=front.service_port)
     started = time.monotonic()
     progress("starting Ray")
-    ray_cluster = start_ray(cluster or ClusterOptions())
-    service = RunningService(ray_cluster, host, port, app_names(config))
+    ray_cluster = start_ray(size)
+    service = RunningService(ray_cluster, host, port, app_names(config), front)
     try:
         progress(f"Ray is up ({time.monotonic() - started:.1f} s); deploying")
         _deploy(config)
         deadline = time.monotonic() + timeout_s
         _wait_running(app_names(config), deadline, timeout_s, progress)
-        _wait_answering(service, deadline)
+        _wait_answering(service.service_url, deadline)
+        if front is not None and ray_cluster.runtime_dir is not None:
+            front.start(ray_cluster.runtime_dir / EDGE_DIR)
+            _wait_answering(service.url, deadline)
     except BaseException:
         service.stop()
         raise
@@ -108,10 +138,14 @@ def start_service(
 
 @contextmanager
 def running_service(
-    config: DeployConfig, *, cluster: ClusterOptions | None = None, progress: Progress = _silent
+    config: DeployConfig,
+    *,
+    cluster: ClusterOptions | None = None,
+    edge: EdgeOptions | None = None,
+    progress: Progress = _silent,
 ) -> Iterator[RunningService]:
     """`start_service` that stops at the end of the block."""
-    service = start_service(config, cluster=cluster, progress=progress)
+    service = start_service(config, cluster=cluster, edge=edge, progress=progress)
     try:
         yield service
     finally:
@@ -189,22 +223,23 @@ def last_lines(text: str) -> str:
     return "\n".join([line for line in text.splitlines() if line.strip()][-MAX_MESSAGE_LINES:])
 
 
-def _wait_replicas_gone(runtime_dir: Path) -> None:
+def _wait_replicas_gone(runtime_dir: Path, edge: Edge | None) -> None:
+    spare = (edge.pid,) if edge is not None and edge.pid is not None else ()
     deadline = time.monotonic() + STOP_TIMEOUT_S
     while time.monotonic() < deadline:
-        names = [process_title(process) for process in processes_of(runtime_dir)]
+        names = [process_title(process) for process in processes_of(runtime_dir, spare=spare)]
         if not any("ServeReplica" in name or name == "haproxy" for name in names):
             return
         time.sleep(POLL_INTERVAL_S)
 
 
-def _wait_answering(service: RunningService, deadline: float) -> None:
-    """Wait until HAProxy knows the replicas: its health page answers 200."""
+def _wait_answering(url: str, deadline: float) -> None:
+    """Wait until HAProxy knows the replicas: its health page answers 200. Whose certificate an edge shows is
+    not asked: it need not name this machine's loopback."""
+    parts = urlsplit(url)
     while time.monotonic() < deadline:
         with suppress(OSError, http.client.HTTPException):
-            connection = http.client.HTTPConnection(
-                url_host(service.host).strip("[]"), service.port, timeout=5
-            )
+            connection = _connection(parts.scheme, parts.hostname or "", parts.port)
             try:
                 connection.request("GET", "/-/healthz")
                 if connection.getresponse().status == 200:
@@ -212,4 +247,13 @@ def _wait_answering(service: RunningService, deadline: float) -> None:
             finally:
                 connection.close()
         time.sleep(POLL_INTERVAL_S)
-    raise LaunchError(f"{service.url} does not answer.")
+    raise LaunchError(f"{url} does not answer.")
+
+
+def _connection(scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
+    if scheme == "http":
+        return http.client.HTTPConnection(host, port, timeout=5)
+    anyone = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    anyone.check_hostname = False
+    anyone.verify_mode = ssl.CERT_NONE
+    return http.client.HTTPSConnection(host, port, timeout=5, context=anyone)

@@ -33,8 +33,8 @@ class ServerSection(Section):
     )
     port: int = setting(8000, "Port of every door.", "BIND_PORT", "API_PORT", ge=1, le=65535)
     tls_cert: Path | None = setting(None, "Certificate chain (PEM): serve HTTPS, HTTP/2 and WSS with it.")
-    tls_key: Path | None = setting(None, "Its private key (PEM).")
-    tls_self_signed: bool = setting(False, "Serve them with a certificate made here, for trying it out.")
+    tls_key: Path | None = setting(None, "Its private key (PEM); empty: it is in `tls_cert`'s file.")
+    tls_self_signed: bool = setting(False, "Serve them with a certificate made here (in `cache_dir`/tls), for trying it out.")
     num_ingress_replicas: int | None = setting(
         None,
         "Processes that hold the sockets; empty: as the graph's config file says.",

@@ -63,7 +63,7 @@ def test_room_tone_is_30_s_of_its_level_and_always_the_same() -> None:
     tone = room_tone(30.0, 0.001)
     assert len(tone) == 480_000
     assert np.std(tone) == pytest.approx(32.8, rel=0.02)
-    assert np.array_equal(tone, room_tone(0.001))
+    assert np.array_equal(tone, room_tone(30.0, 0.001))
     assert not room_tone(30.0, 0.0).any()
 
 

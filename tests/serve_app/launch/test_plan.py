@@ -36,9 +36,21 @@ def test_a_flag_beats_the_environment_and_the_environment_the_file(monkeypatch: 
 def test_only_flags_reach_the_graphs_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STT_API_KEY", "do not write me down")
     plan = plan_service({"model": "tiny.en", "language": None})
-    assert plan.config["applications"][0]["args"]["settings"] == {"model": "tiny.en"}
+    settings = dict(plan.config["applications"][0]["args"]["settings"])
+    assert len(settings.pop("ticket_secret")) >= 32
+    assert settings == {"model": "tiny.en"}
     assert "do not write me down" not in repr(plan.config)
     assert plan.warnings
+
+
+def test_a_ticket_secret_is_made_once_a_start_unless_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def secret() -> str | None:
+        settings = plan_service({}).config["applications"][0]["args"].get("settings", {})
+        return settings.get("ticket_secret")
+
+    assert secret() != secret()
+    monkeypatch.setenv("STT_TICKET_SECRET", "mine, the same everywhere")
+    assert secret() is None
 
 
 def test_ray_lets_the_longest_session_finish() -> None:

@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from serve_app.cli import serving
+from serve_app.cli.app import app
+from serve_app.cli.serving import ServeRequest
+from serve_app.launch import plan as plan_module
+from serve_app.launch.certificates import CertificateFiles
+from serve_app.launch.plan import ServicePlan, plan_service
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("STT_TLS_CERT", "STT_TLS_KEY", "STT_TLS_SELF_SIGNED", "STT_PORT", "BIND_PORT", "API_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(plan_module, "num_cuda_devices", lambda: 0)
+
+
+def planned(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> ServicePlan:
+    """What `sotto serve ARGUMENTS` would start."""
+    requests: list[ServeRequest] = []
+
+    def note_request(request: ServeRequest) -> int:
+        requests.append(request)
+        return 0
+
+    monkeypatch.setattr(serving, "run_service", note_request)
+    answer = CliRunner().invoke(app, ["serve", *arguments])
+    assert answer.exit_code == 0, answer.output
+    return plan_service(requests[0].flags)
+
+
+def test_without_certificate_there_is_no_edge(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert planned(monkeypatch).edge is None
+
+
+def test_a_certificate_by_flags(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Paths become absolute and links stay links: a renewal swaps them."""
+    (tmp_path / "live.pem").symlink_to(tmp_path / "archive.pem")
+    plan = planned(monkeypatch, "--tls-cert", "live.pem", "--tls-key", "key.pem", "--port", "8443")
+    assert plan.edge is not None
+    assert plan.edge.files == CertificateFiles(tmp_path / "live.pem", tmp_path / "key.pem")
+    assert plan.config["http_options"]["port"] == 8443
+
+
+def test_self_signed_by_flag_or_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    by_flag = planned(monkeypatch, "--tls-self-signed", "--max-session-s", "90").edge
+    assert by_flag is not None
+    assert (by_flag.files, by_flag.max_session_s) == (None, 90)
+    monkeypatch.setenv("STT_TLS_SELF_SIGNED", "true")
+    assert planned(monkeypatch).edge is not None
