@@ -63,7 +63,14 @@ class Ingress:
 
     def __serve_build_asgi_app__(self) -> Starlette:  # noqa: PLW3201 - the name is Serve's
         origins = self._settings.cors_origins
-        return create_app(self._speech, self._settings, self._metrics, cors_origins=origins)
+        secret = self._settings.secret("ticket_secret")
+        return create_app(
+            self._speech,
+            self._settings,
+            self._metrics,
+            cors_origins=origins,
+            signing_key=secret.encode() if secret else None,
+        )
 
     async def check_health(self) -> None:
         """Serve restarts the replica when this raises: a conductor that stopped is one that died."""

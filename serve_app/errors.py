@@ -8,7 +8,8 @@
     │   ├── UnsupportedLanguage
     │   ├── UnsupportedPolicy  a streaming policy that the engine here cannot serve
     │   ├── PayloadTooLarge    a frame, body or recording over its limit
-    │   └── SessionExists      the session id is in use
+    │   ├── SessionExists      the session id is in use
+    │   └── InvalidTicket      a resume ticket that is foreign, changed, expired or for other choices
     ├── CapacityError          we are full: try again after `retry_after_s`
     │   ├── MaxSessionsReached
     │   ├── QueueFull
@@ -18,8 +19,8 @@
         ├── ModelUnavailable   a model is missing or not loaded
         └── InternalError
 
-`code` is the native protocol's error code (seven of them, fixed by that protocol); `http_status` and
-`close_code` (RFC 6455, section 7.4.1) are what the HTTP and WebSocket doors answer with.
+`code` is the native protocol's error code (seven are fixed by that protocol, `INVALID_TICKET` is ours);
+`http_status` and `close_code` (RFC 6455, section 7.4.1) are what the HTTP and WebSocket doors answer with.
 """
 
 from __future__ import annotations
@@ -72,6 +73,10 @@ class PayloadTooLarge(ClientError):
 class SessionExists(ClientError):
     code = "SESSION_EXISTS"
     http_status = 409
+
+
+class InvalidTicket(ClientError):
+    code = "INVALID_TICKET"
 
 
 class CapacityError(SottoError):

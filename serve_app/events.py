@@ -34,7 +34,12 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class SessionStarted:
+    """The session takes audio, from its sample `resume_from_samples` on: 0 unless it was `resumed`."""
+
     session_id: str
+    resumed: bool = False
+    resume_from_samples: int = 0
+    ticket: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +78,9 @@ class Partial:
 class Final:
     """Text of a finished utterance; replaces its partials. Finals of a session come in order, each once.
 
-    `words` times are seconds from the session's first sample. `resume_sample` is where a client would
-    go on after this final if it had to reconnect. `decided_sample` is the last sample that had to be heard
-    before the utterance could be closed: the end of the endpoint silence, or the cut.
+    `words` times are seconds from the session's first sample. `resume_sample` is where a client goes on
+    after this final if it has to reconnect, with `ticket`. `decided_sample` is the last sample that had to be
+    heard before the utterance could be closed: the end of the endpoint silence, or the cut.
     """
 
     utterance_id: str
@@ -91,6 +96,18 @@ class Final:
     resume_sample: int
     timing: Timing
     decided_sample: int = 0
+    ticket: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """Nothing before `sample` is needed any more, though no final says so: it was silence, or no words.
+
+    Only for sessions that were opened for it: a client that keeps its audio may forget what is older.
+    """
+
+    sample: int
+    ticket: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +141,7 @@ Event: TypeAlias = (
     | SpeechEnded
     | Partial
     | Final
+    | Acknowledged
     | SessionError
     | SoundWarning
     | SessionEnded

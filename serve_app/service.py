@@ -14,6 +14,7 @@ from serve_app.asr.jobs import ModelInfo, Pcm16, Task, Word
 from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.events import EndReason, Event
 from serve_app.formatting import FormattingOptions
+from serve_app.session.backpressure import InterimLoad
 from serve_app.session.options import EndpointingOptions, SessionOptions
 
 
@@ -84,6 +85,7 @@ class ServiceStatus:
     active_sessions: int = 0
     max_sessions: int = 0
     estimated_max_concurrent: int = 0
+    interims: InterimLoad = InterimLoad()
 
 
 class LiveSession(Protocol):
@@ -96,6 +98,9 @@ class LiveSession(Protocol):
 
     def flush(self) -> None:
         """Finish the utterance in progress now."""
+
+    def reconfigure(self, options: SessionOptions) -> None:
+        """Other choices from now on: of `options` those about interims, prompt and hotwords are taken."""
 
     def end(self) -> None:
         """No more audio comes: finish everything, then `SessionEnded(completed)`."""
@@ -110,19 +115,34 @@ class LiveSession(Protocol):
 class SpeechService(Protocol):
     """What answers the doors."""
 
-    def open_session(self, options: SessionOptions) -> LiveSession:
-        """Admit a session. Raises `SessionExists`, `MaxSessionsReached`, `QueueFull`."""
+    def open_session(self, options: SessionOptions, ticket: str | None = None) -> LiveSession:
+        """Admit a session.
 
-    def session_closed(self, session_id: str) -> None:
-        """The socket of this session is gone: its id is free at once, what it still computes is dropped."""
+        `ticket`: go on with the session that it was issued to, whose next sample is `SessionStarted`'s
+        `resume_from_samples`; a socket that still has that session loses it. `options.session_id` may be
+        empty then: the answer has the ticket's. An empty ticket starts a new session for a client that wants
+        to be able to go on: like one that goes on it hears `Acknowledged` too, which with None nobody does.
+
+        Raises `InvalidTicket`, `SessionExists`, `MaxSessionsReached`, `QueueFull`.
+        """
+
+    def session_closed(self, session_id: str, session: LiveSession | None = None) -> None:
+        """The socket of this session is gone: its id is free at once, what it still computes is dropped.
+
+        `session`: only if the id is still its own, and no other socket has taken it over with a ticket.
+        """
 
     async def transcribe(
         self,
         audio: Pcm16,
         options: RecordingOptions,
         progress: Callable[[float], None] | None = None,
+        on_segment: Callable[[RecordingSegment], None] | None = None,
     ) -> RecordingTranscript:
-        """Transcribe a whole recording. Raises `InferenceError`, `QueueFull`."""
+        """Transcribe a whole recording. Raises `InferenceError`, `QueueFull`.
+
+        `progress` hears the share decoded, 0 to 1; `on_segment` every segment in order, as soon as it can.
+        """
 
     def status(self) -> ServiceStatus:
         """A snapshot; cheap."""

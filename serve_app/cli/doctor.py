@@ -88,7 +88,6 @@ def _devices() -> Iterator[Finding]:
 def _models() -> Iterator[Finding]:
     from serve_app.errors import SottoError
     from serve_app.models.packages import silero_vad_path
-    from serve_app.models.registry import find_spec
     from serve_app.models.resolve import resolve_model
     from serve_app.models.sums import expected_sums
     from serve_app.models.verify import check_folder, check_sums

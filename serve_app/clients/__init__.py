@@ -2,6 +2,7 @@
 
 from serve_app.clients.errors import (
     ConnectionLost,
+    GaveUp,
     RequestFailed,
     ServerUnreachable,
     SessionFailed,
@@ -10,12 +11,15 @@ from serve_app.clients.errors import (
 from serve_app.clients.live import LiveClient, SessionConfig
 from serve_app.clients.pacing import stream_file, stream_samples
 from serve_app.clients.recordings import Transcription, UploadOptions, transcribe_file, transcribe_file_as
+from serve_app.clients.resuming import ResumingClient
 from serve_app.clients.streams import transcribe_stream
 
 __all__ = [
     "ConnectionLost",
+    "GaveUp",
     "LiveClient",
     "RequestFailed",
+    "ResumingClient",
     "ServerUnreachable",
     "SessionConfig",
     "SessionFailed",

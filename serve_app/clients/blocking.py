@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from serve_app.clients import pacing, recordings
+from serve_app.asr.jobs import Pcm16
+from serve_app.clients import live_streams, pacing, recordings
 from serve_app.clients.addresses import DEFAULT_URL
 from serve_app.clients.live import SessionConfig
 from serve_app.clients.messages import Message
@@ -51,10 +52,30 @@ def stream_file(
     chunk_ms: int = pacing.DEFAULT_CHUNK_MS,
     speed: float = 1.0,
 ) -> Iterator[Message]:
-    """`pacing.stream_file` as an ordinary iterator; leaving the loop early ends the session."""
+    """`live_streams.stream_file` as an ordinary iterator; leaving the loop early ends the session."""
     return iterate(
-        lambda: pacing.stream_file(url, path, config=config, api_key=api_key, chunk_ms=chunk_ms, speed=speed)
+        lambda: live_streams.stream_file(
+            url, path, config=config, api_key=api_key, chunk_ms=chunk_ms, speed=speed
+        )
     )
+
+
+def stream_audio(
+    chunks: Iterable[bytes | Pcm16],
+    *,
+    url: str = DEFAULT_URL,
+    config: SessionConfig | None = None,
+    api_key: str | None = None,
+) -> Iterator[Message]:
+    """A live session over `chunks` as they come, from a microphone say, which are waited for in a thread; it
+    resumes by itself when a connection is lost."""
+    return iterate(lambda: live_streams.stream_audio(_async(chunks), url=url, config=config, api_key=api_key))
+
+
+async def _async(chunks: Iterable[bytes | Pcm16]) -> AsyncGenerator[bytes | Pcm16, None]:
+    iterator = iter(chunks)
+    while (chunk := await asyncio.to_thread(next, iterator, None)) is not None:
+        yield chunk
 
 
 def iterate(source: Callable[[], AsyncGenerator[Message, None]]) -> Iterator[Message]:

@@ -2,7 +2,8 @@
 
 SottoClientError
 ├── ServerUnreachable   nothing answers at the address
-├── ConnectionLost      the connection ended before `session_ended`; audio since the last final is lost
+├── ConnectionLost      the connection ended before `session_ended`
+├── GaveUp              a session could not be resumed in time
 ├── RequestFailed       an HTTP answer other than 2xx, with its status and the server's explanation
 └── SessionFailed       the server refused or ended the session, with its protocol error code
 """
@@ -25,6 +26,14 @@ class ConnectionLost(SottoClientError):
     def __init__(self, close_code: int | None, reason: str) -> None:
         super().__init__(f"The connection ended before the session did ({close_code} {reason})".rstrip())
         self.close_code = close_code
+
+
+class GaveUp(SottoClientError):
+    """`last` is what the last attempt failed with."""
+
+    def __init__(self, after_s: float, last: SottoClientError | None) -> None:
+        super().__init__(f"The session could not be resumed for {after_s:g} s. {last or ''}".rstrip())
+        self.last = last
 
 
 class RequestFailed(SottoClientError):

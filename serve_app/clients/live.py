@@ -114,12 +114,22 @@ class LiveClient:
             await self._socket.close()
 
     async def start(
-        self, config: SessionConfig | None = None, *, session_id: str | None = None
+        self,
+        config: SessionConfig | None = None,
+        *,
+        session_id: str | None = None,
+        resume: str | None = None,
     ) -> SessionStarted:
-        """Open the session. Raises `SessionFailed` where the server refuses it."""
+        """Open the session. Raises `SessionFailed` where the server refuses it.
+
+        `resume`: a ticket: go on with its session, sending the audio from `resume_from_samples` of the answer
+        on; empty: a new session whose `Ticket` messages are wanted. `ResumingClient` does all that by itself.
+        """
         start: dict[str, object] = {"type": "start_session", "config": (config or SessionConfig()).to_wire()}
         if session_id is not None:
             start["session_id"] = session_id
+        if resume is not None:
+            start["resume"] = resume
         await self._send(json.dumps(start))
         message = await self.receive()
         if isinstance(message, ErrorMessage):

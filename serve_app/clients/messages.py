@@ -13,7 +13,20 @@ from typing import Any, TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class SessionStarted:
+    """Audio is taken from sample `resume_from_samples` (16 kHz) on. An empty `ticket`: not to be resumed."""
+
     session_id: str
+    resumed: bool = False
+    resume_from_samples: int = 0
+    ticket: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """Audio before sample `resume_from_samples` (16 kHz) is no longer needed to go on."""
+
+    ticket: str
+    resume_from_samples: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +74,8 @@ class FinalTranscript:
     end_ms: float
     endpoint_ms: float | None
     timing: Mapping[str, Any] = field(default_factory=dict)
+    resume_from_samples: int = 0
+    ticket: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +109,7 @@ class OtherMessage:
 
 Message: TypeAlias = (
     SessionStarted
+    | Ticket
     | VadEvent
     | PartialTranscript
     | FinalTranscript
@@ -115,7 +131,12 @@ def parse_message(fields: Mapping[str, Any]) -> Message:
         case "vad_event":
             return VadEvent(str(fields["state"]), float(fields["t_ms"]))
         case "session_started":
-            return SessionStarted(str(fields["session_id"]))
+            return SessionStarted(
+                str(fields["session_id"]), bool(fields.get("resumed", False)), *_resume_point(fields)
+            )
+        case "ticket":
+            sample, ticket = _resume_point(fields)
+            return Ticket(ticket, sample)
         case "session_ended":
             return SessionEnded(
                 str(fields["reason"]), float(fields["total_audio_ms"]), int(fields["total_segments"])
@@ -128,6 +149,10 @@ def parse_message(fields: Mapping[str, Any]) -> Message:
             return Heartbeat(float(fields["t_ms"]))
         case _:
             return OtherMessage(kind, fields)
+
+
+def _resume_point(fields: Mapping[str, Any]) -> tuple[int, str]:
+    return int(fields.get("resume_from_samples", 0)), str(fields.get("ticket", ""))
 
 
 def _partial(fields: Mapping[str, Any]) -> PartialTranscript:
@@ -145,6 +170,7 @@ def _partial(fields: Mapping[str, Any]) -> PartialTranscript:
 
 def _final(fields: Mapping[str, Any]) -> FinalTranscript:
     endpoint_ms = fields.get("endpoint_ms")
+    sample, ticket = _resume_point(fields)
     return FinalTranscript(
         segment_id=str(fields["segment_id"]),
         text=str(fields["text"]),
@@ -156,6 +182,8 @@ def _final(fields: Mapping[str, Any]) -> FinalTranscript:
         end_ms=float(fields.get("end_ms", 0.0)),
         endpoint_ms=None if endpoint_ms is None else float(endpoint_ms),
         timing=dict(fields.get("timing", {})),
+        resume_from_samples=sample,
+        ticket=ticket,
     )
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Awaitable, Callable
+
+import structlog
 
 from serve_app.asr.jobs import ModelInfo, Role
 from serve_app.conductor.conductor import Conductor, ConductorConfig
@@ -12,8 +15,11 @@ from serve_app.conductor.recordings import RecordingTranscriber
 from serve_app.conductor.speech import AdmissionLimits, Speech
 from serve_app.conductor.tally import Tally
 from serve_app.session.backpressure import InterimBudget
+from serve_app.session.ticket import TicketOffice
 from serve_app.settings import Settings
 from serve_app.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
 
 GPU_BATCHES_IN_FLIGHT = 2
 MAX_CPU_INTERIMS = 4
@@ -77,5 +83,15 @@ def assemble(
         models=models,
         final_models=final_models or models,
         metrics_text=metrics_text,
+        tickets=ticket_office(settings),
     )
     return speech, conductor
+
+
+def ticket_office(settings: Settings) -> TicketOffice:
+    """With the service's key; without one, a key of this process, whose tickets no other takes."""
+    secret = settings.secret("ticket_secret")
+    if not secret:
+        log.warning("no ticket_secret: sessions can be resumed on their own ingress replica only")
+    key = (secret or secrets.token_hex(32)).encode()
+    return TicketOffice(key, lifetime_s=settings.ticket_lifetime_s)

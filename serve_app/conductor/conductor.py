@@ -30,7 +30,7 @@ from serve_app.conductor.live import Live
 from serve_app.conductor.ports import RecogniserPort, VoicePort
 from serve_app.conductor.retries import decode_reliably, detect_reliably
 from serve_app.conductor.tally import Tally
-from serve_app.session.backpressure import InterimBudget, InterimGate
+from serve_app.session.backpressure import InterimBudget, InterimGate, InterimLoad
 from serve_app.session.effects import DecodeRequest, Purpose
 from serve_app.session.options import ms_to_samples
 from serve_app.vad.detector import VadRequest
@@ -97,6 +97,10 @@ class Conductor:
     def num_interims_in_flight(self) -> int:
         return self._gate.in_flight
 
+    @property
+    def interim_load(self) -> InterimLoad:
+        return self._gate.load(self._num_finals)
+
     def wake(self) -> None:
         """There may be something to do."""
         self._awake.set()
@@ -149,6 +153,8 @@ class Conductor:
             lives = tuple(live for live, _ in asked if live.session.is_behind)
             if not lives:
                 break
+        else:
+            self.wake()
         self._offer_optional_work()
 
     def _send_finals(self) -> None:

@@ -10,7 +10,7 @@ from serve_app.asr.jobs import Pcm16
 from serve_app.conductor.sound import SoundInput
 from serve_app.events import EndReason, Event, Partial, SessionEnded
 from serve_app.session.effects import DecodeRequest, Effect
-from serve_app.session.options import ms_to_samples
+from serve_app.session.options import SessionOptions, ms_to_samples
 from serve_app.session.session import Session
 
 MAX_PENDING_FINALS = 4
@@ -33,7 +33,11 @@ class Live:
         self.requests: deque[DecodeRequest] = deque()
         self._max_buffer_samples = ms_to_samples(max_buffer_ms)
         self._wake = wake
-        self._sound = SoundInput(session.options.conditioning, warn=session.options.level_warnings)
+        self._sound = SoundInput(
+            session.options.conditioning,
+            warn=session.options.level_warnings,
+            first_sample=session.received_samples,
+        )
         self._events: deque[Event] = deque()
         self._readable = asyncio.Event()
         self._room = asyncio.Event()
@@ -56,6 +60,9 @@ class Live:
     def flush(self) -> None:
         self.session.flush()
         self._wake()
+
+    def reconfigure(self, options: SessionOptions) -> None:
+        self.session.reconfigure(options)
 
     def end(self) -> None:
         self.session.end()

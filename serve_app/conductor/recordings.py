@@ -52,12 +52,14 @@ class RecordingTranscriber:
         audio: Pcm16,
         options: RecordingOptions,
         progress: Callable[[float], None] | None = None,
+        on_segment: Callable[[RecordingSegment], None] | None = None,
     ) -> RecordingTranscript:
-        """Text of int16 `(n,)` audio; `progress` hears the share decoded, 0 to 1. Raises `InferenceError`."""
+        """Text of int16 `(n,)` audio. `progress` hears the share decoded, 0 to 1; `on_segment` every segment
+        in the order of the recording, as soon as those before it are there. Raises `InferenceError`."""
         began_s = self._clock()
         if options.normalise or options.conditioning.any:
             audio = await asyncio.to_thread(_conditioned, audio, options)
-        run = _Run(self, audio, options, progress)
+        run = _Run(self, audio, options, progress, on_segment)
         await run.decode_all()
         return run.transcript(self._clock() - began_s)
 
@@ -101,11 +103,14 @@ class _Run:
         audio: Pcm16,
         options: RecordingOptions,
         progress: Callable[[float], None] | None,
+        on_segment: Callable[[RecordingSegment], None] | None,
     ) -> None:
         self._owner = owner
         self._audio = audio
         self._options = options
         self._progress = progress
+        self._on_segment = on_segment
+        self._num_told = 0
         self._room = asyncio.Semaphore(owner.max_windows)
         self._results: dict[int, tuple[AudioWindow, Transcript]] = {}
         self._language = options.language
@@ -154,6 +159,15 @@ class _Run:
         if self._progress is not None:
             self._done_samples = max(self._done_samples, window.end_sample)
             self._progress(self._done_samples / max(1, len(self._audio)))
+        self._tell_segments()
+
+    def _tell_segments(self) -> None:
+        """Hand on what has no gap before it."""
+        while self._on_segment is not None and (known := self._results.get(self._num_told)) is not None:
+            self._num_told += 1
+            window, result = known
+            if result.text.strip():
+                self._on_segment(_segment(window, result, self._options.formatting))
 
     def transcript(self, transcribe_s: float) -> RecordingTranscript:
         """Everything decoded, in the order of the recording."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from serve_app.asr.jobs import ModelInfo, Pcm16, Task
 from serve_app.conductor.conductor import Conductor
@@ -20,13 +21,17 @@ from serve_app.errors import (
 )
 from serve_app.events import EndReason
 from serve_app.service import (
+    LiveSession,
     QueueStatus,
     RecordingOptions,
+    RecordingSegment,
     RecordingTranscript,
     ServiceStatus,
 )
+from serve_app.session.checkpoint import Checkpoint
 from serve_app.session.options import SessionOptions
 from serve_app.session.session import Session
+from serve_app.session.ticket import TicketOffice
 from serve_app.streaming.policy import PolicyName
 
 
@@ -54,8 +59,13 @@ class Speech:
         models: Callable[[], tuple[ModelInfo, ...]],
         final_models: Callable[[], tuple[ModelInfo, ...]],
         metrics_text: Callable[[], Awaitable[str]],
+        tickets: TicketOffice,
+        now_s: Callable[[], float] = time.time,
     ) -> None:
+        """`now_s`: seconds of the wall clock, which tickets expire by."""
         self._limits = limits
+        self._tickets = tickets
+        self._now_s = now_s
         self._conductor = conductor
         self._recordings = recordings
         self._tally = tally
@@ -65,10 +75,15 @@ class Speech:
         self._lives: dict[str, Live] = {}
         self._num_recordings = 0
 
-    def open_session(self, options: SessionOptions) -> Live:
-        if options.session_id in self._lives:
+    def open_session(self, options: SessionOptions, ticket: str | None = None) -> Live:
+        checkpoint: Checkpoint | None = None
+        if ticket:
+            redeemed = self._tickets.redeem(ticket, options, self._now_s())
+            options, checkpoint = replace(options, session_id=redeemed.session_id), redeemed.checkpoint
+        in_use = options.session_id in self._lives
+        if in_use and checkpoint is None:
             raise SessionExists(f"session {options.session_id!r} is in use")
-        if len(self._lives) >= self._limits.max_sessions:
+        if len(self._lives) - in_use >= self._limits.max_sessions:
             self._tally.rejected()
             raise MaxSessionsReached(
                 f"Maximum sessions reached: {len(self._lives)}/{self._limits.max_sessions}"
@@ -76,14 +91,22 @@ class Speech:
         self._refuse_unknown_language(options.language, options.task)
         self._refuse_policy(options.policy.name)
         self._refuse_when_queue_full()
-        live = Live(Session(options), max_buffer_ms=self._limits.max_buffer_ms, wake=self._conductor.wake)
+        self.session_closed(options.session_id)
+        session = Session(
+            options,
+            checkpoint,
+            issue_ticket=lambda reached: self._tickets.issue(options, reached, self._now_s()),
+            acknowledge=ticket is not None,
+        )
+        live = Live(session, max_buffer_ms=self._limits.max_buffer_ms, wake=self._conductor.wake)
         self._lives[options.session_id] = live
         self._conductor.add(live)
         return live
 
-    def session_closed(self, session_id: str) -> None:
-        live = self._lives.pop(session_id, None)
-        if live is not None:
+    def session_closed(self, session_id: str, session: LiveSession | None = None) -> None:
+        live = self._lives.get(session_id)
+        if live is not None and session in (None, live):
+            del self._lives[session_id]
             self._conductor.remove(session_id)
             live.cancel(EndReason.CANCELLED)
 
@@ -92,6 +115,7 @@ class Speech:
         audio: Pcm16,
         options: RecordingOptions,
         progress: Callable[[float], None] | None = None,
+        on_segment: Callable[[RecordingSegment], None] | None = None,
     ) -> RecordingTranscript:
         if self._num_recordings >= self._limits.max_recordings:
             self._tally.rejected()
@@ -100,7 +124,7 @@ class Speech:
         self._refuse_when_queue_full()
         self._num_recordings += 1
         try:
-            return await self._recordings.transcribe(audio, options, progress)
+            return await self._recordings.transcribe(audio, options, progress, on_segment)
         finally:
             self._num_recordings -= 1
 
@@ -124,6 +148,7 @@ class Speech:
             active_sessions=len(self._lives),
             max_sessions=self._limits.max_sessions,
             estimated_max_concurrent=self._tally.estimated_speakers(self._limits.num_workers),
+            interims=self._conductor.interim_load,
         )
 
     async def metrics_text(self) -> str:

@@ -1,21 +1,28 @@
 """The seam between live wire protocols and the one shell that pumps them.
 
-A dialect turns frames into commands and events into frames. It is a pure object per connection: it may remember what it has sent (deltas, item ids), but it has no
-clock, no IO, and knows nothing of queues. The shell opens sessions, pushes audio, applies back-pressure, and
-bounds what is unread.
+A dialect turns frames into commands and events into frames. It is a pure object per connection: it may
+remember what it has sent (deltas, item ids), but it has no clock, no IO, and knows nothing of queues. The
+shell opens sessions, pushes audio, applies back-pressure, and bounds what is unread.
 
     accepted()        once, after the socket was accepted: frames to greet with
     receive(frame)    a client's frame -> commands; raises `SottoError` for what it cannot understand
     send(event)       an event of a session -> frames
     refuse(error)     an error -> frames in this protocol's own shape
     farewell(code)    frames that go last, and the close code
+
+Three more are called where a dialect has them: `open_at_once` (commands before any frame), `opened` (the
+session is admitted), `anchored` (the clock at its first sample).
+
+What the shell sees to, so that no dialect has to: frames over the size limit, audio before `Open` and after
+`End`, a second `Open`. An `Open` that is refused may be sent again where it came in a text frame.
+`Flush` and `Reconfigure` without a session are ignored; `End` and `Cancel` without one close the connection.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from serve_app.audio.pcm import Encoding
 from serve_app.errors import SottoError
@@ -28,18 +35,22 @@ Frame: TypeAlias = str | bytes
 
 @dataclass(frozen=True, slots=True)
 class RawAudio:
-    """Headerless audio, `channels` interleaved; `split_channels`: a session for each, else their mean."""
+    """Headerless audio, `channels` interleaved; `split_channels`: a session for each, else their mean.
+
+    `whole_samples`: a frame that cuts a sample in half is refused, else its other half is waited for.
+    """
 
     encoding: Encoding = "pcm16"
     sample_rate_hz: int = 16_000
     channels: int = 1
     split_channels: bool = False
+    whole_samples: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ContainerAudio:
     """webm, ogg, flac, wav, mp3, m4a as they come, sniffed from the first bytes. `or_raw`: bytes of none of
-    these are taken as this raw audio."""
+    these are taken as this raw audio. Channels are mixed."""
 
     or_raw: RawAudio | None = None
     split_channels: bool = False
@@ -50,7 +61,7 @@ AudioInput: TypeAlias = RawAudio | ContainerAudio
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Start the session; the first command of every dialect. `resume`: a ticket of a session to go on with."""
+    """Start the session; the first command of every dialect. `resume`: ticket of a session to go on with."""
 
     choices: SessionChoices = field(default_factory=SessionChoices)
     audio: AudioInput = RawAudio()
@@ -122,20 +133,32 @@ class Farewell(NamedTuple):
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What a connection amounted to: for summaries that go last."""
+
+    audio_ms: float = 0.0
+    num_finals: int = 0
+    sha256: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
+
+
 class Dialect(Protocol):
     """One connection's protocol; see the module's header. Methods raise nothing but what they say."""
 
-    heartbeat_s: float | None
-    """Send `heartbeat()` after so long without any frame of ours; None: never."""
+    @property
+    def heartbeat_s(self) -> float | None:
+        """Send `heartbeat()` after so long without a frame of ours while a session is open; None: never."""
 
-    status_s: float | None
-    """Ask for `status(load)` this often while a session is open; None: never."""
+    @property
+    def status_s(self) -> float | None:
+        """Ask for `status(load)` this often while a session is open, and at its start; None: never."""
 
     def accepted(self) -> Sequence[Frame]: ...
 
     def receive(self, frame: Frame) -> Sequence[Command]:
-        """Raises `SottoError`: the shell answers with `refuse`; `ClientError`s leave the connection open unless
-        their close code is 1009 or too many have come."""
+        """Raises `SottoError`: the shell answers with `refuse`. A `ClientError` leaves the connection open,
+        unless its close code is 1009 or too many have come."""
 
     def send(self, event: Event, channel: int = 0) -> Sequence[Frame]:
         """Frames of one event; `channel` counts from 0 where there is a session for each."""
@@ -149,11 +172,25 @@ class Dialect(Protocol):
     def farewell(self, close_code: int, totals: Totals) -> Farewell: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """What a connection amounted to: for summaries that go last."""
+@runtime_checkable
+class OpensAtOnce(Protocol):
+    """A dialect whose session does not wait for a frame, since the address says everything."""
 
-    audio_ms: float = 0.0
-    num_finals: int = 0
-    sha256: str = ""
-    details: dict[str, Any] = field(default_factory=dict)
+    def open_at_once(self) -> Sequence[Command]:
+        """Commands right behind `accepted()`. Raises `SottoError`: the shell refuses and closes."""
+
+
+@runtime_checkable
+class KnowsOpening(Protocol):
+    """A dialect that has to know when, and under which id, its session was admitted."""
+
+    def opened(self, session_id: str) -> None:
+        """Before the next frame is received, and before any event."""
+
+
+@runtime_checkable
+class KnowsClock(Protocol):
+    """A dialect whose times are of the wall clock."""
+
+    def anchored(self, unix_s: float) -> None:
+        """The Unix time of the session's first sample; before any event that has a time."""

@@ -12,19 +12,30 @@ Our additions are optional fields: in `config` those of `choices.SessionChoices`
 `partial_transcript` `stable_chars`, `language`, `start_ms`, `end_ms`; in `final_transcript` `language`,
 `language_probability`, `start_ms`, `end_ms`, `endpoint_ms`; in `error` `retryable`; in every
 `timing` `model`; and the message `audio_warning {kind, t_ms, value}` where the session asked for it.
+
+A session can go on after its connection was lost. `session_started` and every `final_transcript` carry a
+`ticket` and `resume_from_samples`: `start_session {resume: ticket}`, on any replica, is answered with
+`session_started {resumed: true, resume_from_samples}`, and the client sends its audio again from there, and
+`flush` where it had; what follows is what would have followed. A start with `resume` (an empty one begins a
+session) also asks for messages `ticket {ticket, resume_from_samples}`, coming where no final does, so that
+a client need never keep more than its last minute. Samples count at 16 kHz, whatever the session's rate. A
+ticket that is foreign, expired or for another `config` is refused with INVALID_TICKET; the socket then waits
+for another start.
+
 Times count from the session's first sample; `confidence` is a probability.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
 
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Word
 from serve_app.errors import InvalidMessage, SottoError
 from serve_app.events import (
+    Acknowledged,
     Event,
     Final,
     Partial,
@@ -38,15 +49,18 @@ from serve_app.events import (
 )
 from serve_app.protocols.choices import SessionChoices, SessionId, message_of
 from serve_app.protocols.spoken_words import spoken_form
+from serve_app.session.ticket import MAX_TICKET_CHARS
 
 MAX_COMMAND_BYTES = 64 * 1024
 
 
 class StartSession(msgspec.Struct, frozen=True, tag_field="type", tag="start_session"):
-    """Open the session; without an id the server makes one."""
+    """Open the session; without an id the server makes one. `resume`: the last ticket of the session to go on
+    with, or empty: a new one that can be."""
 
     session_id: SessionId | None = None
     config: SessionChoices | None = None
+    resume: Annotated[str, msgspec.Meta(max_length=MAX_TICKET_CHARS)] | None = None
 
 
 class Flush(msgspec.Struct, frozen=True, tag_field="type", tag="flush"):
@@ -113,8 +127,11 @@ def event_message(event: Event, session_id: str) -> dict[str, object]:
                 "t_ms": _ms(at_sample),
                 "value": round(value, 4),
             }
-        case SessionStarted():
-            return {"type": "session_started", "session_id": session_id}
+        case SessionStarted(_, resumed, sample, ticket):
+            started: dict[str, object] = {"type": "session_started", "session_id": session_id}
+            return started | ({"resumed": resumed} | _ticket(ticket, sample) if ticket else {})
+        case Acknowledged(sample, ticket):
+            return {"type": "ticket", "session_id": session_id, **_ticket(ticket, sample)}
         case SessionError(code, message, retryable):
             return error_message(code, message, retryable, session_id)
         case SessionEnded(reason, total_samples, num_finals):
@@ -173,7 +190,12 @@ def _final(event: Final, session_id: str) -> dict[str, object]:
         "end_ms": _ms(event.end_sample),
         "endpoint_ms": _ms(event.decided_sample),
         "timing": _timing(event.timing),
+        **(_ticket(event.ticket, event.resume_sample) if event.ticket else {}),
     }
+
+
+def _ticket(ticket: str, sample: int) -> dict[str, object]:
+    return {"resume_from_samples": sample, "ticket": ticket}
 
 
 def words_message(words: tuple[Word, ...]) -> list[dict[str, object]]:

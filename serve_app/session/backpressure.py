@@ -35,6 +35,17 @@ class InterimBudget:
     share: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class InterimLoad:
+    """How much interims have to give way: their interval grows by `slowdown`, their window shrinks to
+    `window_share`, and while finals queue they are `paused`. `level`: normal, high or critical."""
+
+    level: str = "normal"
+    slowdown: float = 1.0
+    window_share: float = 1.0
+    paused: bool = False
+
+
 class InterimGate:
     """Says whether one more interim may be sent; fed with what came back."""
 
@@ -81,6 +92,13 @@ class InterimGate:
         reached when half of the interims' share is gone."""
         pressed = min(1.0, 2.0 * (1.0 - self._relief()))
         return 1.0 - pressed * (1.0 - LEAST_WINDOW)
+
+    def load(self, num_finals_in_flight: int) -> InterimLoad:
+        """`high` once interims give up some of their share, `critical` once they keep but the least."""
+        relief = self._relief()
+        level = "normal" if relief >= 1.0 else "high" if relief > LEAST_SHARE else "critical"
+        paused = num_finals_in_flight > self._budget.num_workers
+        return InterimLoad(level, 1.0 / relief, self.window_share, paused)
 
     def _relief(self) -> float:
         """What is left of the interims' share, 1 down to `LEAST_SHARE`."""

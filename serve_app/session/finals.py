@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 
 from serve_app.asr.guards import MEASURED, DecodeEvidence, is_stale_repeat, may_be_stale
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Transcript, Word
-from serve_app.events import Final, SessionError, Timing
+from serve_app.events import Acknowledged, Final, SessionError, Timing
 from serve_app.formatting import FormattingOptions, format_text, format_words
 from serve_app.session.checkpoint import Checkpoint
 from serve_app.session.language import LanguageTracker
 from serve_app.session.seams import join_words, trim_seams
+from serve_app.session.ticket import IssueTicket
 from serve_app.streaming.policy import Ask, StreamingPolicy
 from serve_app.vad.endpointer import Closed
 
@@ -75,8 +76,10 @@ class FinalsInOrder:
         overlap_s: float,
         carry_context: bool,
         formatting: FormattingOptions,
+        issue_ticket: IssueTicket,
     ) -> None:
         self._formatting = formatting
+        self._issue_ticket = issue_ticket
         self._queue: deque[PendingFinal] = deque()
         self._carry_context = carry_context
         self._language = language
@@ -99,17 +102,25 @@ class FinalsInOrder:
     def clear(self) -> None:
         self._queue.clear()
 
-    def pop_ready(self) -> list[Final | SessionError]:
-        """Deliver from the front what is done; an utterance without words delivers nothing."""
-        events: list[Final | SessionError] = []
+    def pop_ready(self) -> list[Final | Acknowledged | SessionError]:
+        """Deliver from the front what is done; an utterance without words is only acknowledged."""
+        events: list[Final | Acknowledged | SessionError] = []
         while self._queue and self._queue[0].done:
             pending = self._queue.popleft()
             if pending.failure is not None:
                 events.append(pending.failure)
-            final = self._deliver(pending)
-            if final is not None:
-                events.append(final)
+            events.append(self._deliver(pending) or self._acknowledged())
         return events
+
+    def skip_to(self, sample: int) -> Acknowledged | None:
+        """Everything up to `sample` was silence; None where finals before it still wait."""
+        if self._queue:
+            return None
+        self.checkpoint = replace(self.checkpoint, sample=sample)
+        return self._acknowledged()
+
+    def _acknowledged(self) -> Acknowledged:
+        return Acknowledged(self.checkpoint.sample, self._issue_ticket(self.checkpoint))
 
     def _deliver(self, pending: PendingFinal) -> Final | None:
         closed, transcript = pending.closed, pending.transcript
@@ -119,7 +130,8 @@ class FinalsInOrder:
         doubtful = _doubtful(transcript, audio_s) if transcript is not None and text else None
         if doubtful is not None and is_stale_repeat(doubtful, self.checkpoint.doubtful):
             text, words = "", ()
-        if words and pending.needs_words:
+        if pending.needs_words and transcript is not None and transcript.words:
+            # Nothing may be left of it: all of its words were the neighbours'.
             text = join_words(words)
         if transcript is not None and text:
             self._language.observe(transcript.language, transcript.language_probability, audio_s)
@@ -153,6 +165,7 @@ class FinalsInOrder:
             resume_sample=closed.resume_sample,
             timing=pending.timing,
             decided_sample=closed.decided_sample,
+            ticket=self._issue_ticket(self.checkpoint),
         )
 
     def _context(self, transcript: Transcript | None, text: str) -> str:

@@ -21,6 +21,7 @@ from dataclasses import replace
 from serve_app.asr.jobs import Pcm16, Transcript
 from serve_app.errors import InferenceError
 from serve_app.events import (
+    Acknowledged,
     EndReason,
     SessionEnded,
     SessionError,
@@ -34,8 +35,9 @@ from serve_app.session.effects import DecodeRequest, Effect, Purpose
 from serve_app.session.finals import FinalsInOrder, PendingFinal, utterance_id
 from serve_app.session.language import LanguageOptions, LanguageTracker
 from serve_app.session.options import SessionOptions, ms_to_samples
+from serve_app.session.ticket import IssueTicket
 from serve_app.session.utterance import PendingInterim, Speculation, Utterance
-from serve_app.session.voice import Cut, EndReached, Mark, VoiceSignal, VoiceTrack
+from serve_app.session.voice import BegunAnew, Cut, EndReached, Mark, VoiceSignal, VoiceTrack
 from serve_app.streaming.choice import policy_maker
 from serve_app.streaming.policy import Ask
 from serve_app.vad.detector import VadRequest, VadResult
@@ -45,7 +47,18 @@ from serve_app.vad.endpointer import Opened, Paused
 class Session:
     """The state of one live session; not thread-safe, never blocks."""
 
-    def __init__(self, options: SessionOptions, checkpoint: Checkpoint | None = None) -> None:
+    def __init__(
+        self,
+        options: SessionOptions,
+        checkpoint: Checkpoint | None = None,
+        *,
+        issue_ticket: IssueTicket = lambda _: "",
+        acknowledge: bool = False,
+    ) -> None:
+        """`checkpoint`: go on from there. `acknowledge`: say it (`Acknowledged`) of audio without words."""
+        self._resumed = checkpoint is not None
+        self._issue_ticket = issue_ticket
+        self._acknowledge = acknowledge
         checkpoint = checkpoint or Checkpoint()
         self.options = options
         self.ended = False
@@ -61,6 +74,7 @@ class Session:
             overlap_s=options.endpointing.overlap_ms / 1000,
             carry_context=options.carry_context,
             formatting=options.formatting,
+            issue_ticket=issue_ticket,
         )
         self._waiting_finals: deque[tuple[PendingFinal, Pcm16]] = deque()
         self._number = checkpoint.utterance
@@ -70,7 +84,8 @@ class Session:
     # -- what the client did ---------------------------------------------------------------------
 
     def start(self) -> list[Effect]:
-        return [SessionStarted(self.options.session_id)]
+        at, ticket = self.checkpoint.sample, self._issue_ticket(self.checkpoint)
+        return [SessionStarted(self.options.session_id, self._resumed, at, ticket)]
 
     def push(self, samples: Pcm16) -> None:
         """Take int16 `(n,)` audio; audio after `end` is ignored."""
@@ -81,6 +96,17 @@ class Session:
         """Close the utterance in progress after the audio received so far."""
         if not self._ending:
             self._voice.mark(Mark.FLUSH)
+
+    def reconfigure(self, options: SessionOptions) -> None:
+        """Take over what a running session can change; the rest of `options` is not looked at."""
+        self.options = replace(
+            self.options,
+            partials=options.partials,
+            partial_interval_ms=options.partial_interval_ms,
+            max_partial_window_ms=options.max_partial_window_ms,
+            prompt=options.prompt,
+            hotwords=options.hotwords,
+        )
 
     def end(self) -> None:
         """No more audio: close what is open, deliver everything, then `SessionEnded`."""
@@ -145,6 +171,8 @@ class Session:
         for signal in signals:
             if isinstance(signal, Cut):
                 effects += self._close(signal)
+            elif isinstance(signal, BegunAnew):
+                effects += self._acknowledged(self._finals.skip_to(signal.sample))
             elif isinstance(signal, Opened):
                 self._utterance = self._new_utterance(signal.start_sample, signal.onset_sample)
                 effects.append(SpeechStarted(signal.onset_sample))
@@ -213,9 +241,14 @@ class Session:
         return effects
 
     def _deliver(self) -> list[Effect]:
-        effects: list[Effect] = list(self._finals.pop_ready())
+        effects: list[Effect] = []
+        for event in self._finals.pop_ready():
+            effects += self._acknowledged(event) if isinstance(event, Acknowledged) else [event]
         effects += self._dispatch()
         return effects + self._finish_if_done()
+
+    def _acknowledged(self, event: Acknowledged | None) -> list[Effect]:
+        return [event] if event is not None and self._acknowledge else []
 
     def _finish_if_done(self) -> list[Effect]:
         if self._end_reached and not self.ended and not len(self._finals):

@@ -3,6 +3,9 @@
 Windows are laid from where the last utterance was closed; no window reaches over a mark (a flush, the
 end), whose last, incomplete window is looked at filled up with silence and without keeping the
 detector's state, so that a flush changes nothing where there is nothing to close.
+
+In silence too everything begins anew from time to time, so that a session can always be resumed from a point
+that is not long ago, and audio older than that can be forgotten.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from serve_app.asr.jobs import Pcm16
+from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
 from serve_app.audio.ring import SampleBuffer
 from serve_app.session.options import EndpointingOptions, ms_to_samples
 from serve_app.vad.detector import WINDOW_SAMPLES, VadRequest, VadResult, VadState
@@ -25,6 +28,9 @@ MAX_WINDOWS_PER_REQUEST = 32
 """At most a second of audio per voice request, so that one session catching up does not delay the others."""
 
 BACKLOG_WINDOWS = 6
+
+SILENCE_SAMPLES = 10 * SAMPLE_RATE_HZ
+"""After so much without an utterance the detector starts anew, at the pre-roll of one that may begin next."""
 
 
 class Mark(Enum):
@@ -47,7 +53,14 @@ class EndReached:
     """Everything up to the client's end has been seen."""
 
 
-VoiceSignal: TypeAlias = Opened | Paused | Resumed | Cut | EndReached
+@dataclass(frozen=True, slots=True)
+class BegunAnew:
+    """Nothing before `sample` matters any more: there was only silence."""
+
+    sample: int
+
+
+VoiceSignal: TypeAlias = Opened | Paused | Resumed | Cut | BegunAnew | EndReached
 
 
 class VoiceTrack:
@@ -159,6 +172,8 @@ class VoiceTrack:
                     # The windows after it were seen with a state that ends here: they are asked for again.
                     return [*signals, self._close(signal)]
                 signals.append(signal)
+            if self._has_been_silent:
+                return [*signals, self._begin_anew()]
         self._forget_silence()
         return signals
 
@@ -176,9 +191,19 @@ class VoiceTrack:
         self._restart(closed.resume_sample, closed.cut_sample)
         return cut
 
+    @property
+    def _has_been_silent(self) -> bool:
+        silent = self._position - self._origin
+        return self._endpointer.state is State.IDLE and silent >= SILENCE_SAMPLES
+
+    def _begin_anew(self) -> BegunAnew:
+        sample = self._position - ms_to_samples(self._options.pre_roll_ms)
+        self._restart(sample, None)
+        return BegunAnew(sample)
+
     def _restart(self, sample: int, cut_sample: int | None) -> None:
         """Begin anew at `sample`, exactly as after a resume."""
-        self._position = sample
+        self._position = self._origin = sample
         self._state = None
         self._after_cut = cut_sample
         continuing = cut_sample is not None

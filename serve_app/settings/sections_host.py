@@ -34,7 +34,9 @@ class ServerSection(Section):
     port: int = setting(8000, "Port of every door.", "BIND_PORT", "API_PORT", ge=1, le=65535)
     tls_cert: Path | None = setting(None, "Certificate chain (PEM): serve HTTPS, HTTP/2 and WSS with it.")
     tls_key: Path | None = setting(None, "Its private key (PEM); empty: it is in `tls_cert`'s file.")
-    tls_self_signed: bool = setting(False, "Serve them with a certificate made here (in `cache_dir`/tls), for trying it out.")
+    tls_self_signed: bool = setting(
+        False, "Serve them with a certificate made here (in `cache_dir`/tls), for trying it out."
+    )
     num_ingress_replicas: int | None = setting(
         None,
         "Processes that hold the sockets; empty: as the graph's config file says.",
@@ -157,9 +159,9 @@ class AccessSection(Section):
     ticket_secret: SecretStr | None = setting(
         None,
         "Key that signs resume tickets, the same on all replicas.",
-        later="sessions cannot be resumed",
         secret=True,
     )
+    ticket_lifetime_s: float = setting(3600, "How long a resume ticket holds.", gt=0, le=604_800)
     webhook_secret: SecretStr | None = setting(
         None, "Key that signs webhooks.", later="no webhooks are sent", secret=True
     )

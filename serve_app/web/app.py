@@ -10,11 +10,13 @@ from starlette.middleware.cors import CORSMiddleware
 
 from serve_app.service import SpeechService
 from serve_app.telemetry.metrics import Metrics, no_metrics
+from serve_app.web.deepgram_doors import deepgram_routes
 from serve_app.web.door import Door, DoorSettings
 from serve_app.web.errors import exception_handlers
 from serve_app.web.health import health_routes
-from serve_app.web.live_socket import live_routes
+from serve_app.web.live_doors import live_routes
 from serve_app.web.metrics import metrics_routes
+from serve_app.web.openai_doors import openai_routes
 from serve_app.web.request_ids import RequestIds
 from serve_app.web.transcribe import transcribe_routes
 from serve_app.web.transcribe_stream import transcribe_stream_routes
@@ -26,10 +28,12 @@ def create_app(
     metrics: Metrics | None = None,
     *,
     cors_origins: Sequence[str] = (),
+    signing_key: bytes | None = None,
 ) -> Starlette:
     """Doors of `service`. Browsers of other origins are let in only where `cors_origins` names them.
 
-    `metrics` receives what the doors count. Raises `UnsupportedLanguage` for the default language.
+    `metrics` receives what the doors count. `signing_key` signs client secrets; None: one of this process.
+    Raises `UnsupportedLanguage` for the default language.
     """
     door = Door(service, settings, metrics or no_metrics())
     middleware = [Middleware(RequestIds)]
@@ -50,6 +54,8 @@ def create_app(
             *transcribe_routes(door),
             *transcribe_stream_routes(door),
             *live_routes(door),
+            *openai_routes(door, signing_key),
+            *deepgram_routes(door),
         ],
         middleware=middleware,
         exception_handlers=exception_handlers(),

@@ -1,33 +1,60 @@
-"""The `/ws/stt` shell: it pumps frames between a socket and a live session, both ways at once.
+"""The live shell: it pumps frames between a socket and live sessions, both ways at once, for any dialect.
 
-    waiting    until `start_session` is accepted; what is refused leaves the socket open for another try
-    live       reader, writer and watch run beside each other until one of them is done
+    waiting    until the dialect opens a session; what is refused leaves the socket open for another try
+    live       reader, pumps, sender, watch and pulse run beside each other until one of them settles it
     finishing  what was spoken is still delivered, and the reason why the session ends
 
 The reader never sends: a client that reads nothing until it has sent everything must not block its own
-audio. It waits only in `LiveSession.push`, which is how audio faster than the server is slowed down.
+audio. It waits only where audio is taken, which is how audio faster than the server is slowed down. What is
+not read waits in the `Outbox`, bounded in bytes: a client that does not read slows nobody but itself.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import structlog
-from starlette.routing import BaseRoute, WebSocketRoute
+from starlette.routing import BaseRoute
 from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 
-from serve_app.audio.pcm import PcmStream
-from serve_app.errors import ClientError, InternalError, InvalidMessage, PayloadTooLarge, SottoError
+from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
+from serve_app.errors import (
+    ClientError,
+    InternalError,
+    InvalidMessage,
+    PayloadTooLarge,
+    SottoError,
+)
 from serve_app.events import EndReason, SessionEnded
-from serve_app.protocols import native
-from serve_app.protocols.choices import SessionChoices
-from serve_app.protocols.native import Cancel, EndSession, Flush, StartSession
+from serve_app.protocols.dialect import (
+    Audio,
+    Cancel,
+    Command,
+    Dialect,
+    End,
+    Flush,
+    Frame,
+    KeepAlive,
+    KnowsClock,
+    KnowsOpening,
+    Open,
+    OpensAtOnce,
+    Reconfigure,
+    Reply,
+    Totals,
+)
 from serve_app.service import LiveSession
-from serve_app.web.door import Door, new_session_id
-from serve_app.web.refusals import Refusals
+from serve_app.web.door import Door
+from serve_app.web.live.channels import Channels, with_reason
+from serve_app.web.live.intake import Intake, open_intake
+from serve_app.web.live.outbox import MAX_UNREAD_BYTES, ChannelEvent, Outbox
+from serve_app.web.live.pulse import pulse
+from serve_app.web.refusals import MAX_REFUSALS
 
 log = structlog.get_logger(__name__)
 
@@ -38,51 +65,70 @@ INTERNAL_CLOSE = 1011
 LAST_FRAMES_S = 5.0
 """How long the last frames of a connection may take, once it ends anyway."""
 
+MAX_READING = 10
+"""A client that reads slowly has so many times the wait for one frame for all of them, at the end."""
+
+TEXT_FRAME_FACTOR = 2
+"""Text frames may be longer than audio by this: base64 and the JSON around it."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Ending:
-    """Why the shell ends a session, and the close code that says so."""
+    """Why the shell ends a connection, and the close code that says so. `drop`: nothing more is decoded."""
 
     reason: EndReason
     close_code: int
+    why: str = ""
+    drop: bool = False
 
 
-_IDLE = _Ending(EndReason.TIMEOUT, NORMAL_CLOSE)
-
-
-def live_routes(door: Door) -> list[BaseRoute]:
-    async def live(websocket: WebSocket) -> None:
-        await LiveSocket(websocket, door).run()
-
-    return [WebSocketRoute("/ws/stt", live)]
+_IDLE = _Ending(EndReason.TIMEOUT, NORMAL_CLOSE, "idle, or open for too long")
+_DONE = _Ending(EndReason.COMPLETED, NORMAL_CLOSE)
+_UNREAD = _Ending(EndReason.ERROR, POLICY_CLOSE, "too much was not read", drop=True)
 
 
 class LiveSocket:
     """One connection from accept to close; `drain_timeout_s` bounds the finishing."""
 
-    def __init__(self, websocket: WebSocket, door: Door, *, drain_timeout_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        websocket: WebSocket,
+        door: Door,
+        dialect: Dialect,
+        *,
+        subprotocol: str | None = None,
+        drain_timeout_s: float = 30.0,
+        max_unread_bytes: int = MAX_UNREAD_BYTES,
+    ) -> None:
         self._websocket = websocket
         self._door = door
+        self._dialect = dialect
+        self._subprotocol = subprotocol
         self._drain_timeout_s = drain_timeout_s
-        self._refusals = Refusals(websocket.send_text)
         self._now_s = asyncio.get_running_loop().time
-        self._session_id: str | None = None
-        self._is_open = False
-        self._pcm = PcmStream()
-        self._busy = False
-        self._ended = False
+        self._outbox = Outbox(max_unread_bytes)
+        self._channels = Channels(door, anchored=self._anchored)
+        self._command: Open | None = None
+        self._intake: Intake | None = None
+        self._digest = hashlib.sha256()
+        self._outcome: asyncio.Future[_Ending | None] = asyncio.get_running_loop().create_future()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._num_refusals_left = MAX_REFUSALS
+        self._open_was_tried = self._busy = self._ended = self._told_end = False
         self._ending: _Ending | None = None
-        self._heard_s = self._now_s()
+        self._heard_s = self._said_s = self._now_s()
         self._sending_since_s: float | None = None
 
     async def run(self) -> None:
         """Serve the connection until it is closed, whoever closes it."""
-        await self._websocket.accept()
+        await self._websocket.accept(self._subprotocol)
         with self._door.connection(), suppress(WebSocketDisconnect, WebSocketDisconnected):
+            sender = asyncio.create_task(self._send(), name="sender")
+            sender.add_done_callback(self._task_done)
             try:
-                await self._close(await self._converse_safely())
+                await self._close(await self._converse_safely(), sender)
             finally:
-                self._refusals.cancel()
+                await self._stop(sender)
 
     async def _converse_safely(self) -> int:
         try:
@@ -90,184 +136,297 @@ class LiveSocket:
         except (WebSocketDisconnect, WebSocketDisconnected):
             raise
         except Exception:
-            log.exception("live socket failed", session_id=self._session_id)
+            log.exception("live socket failed", session_id=self._channels.session_id)
             self._refuse(InternalError("internal error"))
             return INTERNAL_CLOSE
         finally:
-            if self._is_open and self._session_id is not None:
-                self._door.service.session_closed(self._session_id)
+            await self._cancel_tasks()
 
     async def _converse(self) -> int:
+        self._say(self._dialect.accepted())
         try:
-            session = await self._wait_for_start()
-        except TimeoutError:
-            self._refuse(InvalidMessage("no start_session within the idle limit"))
-            return POLICY_CLOSE
+            if isinstance(self._dialect, OpensAtOnce):
+                for command in self._dialect.open_at_once():
+                    await self._obey(command)
         except SottoError as error:
             self._refuse(error)
             return error.close_code
-        return await self._serve(session)
+        for work in (self._read(), self._watch(), self._overflow()):
+            self._start(work)
+        ending = await self._outcome
+        if ending is None:
+            return INTERNAL_CLOSE if self._channels.failed else NORMAL_CLOSE
+        self._ending = ending
+        await self._cancel_tasks(but="pump")
+        if self._channels.is_open:
+            await self._finish(ending)
+        return ending.close_code
 
-    # waiting
+    # tasks
 
-    async def _wait_for_start(self) -> LiveSession:
-        """Raises `TimeoutError` when nothing comes, and the `SottoError` after which no other try helps."""
-        idle_s = self._door.settings.idle_timeout_s
-        async with asyncio.timeout(idle_s) as limit:
-            while True:
-                message = await self._receive()
-                limit.reschedule(self._now_s() + idle_s)
-                try:
-                    return self._open(message)
-                except PayloadTooLarge:
-                    raise
-                except ClientError as error:
-                    self._refuse(error)
-                    if self._refusals.exhausted:
-                        raise InvalidMessage("too many invalid messages") from None
+    def _start(self, work: Coroutine[None, None, None], name: str = "live") -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
 
-    def _open(self, message: Message) -> LiveSession:
-        audio = message.get("bytes")
-        if audio is not None:
-            self._check_size(audio)
-            raise InvalidMessage("audio before start_session")
-        command = native.decode_command(message["text"])
-        if not isinstance(command, StartSession):
-            raise InvalidMessage("the first message must be start_session")
-        choices = command.config or SessionChoices()
-        self._session_id = command.session_id or new_session_id()
-        options = choices.session_options(self._session_id, self._door.session_defaults())
-        self._pcm = PcmStream(choices.pcm_encoding, choices.sample_rate_hz)
-        session = self._door.service.open_session(options)
-        self._is_open = True
-        return session
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._outcome.done():
+            self._outcome.set_exception(error)
 
-    # live
+    def _settle(self, ending: _Ending | None) -> None:
+        """The conversation is over; the first one to say so is heard. None: the sessions ended."""
+        if not self._outcome.done():
+            self._outcome.set_result(ending)
 
-    async def _serve(self, session: LiveSession) -> int:
-        self._heard_s = self._now_s()
-        writer = asyncio.create_task(self._write(session))
-        reader = asyncio.create_task(self._read(session))
-        watch = asyncio.create_task(self._watch())
-        tasks = (writer, reader, watch)
+    async def _cancel_tasks(self, but: str | None = None) -> None:
+        tasks = [task for task in self._tasks if but is None or task.get_name() != but]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _stop(self, sender: asyncio.Task[None]) -> None:
+        sender.cancel()
+        await asyncio.gather(sender, return_exceptions=True)
+        if self._outcome.done() and not self._outcome.cancelled():
+            self._outcome.exception()  # looked at, though nobody waits for it any more
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if not writer.done():
-                self._ending = reader.result() if reader.done() else _IDLE
-                reader.cancel()
-                await self._finish(session, writer)
-            ended = writer.result() if writer.done() else None
+            if self._intake is not None:
+                await self._intake.aclose()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        if self._ending is not None:
-            return self._ending.close_code
-        return INTERNAL_CLOSE if ended is None or ended.reason is EndReason.ERROR else NORMAL_CLOSE
+            self._channels.close()
 
-    async def _finish(self, session: LiveSession, writer: asyncio.Task[SessionEnded | None]) -> None:
-        assert self._ending is not None
-        if not self._ended:
-            self._ended = True
-            session.end()
-            await asyncio.wait([writer], timeout=self._drain_timeout_s)
-        if not writer.done():
-            session.cancel(self._ending.reason)
-            await asyncio.wait([writer], timeout=LAST_FRAMES_S)
+    # from the client
 
-    async def _write(self, session: LiveSession) -> SessionEnded | None:
-        async for event in session.events():
-            if isinstance(event, SessionEnded):
-                if self._ending is not None and event.reason is EndReason.COMPLETED:
-                    event = replace(event, reason=self._ending.reason)
-                await self._refusals.flushed()
-            frame = native.encode_event(event, session.session_id)
-            self._sending_since_s = self._now_s()
-            await self._websocket.send_text(frame.decode())
-            self._sending_since_s = None
-            if isinstance(event, SessionEnded):
-                return event
-        return None
-
-    async def _read(self, session: LiveSession) -> _Ending:
-        while True:
-            message = await self._receive()
+    async def _read(self) -> None:
+        while not self._outcome.done():
+            message = await self._websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                raise WebSocketDisconnect(message.get("code", 1005), message.get("reason"))
             self._heard_s = self._now_s()
             self._busy = True
+            self._open_was_tried = False
             try:
-                await self._take(session, message)
-            except PayloadTooLarge as error:
-                self._refuse(error)
-                return _Ending(EndReason.ERROR, error.close_code)
+                await self._take(message)
             except SottoError as error:
-                self._refuse(error)
-                if self._refusals.exhausted:
-                    return _Ending(EndReason.ERROR, POLICY_CLOSE)
+                self._refuse_or_end(error, is_binary=message.get("bytes") is not None)
             finally:
                 self._busy = False
                 self._heard_s = self._now_s()
 
-    async def _take(self, session: LiveSession, message: Message) -> None:
-        audio = message.get("bytes")
-        if audio is None:
-            await self._obey(session, message["text"])
-            return
-        self._check_size(audio)
-        if self._ended:
-            raise InvalidMessage("audio after end_session")
-        samples = self._pcm.push(audio, strict=True)
-        if len(samples):
-            await session.push(samples)
+    async def _take(self, message: Message) -> None:
+        data: bytes | None = message.get("bytes")
+        frame: Frame = message["text"] if data is None else data
+        max_bytes = self._door.settings.max_frame_bytes * (TEXT_FRAME_FACTOR if data is None else 1)
+        if len(frame) > max_bytes:
+            kind = "text" if data is None else "audio"
+            raise PayloadTooLarge(f"{kind} frame of {len(frame)} bytes, the limit is {max_bytes}")
+        for command in self._dialect.receive(frame):
+            await self._obey(command)
 
-    async def _obey(self, session: LiveSession, text: str) -> None:
-        match native.decode_command(text):
-            case StartSession():
-                raise InvalidMessage("the session has already started")
+    def _refuse_or_end(self, error: SottoError, *, is_binary: bool) -> None:
+        """Say what is wrong; go on unless no other try helps."""
+        self._num_refusals_left -= 1
+        self._refuse(error)
+        is_hopeless = not isinstance(error, ClientError) or (self._open_was_tried and is_binary)
+        if isinstance(error, PayloadTooLarge) or (is_hopeless and not self._channels.is_open):
+            self._settle(_Ending(EndReason.ERROR, error.close_code))
+        elif self._num_refusals_left <= 0:
+            self._settle(_Ending(EndReason.ERROR, POLICY_CLOSE))
+
+    async def _obey(self, command: Command) -> None:
+        match command:
+            case Audio(data):
+                await self._hear(data)
+            case Open():
+                self._open(command)
+            case Reply(frames):
+                self._say(frames)
+            case End():
+                await self._end()
             case Cancel():
                 self._ended = True
-                session.cancel()
-            case Flush() if not self._ended:
-                session.flush()
-            case EndSession() if not self._ended:
-                self._ended = True
-                tail = self._pcm.finish()
-                if len(tail):
-                    await session.push(tail)
-                session.end()
+                self._channels.cancel(EndReason.CANCELLED)
+                if not self._channels.is_open:
+                    self._settle(_DONE)
+            case Flush(channel) if self._channels.is_open and not self._ended:
+                self._channels.flush(channel)
+            case Reconfigure(choices) if self._channels.is_open and not self._ended:
+                self._channels.reconfigure(choices)
+            case Flush() | Reconfigure() | KeepAlive():
+                pass
+
+    def _open(self, command: Open) -> None:
+        self._open_was_tried = True
+        if self._channels.is_open:
+            raise InvalidMessage("the session has already started")
+        sessions = self._channels.open(command)
+        self._command = command
+        if isinstance(self._dialect, KnowsOpening):
+            self._dialect.opened(sessions[0].session_id)
+        for channel, session in enumerate(sessions):
+            self._start(self._pump(channel, session), name="pump")
+        self._start(self._limit())
+        self._start(pulse(self._dialect, self._channels, self._door, self._outbox, lambda: self._said_s))
+
+    async def _hear(self, data: bytes) -> None:
+        if self._command is None:
+            raise InvalidMessage("audio before the session has started")
+        if self._ended:
+            raise InvalidMessage("audio after the end of the session")
+        self._digest.update(data)
+        if self._intake is None:
+            self._intake = open_intake(
+                self._command.audio,
+                self._push,
+                fail=self._container_failed,
+                warn=self._refuse,
+                allowed_formats=self._door.allowed_formats,
+                max_samples=round(self._door.settings.max_session_s * SAMPLE_RATE_HZ),
+            )
+        await self._intake.take(data)
+
+    async def _push(self, channel: int, samples: Pcm16) -> None:
+        try:
+            await self._channels.push(channel, samples)
+        except SottoError as error:
+            self._refuse(error)
+
+    def _container_failed(self, error: SottoError) -> None:
+        """What came before the damage is still transcribed; nothing behind it can be."""
+        self._refuse(error)
+        self._settle(_Ending(EndReason.ERROR, error.close_code))
+
+    def _anchored(self, unix_s: float) -> None:
+        if isinstance(self._dialect, KnowsClock):
+            self._dialect.anchored(unix_s)
+
+    async def _end(self) -> None:
+        if not self._channels.is_open:
+            self._settle(_DONE)
+        elif not self._ended:
+            self._ended = True
+            await self._finish_audio()
+
+    async def _finish_audio(self) -> None:
+        """Push what the decoders still hold, then end the sessions; goes on where it was interrupted."""
+        if self._intake is not None:
+            await self._intake.finish()
+        if not self._told_end:
+            self._told_end = True
+            self._channels.end()
+
+    # to the client
+
+    def _say(self, frames: Sequence[Frame]) -> None:
+        self._outbox.put_frames(frames)
+
+    def _refuse(self, error: SottoError) -> None:
+        self._say(self._dialect.refuse(error))
+
+    async def _pump(self, channel: int, session: LiveSession) -> None:
+        """A session's events to the outbox; the last of the last session settles the conversation."""
+        async for event in session.events():
+            event = with_reason(event, None if self._ending is None else self._ending.reason)
+            self._outbox.put_event(channel, event)
+            if isinstance(event, SessionEnded):
+                self._channels.ended(channel, event)
+                if self._channels.all_ended.is_set():
+                    self._settle(None)
+                return
+
+    async def _send(self) -> None:
+        while (item := await self._outbox.take()) is not None:
+            frames: Sequence[Frame]
+            if isinstance(item, ChannelEvent):
+                frames = self._dialect.send(item.event, item.channel)
+            else:
+                frames = (item,)
+            self._sending_since_s = self._now_s()
+            for frame in frames:
+                if isinstance(frame, str):
+                    await self._websocket.send_text(frame)
+                else:
+                    await self._websocket.send_bytes(frame)
+                self._said_s = self._sending_since_s = self._now_s()
+            self._sending_since_s = None
+
+    # time
 
     async def _watch(self) -> None:
-        """Returns when the connection has been silent, or the session open, for too long.
+        """Settles when the connection has been silent for too long.
 
         While audio may come, silence is that of the client; afterwards it is a client that does not read.
         """
         idle_s = self._door.settings.idle_timeout_s
-        last_s = self._now_s() + self._door.settings.max_session_s
         while True:
             now_s = self._now_s()
             since_s = self._sending_since_s if self._ended else None if self._busy else self._heard_s
-            wake_s = min((now_s if since_s is None else since_s) + idle_s, last_s)
+            wake_s = (now_s if since_s is None else since_s) + idle_s
             if wake_s <= now_s:
-                return
+                break
             await asyncio.sleep(wake_s - now_s)
+        if self._channels.is_open:
+            self._settle(_IDLE)
+        else:
+            self._refuse(InvalidMessage("no session was started within the idle limit"))
+            self._settle(_Ending(EndReason.TIMEOUT, POLICY_CLOSE))
 
-    # both
+    async def _limit(self) -> None:
+        """Settles when the session has been open for too long."""
+        await asyncio.sleep(self._door.settings.max_session_s)
+        self._settle(_IDLE)
 
-    async def _receive(self) -> Message:
-        message = await self._websocket.receive()
-        if message["type"] == "websocket.disconnect":
-            raise WebSocketDisconnect(message.get("code", 1005), message.get("reason"))
-        return message
+    async def _overflow(self) -> None:
+        await self._outbox.overflowed.wait()
+        self._settle(_UNREAD)
 
-    def _check_size(self, audio: bytes) -> None:
-        max_bytes = self._door.settings.max_frame_bytes
-        if len(audio) > max_bytes:
-            raise PayloadTooLarge(f"audio frame of {len(audio)} bytes, the limit is {max_bytes}")
+    async def _finish(self, ending: _Ending) -> None:
+        """Deliver what was spoken, within limits; then end it in any case."""
+        if not self._told_end and not ending.drop:
+            self._ended = True
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._drain_timeout_s):
+                    await self._finish_audio()
+                    await self._channels.all_ended.wait()
+        if not self._channels.all_ended.is_set():
+            self._channels.cancel(ending.reason)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._channels.all_ended.wait(), LAST_FRAMES_S)
 
-    def _refuse(self, error: SottoError) -> None:
-        self._refusals.put(native.encode_error(error, self._session_id).decode())
-
-    async def _close(self, code: int) -> None:
+    async def _close(self, code: int, sender: asyncio.Task[None]) -> None:
+        totals = Totals(self._channels.audio_ms, self._channels.num_finals, self._digest.hexdigest())
+        self._channels.close()
+        if self._ending is _UNREAD:
+            self._outbox.clear()
+            self._refuse(InvalidMessage(_UNREAD.why))
+        farewell = self._dialect.farewell(code, totals)
+        self._say(farewell.frames)
+        self._outbox.close()
+        await self._until_read(sender)
+        reason = farewell.reason or ("" if self._ending is None else self._ending.why)
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_FRAMES_S):
-                await self._refusals.flushed()
-                await self._websocket.close(code)
+                await self._websocket.close(farewell.close_code, reason or None)
+
+    async def _until_read(self, sender: asyncio.Task[None]) -> None:
+        """All is sent, or one frame could not be for too long."""
+        patience_s = self._door.settings.idle_timeout_s if self._ending is None else LAST_FRAMES_S
+        last_s = self._now_s() + MAX_READING * patience_s
+        while not sender.done():
+            left_s = min(last_s, (self._sending_since_s or self._now_s()) + patience_s) - self._now_s()
+            if left_s <= 0:
+                return
+            await asyncio.wait([sender], timeout=left_s)
+        error = sender.exception()
+        if isinstance(error, WebSocketDisconnect | WebSocketDisconnected):
+            raise error
+        if error is not None:
+            log.error("messages could not be sent", exc_info=error)
+
+
+def live_routes(door: Door) -> list[BaseRoute]:
+    from serve_app.web import live_doors
+
+    return live_doors.live_routes(door)

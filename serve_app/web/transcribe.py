@@ -54,18 +54,18 @@ async def _transcribe(request: Request, door: Door) -> Response:
         choices = upload_choices([*request.query_params.multi_items(), *upload.fields])
         options = choices.recording_options(door.recording_defaults())
         decode_started_s = perf_counter()
-        recording = await asyncio.to_thread(_decode, upload.file, door)
+        recording = await asyncio.to_thread(decode_upload, upload.file, door)
     finally:
         upload.close()
     decoded_s = perf_counter()
-    transcript = await _while_connected(request, door.service.transcribe(recording.samples, options))
+    transcript = await while_connected(request, door.service.transcribe(recording.samples, options))
     done_s = perf_counter()
     door.metrics.request_done(done_s - decoded_s, recording.duration_s)
     time = ProcessingTime(decoded_s - decode_started_s, done_s - decoded_s, done_s - started_s)
     return _answer(transcript, recording, time, choices.response_format, choices.word_timestamps)
 
 
-def _decode(file: BinaryIO, door: Door) -> DecodedRecording:
+def decode_upload(file: BinaryIO, door: Door) -> DecodedRecording:
     recording = decode_recording(
         file, max_samples=door.max_audio_samples, allowed_formats=door.allowed_formats
     )
@@ -97,10 +97,10 @@ def _answer(
             return JSONResponse(body)
 
 
-async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """The result of `work`, which is cancelled when the client goes away. Raises `ClientDisconnect` then."""
     working = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_gone(request))
+    gone = asyncio.ensure_future(until_gone(request))
     try:
         await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
         if working.done():
@@ -113,6 +113,6 @@ async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
                 await task
 
 
-async def _gone(request: Request) -> None:
+async def until_gone(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         continue

@@ -46,7 +46,7 @@ def transcribe_stream_routes(door: Door) -> list[BaseRoute]:
             StreamedSession(request, session, body, door).lines(),
             media_type=ndjson.MEDIA_TYPE,
             max_stall_s=door.settings.max_session_s,
-            on_closed=lambda: door.service.session_closed(options.session_id),
+            on_closed=lambda: door.service.session_closed(options.session_id, session),
         )
 
     return [Route("/transcribe/stream", transcribe_stream, methods=["POST"])]

@@ -12,7 +12,13 @@ from starlette.types import ASGIApp, Message
 class AsgiSocket:
     """`async with AsgiSocket(app)`; after `stall()` the application's sends wait, as if nobody read."""
 
-    def __init__(self, app: ASGIApp, path: str = "/ws/stt", headers: list[tuple[bytes, bytes]] | None = None):
+    def __init__(
+        self,
+        app: ASGIApp,
+        path: str = "/ws/stt",
+        headers: list[tuple[bytes, bytes]] | None = None,
+        query: str = "",
+    ):
         self._app = app
         self._scope = {
             "type": "websocket",
@@ -21,7 +27,7 @@ class AsgiSocket:
             "scheme": "ws",
             "path": path,
             "raw_path": path.encode(),
-            "query_string": b"",
+            "query_string": query.encode(),
             "root_path": "",
             "headers": headers or [],
             "client": ("127.0.0.1", 1),

@@ -112,6 +112,9 @@ class FakeSession:
             self._num_finals += 1
             self._utterance_start = self._total
 
+    def reconfigure(self, options: SessionOptions) -> None:
+        self.options = options
+
     def end(self) -> None:
         self.flush()
         self.say(SessionEnded(EndReason.COMPLETED, self._total, self._num_finals))
@@ -186,11 +189,13 @@ class FakeService:
     sessions: list[FakeSession] = field(default_factory=list)
     live: dict[str, FakeSession] = field(default_factory=dict)
     closed: list[str] = field(default_factory=list)
+    tickets: list[str | None] = field(default_factory=list)
     uploads: list[tuple[Pcm16, RecordingOptions]] = field(default_factory=list)
     num_cancelled_uploads: int = 0
     on_open: Callable[[FakeSession], None] | None = None
 
-    def open_session(self, options: SessionOptions) -> FakeSession:
+    def open_session(self, options: SessionOptions, ticket: str | None = None) -> FakeSession:
+        self.tickets.append(ticket)
         if self.refuse_with is not None:
             raise self.refuse_with
         if options.session_id in self.live:
@@ -204,7 +209,7 @@ class FakeService:
         self.sessions.append(session)
         return session
 
-    def session_closed(self, session_id: str) -> None:
+    def session_closed(self, session_id: str, session: object = None) -> None:
         self.closed.append(session_id)
         self.live.pop(session_id, None)
 
@@ -213,6 +218,7 @@ class FakeService:
         audio: Pcm16,
         options: RecordingOptions,
         progress: Callable[[float], None] | None = None,
+        on_segment: Callable[[RecordingSegment], None] | None = None,
     ) -> RecordingTranscript:
         self.uploads.append((audio, options))
         try:
@@ -223,6 +229,9 @@ class FakeService:
             raise
         if self.transcribe_error is not None:
             raise self.transcribe_error
+        if on_segment is not None:
+            for segment in self.transcript.segments:
+                on_segment(segment)
         return self.transcript
 
     def status(self) -> ServiceStatus:

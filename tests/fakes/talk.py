@@ -39,7 +39,7 @@ def speak(words: Sequence[Say], lead_ms: int = 500) -> Pcm16:
 
 def hear(audio: Pcm16, min_ms: int = 40) -> list[Word]:
     """The words in `audio`, fragments of at least `min_ms` included."""
-    edges = np.flatnonzero(np.diff(audio)) + 1
+    edges = [int(edge) for edge in np.flatnonzero(np.diff(audio)) + 1]
     words = []
     for start, end in zip([0, *edges], [*edges, len(audio)], strict=True):
         level = int(audio[start]) if len(audio) else 0

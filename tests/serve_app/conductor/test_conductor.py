@@ -90,6 +90,14 @@ async def test_many_sessions_share_one_voice_call_per_tick() -> None:
     assert max(voice.batch_sizes) == 8
 
 
+async def test_silence_faster_than_real_time_is_heard_to_its_end() -> None:
+    """Nothing comes back from a recogniser that could wake the conductor for the rest of it."""
+    silence = np.zeros(30 * 16_000, np.int16)
+    async with conducting(FakeVoice(), FakeRecogniser()) as conductor, asyncio.timeout(20):
+        events = await talk(open_live(conductor), silence, chunk=len(silence))
+    assert events[-1] == SessionEnded(EndReason.COMPLETED, len(silence), 0)
+
+
 @pytest.mark.parametrize("dies_on", [{1}, {2, 3}, {1, 2, 3, 4}])
 async def test_a_dead_replica_loses_and_doubles_nothing(
     dies_on: set[int], monkeypatch: pytest.MonkeyPatch

@@ -27,6 +27,7 @@ from serve_app.errors import (
 from serve_app.events import SoundWarning
 from serve_app.service import RecordingOptions
 from serve_app.session.options import SessionOptions
+from serve_app.session.ticket import TicketOffice
 from serve_app.streaming.policy import PolicyName, PolicyOptions
 
 MODELS = (ModelInfo("tiny.en", "final", "fake", "cpu", "int8", False, "", ("en",)),)
@@ -52,6 +53,7 @@ def speech(
         models=lambda: MODELS,
         final_models=lambda: models or MODELS,
         metrics_text=metrics_text,
+        tickets=TicketOffice(b"key"),
     )
 
 

@@ -1,0 +1,1 @@
+"""Clients in other languages, and the names under which agents import the Python ones."""

@@ -1,0 +1,7 @@
+/** Client of a Sotto speech-to-text server: live sessions, the microphone, recorded utterances. */
+
+export { LiveSession } from "./session.js";
+export { SessionError } from "./errors.js";
+export { liveUrl } from "./address.js";
+export { Microphone } from "./microphone.js";
+export { SilenceDetector, TranscriptionError, UtteranceRecorder, encodeWav, transcribe } from "./recording.js";

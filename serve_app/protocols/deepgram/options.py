@@ -1,0 +1,322 @@
+"""The query parameters of `/v1/listen`, live and for recordings, as one record.
+
+Nothing that a client asks for is dropped silently: an option is honoured, or refused with its name, or
+accepted with a warning that the answer's metadata carries. Booleans may be written in any case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Annotated, Final, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+from serve_app.errors import InvalidMessage
+from serve_app.models.languages import normalise_language
+from serve_app.protocols.choices import (
+    MAX_HOTWORD_CHARS,
+    LanguageName,
+    Parameters,
+    SampleRateHz,
+    SessionChoices,
+    convert_parameters,
+)
+from serve_app.protocols.deepgram.audio_options import audio_input
+from serve_app.protocols.dialect import AudioInput, ContainerAudio, RawAudio
+
+MIN_ENDPOINT_MS: Final = 300
+"""The shortest pause that ends an utterance here. A shorter `endpointing` (Deepgram's default is 10 ms, the
+plugins ask for 25) would cut between words: it means "as soon as possible", which is this."""
+
+MAX_ENDPOINT_MS: Final = 10_000
+MIN_UTTERANCE_END_MS: Final = 1_000
+MAX_VALUES: Final = 100
+"""Values of one repeated parameter, as in Deepgram's own limit for topics and search terms."""
+MAX_VALUE_CHARS: Final = 256
+MAX_WARNINGS: Final = 32
+
+_REPEATED: Final = frozenset({"keyterm", "keywords", "replace", "search", "tag", "extra", "detect_language"})
+
+_NOT_SERVED: Final = MappingProxyType(
+    {
+        "alternatives": "one alternative is given",
+        "custom_intent": "intents are not recognised",
+        "custom_topic": "topics are not detected",
+        "detect_entities": "entities are not detected",
+        "detect_topics": "topics are not detected",
+        "diarize": "speakers are not labelled",
+        "diarize_model": "speakers are not labelled",
+        "diarize_version": "speakers are not labelled",
+        "dictation": "spoken punctuation stays in words",
+        "filler_words": "the models here leave filler words out",
+        "intents": "intents are not recognised",
+        "language_hint": "hints do not limit the detected language",
+        "measurements": "units are not abbreviated",
+        "profanity_filter": "no words are filtered",
+        "sentiment": "sentiment is not analysed",
+        "summarize": "no summary is made",
+        "tier": "the server's own models are used",
+        "topics": "topics are not detected",
+    }
+)
+"""Asked for in vain, but an answer without it is still an answer."""
+
+_WITHOUT_EFFECT: Final = frozenset(
+    {"callback_method", "custom_intent_mode", "custom_topic_mode", "mip_opt_out", "no_delay", "token"}
+    | {"access_token"}
+)
+"""What they ask for is so anyway (no audio is kept, no answer is held back), or is another layer's affair."""
+
+_OFF: Final = frozenset({"", "false", "0", "no", "none"})
+
+
+class OptionWarning(NamedTuple):
+    """An option that the answer does not have, or audio that was damaged, as the metadata names it."""
+
+    parameter: str
+    message: str
+    kind: str = "unsupported_parameter"
+
+    def record(self) -> dict[str, str]:
+        return {"parameter": self.parameter, "type": self.kind, "message": self.message}
+
+
+class _Query(msgspec.Struct, frozen=True, kw_only=True):
+    model: Annotated[str, Meta(max_length=128)] = ""
+    version: Annotated[str, Meta(max_length=128)] = ""
+    language: LanguageName | None = None
+    encoding: Annotated[str, Meta(max_length=32)] | None = None
+    sample_rate: SampleRateHz | None = None
+    channels: Annotated[int, Meta(ge=1, le=8)] = 1
+    multichannel: bool = False
+    interim_results: bool = False
+    endpointing: Annotated[str, Meta(max_length=16)] | None = None
+    utterance_end_ms: Annotated[int, Meta(ge=0, le=60_000)] = 0
+    vad_events: bool = False
+    punctuate: bool = False
+    smart_format: bool | None = None
+    numerals: bool | None = None
+    paragraphs: bool = False
+    utterances: bool = False
+    utt_split: Annotated[float, Meta(gt=0.0, le=60.0)] = 0.8
+
+
+_LIVE_ONLY: Final = frozenset({"interim_results", "endpointing", "utterance_end_ms", "vad_events"})
+_RECORDED_ONLY: Final = frozenset({"paragraphs", "utterances", "utt_split"})
+
+
+@dataclass(frozen=True, slots=True)
+class TextOptions:
+    """How text is written. `punctuated` False: small letters and no marks, Deepgram's way unless asked."""
+
+    punctuated: bool = False
+    smart_format: bool | None = None
+    numerals: bool | None = None
+    replacements: tuple[tuple[str, str], ...] = ()
+    queries: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ListenOptions:
+    """One request's choices.
+
+    `language` is a Whisper code or None, the server's own; `detect_language`: none, whatever the server's;
+    `multilingual`: detected for every utterance anew. `endpoint_ms` None: the server's own; `endpoints`
+    False: no result is `speech_final`. `multichannel`: a transcript for each channel of raw audio.
+    """
+
+    model: str = ""
+    language: str | None = None
+    detect_language: bool = False
+    multilingual: bool = False
+    audio: AudioInput = ContainerAudio()
+    channels: int = 1
+    multichannel: bool = False
+    interim_results: bool = False
+    endpoints: bool = True
+    endpoint_ms: int | None = None
+    utterance_end_ms: int | None = None
+    vad_events: bool = False
+    text: TextOptions = TextOptions()
+    paragraphs: bool = False
+    utterances: bool = False
+    utterance_split_s: float = 0.8
+    hotwords: str = ""
+    tags: tuple[str, ...] = ()
+    extra: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[OptionWarning, ...] = ()
+
+    @property
+    def num_streams(self) -> int:
+        """Transcripts that are made of it."""
+        return self.channels if self.multichannel else 1
+
+    def session_choices(self) -> SessionChoices:
+        """The same for a live session: word times always, text formatted as asked."""
+        detect = self.detect_language or self.multilingual
+        return SessionChoices(
+            language="auto" if detect else self.language,
+            language_mode="utterance" if self.multilingual else None,
+            partial_results=self.interim_results,
+            word_timestamps=True,
+            hotwords=self.hotwords or None,
+            min_silence_ms=self.endpoint_ms,
+            smart_format=self.text.smart_format,
+            numerals=self.text.numerals,
+        )
+
+
+def parse_options(parameters: Parameters, *, live: bool) -> ListenOptions:
+    """Query parameters to options. Raises `InvalidMessage` or `UnsupportedLanguage` naming the parameter."""
+    scalars, repeated, warnings = _sorted(parameters, live)
+    query = convert_parameters(scalars, _Query)
+    if query.version not in ("", "latest"):
+        warnings.append(OptionWarning("version", "the server's own models are used"))
+    given = {name for name, _ in scalars}
+    for name in sorted(given & (_RECORDED_ONLY if live else _LIVE_ONLY)):
+        warnings.append(OptionWarning(name, f"it is for {'recordings' if live else 'live streams'}"))
+    endpoints, endpoint_ms = _endpointing(query.endpointing)
+    audio = audio_input(query.encoding, query.sample_rate, query.channels, query.multichannel)
+    if query.multichannel and not isinstance(audio, RawAudio):
+        warnings.append(OptionWarning("multichannel", "the channels of a container are mixed to one"))
+    detect, multilingual = _detects(repeated.get("detect_language", []), query.language, warnings)
+    hotwords = _hotwords(repeated, warnings)
+    smart = bool(query.smart_format)
+    return ListenOptions(
+        model=query.model,
+        language=normalise_language(query.language) if query.language else None,
+        detect_language=detect,
+        multilingual=multilingual,
+        audio=audio,
+        channels=query.channels,
+        multichannel=query.multichannel and isinstance(audio, RawAudio),
+        interim_results=query.interim_results,
+        endpoints=endpoints,
+        endpoint_ms=endpoint_ms,
+        utterance_end_ms=_utterance_end_ms(query) if live else None,
+        vad_events=query.vad_events,
+        text=TextOptions(
+            punctuated=query.punctuate or smart or (query.paragraphs and not live),
+            smart_format=query.smart_format,
+            numerals=query.numerals,
+            replacements=tuple(_pair(value, "replace") for value in repeated.get("replace", [])),
+            queries=tuple(repeated.get("search", [])),
+        ),
+        paragraphs=query.paragraphs or smart,
+        utterances=query.utterances,
+        utterance_split_s=query.utt_split,
+        hotwords=hotwords,
+        tags=tuple(repeated.get("tag", [])),
+        extra=tuple(_pair(value, "extra") for value in repeated.get("extra", [])),
+        warnings=tuple(warnings[:MAX_WARNINGS]),
+    )
+
+
+def _sorted(
+    parameters: Parameters, live: bool
+) -> tuple[list[tuple[str, str]], dict[str, list[str]], list[OptionWarning]]:
+    """Parameters that have one value, those that have many, and warnings of what is not served."""
+    scalars: list[tuple[str, str]] = []
+    repeated: dict[str, list[str]] = {}
+    warnings: dict[str, OptionWarning] = {}
+    for name, value in parameters:
+        is_on = value.strip().lower() not in _OFF
+        if name in ("callback", "redact") and is_on:
+            raise InvalidMessage(_REFUSED[name])
+        if name in _NOT_SERVED:
+            if is_on and not (name == "alternatives" and value == "1"):
+                warnings[name] = OptionWarning(name, _NOT_SERVED[name])
+        elif name in _REPEATED:
+            _append(repeated.setdefault(name, []), name, value)
+        elif name in _Query.__struct_fields__:
+            scalars.append((name, value))
+        elif name not in _WITHOUT_EFFECT and name not in _REFUSED and len(warnings) < MAX_WARNINGS:
+            shown = _printable(name)
+            warnings[shown] = OptionWarning(shown, "no such parameter")
+    return scalars, repeated, list(warnings.values())
+
+
+_REFUSED: Final = MappingProxyType(
+    {
+        "callback": "callback: answers come in the response, nothing is sent elsewhere",
+        "redact": "redact: text cannot be redacted here",
+    }
+)
+"""Going on without these would do what the client did not want."""
+
+
+def _append(values: list[str], name: str, value: str) -> None:
+    if not value:
+        return
+    if len(value) > MAX_VALUE_CHARS:
+        raise InvalidMessage(f"{name}: a value of {len(value)} characters, the limit is {MAX_VALUE_CHARS}")
+    if len(values) >= MAX_VALUES:
+        raise InvalidMessage(f"{name}: more than {MAX_VALUES} values")
+    values.append(value)
+
+
+def _printable(name: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in name[:64])
+
+
+def _pair(value: str, name: str) -> tuple[str, str]:
+    key, colon, rest = value.partition(":")
+    if not colon or not key.strip():
+        raise InvalidMessage(f"{name}: expected KEY:VALUE, got {value[:64]!r}")
+    return key.strip(), rest.strip()
+
+
+def _endpointing(value: str | None) -> tuple[bool, int | None]:
+    """Whether results say `speech_final`, and the silence that it takes (None: the server's)."""
+    text = (value or "").strip().lower()
+    if text in ("", "true"):
+        return True, None
+    if text == "false":
+        return False, None
+    if not (text.isascii() and text.isdigit()) or int(text) > MAX_ENDPOINT_MS:
+        raise InvalidMessage(
+            f"endpointing: expected false or 0 to {MAX_ENDPOINT_MS} milliseconds, got {text!r}"
+        )
+    return True, max(int(text), MIN_ENDPOINT_MS)
+
+
+def _utterance_end_ms(query: _Query) -> int | None:
+    if not query.utterance_end_ms:
+        return None
+    if query.utterance_end_ms < MIN_UTTERANCE_END_MS:
+        raise InvalidMessage(
+            f"utterance_end_ms: expected at least {MIN_UTTERANCE_END_MS}, got {query.utterance_end_ms}"
+        )
+    if not query.interim_results:
+        raise InvalidMessage("utterance_end_ms: needs interim_results=true")
+    return query.utterance_end_ms
+
+
+def _detects(values: list[str], language: str | None, warnings: list[OptionWarning]) -> tuple[bool, bool]:
+    wanted = [value for value in values if value.strip().lower() not in _OFF]
+    if any(value.strip().lower() not in ("true", "1") for value in wanted):
+        warnings.append(OptionWarning("detect_language", "all languages are detected, not those named alone"))
+    return bool(wanted), (language or "").strip().lower() == "multi"
+
+
+def _hotwords(repeated: dict[str, list[str]], warnings: list[OptionWarning]) -> str:
+    """`keyterm` as it is, `keywords` without their boost; a keyword to suppress is left out."""
+    terms = [term.strip() for term in repeated.get("keyterm", [])]
+    for keyword in repeated.get("keywords", []):
+        term, _, boost = keyword.partition(":")
+        if boost.strip().startswith("-"):
+            warnings.append(OptionWarning("keywords", "words can be expected, not suppressed"))
+        else:
+            terms.append(term.strip())
+    return join_hotwords(terms)
+
+
+def join_hotwords(terms: Iterable[str]) -> str:
+    """Each term once. Raises `InvalidMessage` where they are too long together."""
+    hotwords = ", ".join(dict.fromkeys(term.strip() for term in terms if term.strip()))
+    if len(hotwords) > MAX_HOTWORD_CHARS:
+        raise InvalidMessage(f"keyterm: {len(hotwords)} characters, the limit is {MAX_HOTWORD_CHARS}")
+    return hotwords

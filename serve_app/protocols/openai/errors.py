@@ -1,0 +1,66 @@
+"""OpenAI's shape of errors, `{"error": {"message", "type", "param", "code"}}`, and two of this door's own."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from serve_app.errors import (
+    ClientError,
+    InvalidAudio,
+    InvalidMessage,
+    SottoError,
+    UnsupportedFormat,
+    UnsupportedLanguage,
+)
+
+ErrorFields: TypeAlias = dict[str, str | None]
+
+
+class RefusedParameter(InvalidMessage):
+    """A request that cannot be served as it is: `param` names the field, `reason` is OpenAI's code for it."""
+
+    def __init__(self, message: str, *, param: str | None = None, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+        self.reason = reason
+
+
+class ModelNotFound(RefusedParameter):
+    """A model that is not hosted here."""
+
+    http_status = 404
+
+    def __init__(self, message: str, *, param: str = "model") -> None:
+        super().__init__(message, param=param, reason="model_not_found")
+
+
+def error_fields(error: SottoError) -> ErrorFields:
+    """`message`, `type`, `param` and `code`; a code of ours only where the fault is ours."""
+    param, code = _param_and_code(error)
+    kind = "invalid_request_error" if isinstance(error, ClientError) else "server_error"
+    return {"message": str(error), "type": kind, "param": param, "code": code}
+
+
+def error_body(error: SottoError) -> dict[str, ErrorFields]:
+    return {"error": error_fields(error)}
+
+
+def error_status(error: SottoError) -> int:
+    """OpenAI answers a file that it cannot read with 400, where our own doors say 415."""
+    return 400 if isinstance(error, UnsupportedFormat) else error.http_status
+
+
+def _param_and_code(error: SottoError) -> tuple[str | None, str | None]:
+    match error:
+        case RefusedParameter():
+            return error.param, error.reason
+        case UnsupportedLanguage():
+            return "language", "invalid_language"
+        case UnsupportedFormat():
+            return "file", "unsupported_format"
+        case InvalidAudio():
+            return None, "invalid_audio"
+        case ClientError():
+            return None, None
+        case _:
+            return None, error.code.lower()

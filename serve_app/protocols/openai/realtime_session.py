@@ -1,0 +1,310 @@
+"""The settings of one Realtime transcription session: read from updates, shown in full, laid over a session.
+
+GA nests them under `audio.input` (`session.update`), the beta has them flat (`transcription_session.update`);
+either is understood wherever it comes. A field that is not given keeps its value, null switches it off.
+
+    turn_detection server_vad    threshold, prefix_padding_ms and silence_duration_ms of our endpointing
+    turn_detection semantic_vad  no such model here: silences of 400, 800 or 1500 ms by `eagerness`
+    turn_detection null          no endpointing: `commit` ends an utterance
+    delay                        the interval of interim texts
+    noise_reduction              not done, and shown as null
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from serve_app.audio.pcm import Encoding
+from serve_app.models.languages import normalise_language
+from serve_app.protocols.choices import (
+    MAX_PROMPT_CHARS,
+    LanguageName,
+    Probability,
+    SampleRateHz,
+    SessionChoices,
+    message_of,
+)
+from serve_app.protocols.openai.errors import RefusedParameter
+from serve_app.protocols.openai.request import MAX_KEYWORDS, MAX_LANGUAGES, expected_words
+
+LOGPROBS: Final = "item.input_audio_transcription.logprobs"
+
+_EAGERNESS_MS = MappingProxyType({"low": 1_500, "medium": 800, "auto": 800, "high": 400})
+_DELAY_MS = MappingProxyType({"minimal": 100, "low": 200, "medium": 300, "high": 600, "xhigh": 1_000})
+_SEMANTIC_PREFIX_MS = 300
+_PATH = re.compile(r" - at '\$\.?([^']*)'")
+
+FormatName: TypeAlias = Literal["audio/pcm", "audio/pcmu", "audio/pcma"]
+BetaFormatName: TypeAlias = Literal["pcm16", "g711_ulaw", "g711_alaw"]
+RecordT = TypeVar("RecordT")
+
+
+class AudioFormat(msgspec.Struct, frozen=True, omit_defaults=True):
+    """OpenAI knows 24 kHz only; other rates of PCM are ours. The G.711 ones have 8 kHz."""
+
+    type: FormatName = "audio/pcm"
+    rate: SampleRateHz | None = None
+
+    @property
+    def encoding(self) -> Encoding:
+        encodings: dict[FormatName, Encoding] = {
+            "audio/pcm": "pcm16",
+            "audio/pcmu": "mulaw",
+            "audio/pcma": "alaw",
+        }
+        return encodings[self.type]
+
+    @property
+    def rate_hz(self) -> int:
+        return (self.rate or 24_000) if self.type == "audio/pcm" else 8_000
+
+
+BETA_FORMATS: dict[str, AudioFormat] = {
+    "pcm16": AudioFormat("audio/pcm", 24_000),
+    "g711_ulaw": AudioFormat("audio/pcmu"),
+    "g711_alaw": AudioFormat("audio/pcma"),
+}
+
+
+class ServerVad(msgspec.Struct, frozen=True, tag_field="type", tag="server_vad"):
+    threshold: Probability = 0.5
+    prefix_padding_ms: Annotated[int, Meta(ge=0, le=2_000)] = 300
+    silence_duration_ms: Annotated[int, Meta(ge=50, le=10_000)] = 500
+
+
+class SemanticVad(msgspec.Struct, frozen=True, tag_field="type", tag="semantic_vad"):
+    eagerness: Literal["low", "medium", "high", "auto"] = "auto"
+
+
+TurnDetection: TypeAlias = ServerVad | SemanticVad
+
+
+class Transcription(msgspec.Struct, frozen=True):
+    """What is given of `transcription`; an empty text clears a field, like null."""
+
+    model: Annotated[str, Meta(max_length=256)] | None | UnsetType = UNSET
+    language: LanguageName | None | UnsetType = UNSET
+    languages: Annotated[tuple[LanguageName, ...], Meta(max_length=MAX_LANGUAGES)] | None | UnsetType = UNSET
+    prompt: Annotated[str, Meta(max_length=MAX_PROMPT_CHARS)] | None | UnsetType = UNSET
+    keywords: Annotated[tuple[str, ...], Meta(max_length=MAX_KEYWORDS)] | None | UnsetType = UNSET
+    delay: Literal["minimal", "low", "medium", "high", "xhigh"] | None | UnsetType = UNSET
+
+
+class _Input(msgspec.Struct, frozen=True):
+    format: AudioFormat | None | UnsetType = UNSET
+    transcription: Transcription | None | UnsetType = UNSET
+    turn_detection: TurnDetection | None | UnsetType = UNSET
+
+
+class _Audio(msgspec.Struct, frozen=True):
+    input: _Input = _Input()
+
+
+class SessionUpdate(msgspec.Struct, frozen=True):
+    """A partial session as GA or the beta write it."""
+
+    type: str | None = None
+    audio: _Audio = _Audio()
+    input_audio_format: BetaFormatName | None | UnsetType = UNSET
+    input_audio_transcription: Transcription | None | UnsetType = UNSET
+    turn_detection: TurnDetection | None | UnsetType = UNSET
+    include: frozenset[Literal["item.input_audio_transcription.logprobs"]] | None | UnsetType = UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class RealtimeSession:
+    """The effective settings; the defaults are OpenAI's."""
+
+    format: AudioFormat = AudioFormat("audio/pcm", 24_000)
+    model: str = "whisper-1"
+    language: str | None = None
+    languages: tuple[str, ...] = ()
+    prompt: str = ""
+    keywords: tuple[str, ...] = ()
+    delay: str | None = None
+    turn_detection: TurnDetection | None = ServerVad()
+    logprobs: bool = False
+
+    @property
+    def prefix_padding_ms(self) -> int:
+        vad = self.turn_detection
+        return vad.prefix_padding_ms if isinstance(vad, ServerVad) else _SEMANTIC_PREFIX_MS
+
+    @property
+    def silence_ms(self) -> int:
+        vad = self.turn_detection
+        if isinstance(vad, SemanticVad):
+            return _EAGERNESS_MS[vad.eagerness]
+        return vad.silence_duration_ms if vad is not None else 0
+
+    def choices(self) -> SessionChoices:
+        """The same for our own session; what the client left open is the server's to choose."""
+        vad = self.turn_detection
+        cutting: dict[str, Any] = {}
+        if vad is not None:
+            cutting = {"pre_roll_ms": self.prefix_padding_ms, "min_silence_ms": self.silence_ms}
+        return SessionChoices(
+            language=self.language or ("auto" if len(self.languages) > 1 else None),
+            sample_rate=self.format.rate_hz,
+            encoding=self.format.encoding,
+            vad_enabled=vad is not None,
+            vad_threshold=vad.threshold if isinstance(vad, ServerVad) else None,
+            word_timestamps=True if self.logprobs else None,
+            partial_results=True,
+            partial_interval_ms=None if self.delay is None else _DELAY_MS[self.delay],
+            prompt=self.prompt or None,
+            hotwords=expected_words(None, self.keywords),
+            **cutting,
+        )
+
+
+DEFAULT_SESSION: Final = RealtimeSession()
+
+
+def decode_session(data: bytes) -> SessionUpdate:
+    """A `session` object on its own. Raises `RefusedParameter`, which names the field."""
+    update = decode_json(data, SessionUpdate, "session")
+    merged(DEFAULT_SESSION, update)
+    return update
+
+
+def merged(session: RealtimeSession, update: SessionUpdate) -> RealtimeSession:
+    """The session after an update. Raises `RefusedParameter` and `UnsupportedLanguage`."""
+    if update.type not in (None, "transcription"):
+        raise RefusedParameter(
+            "this server transcribes: session.type must be 'transcription'",
+            param="session.type",
+            reason="invalid_value",
+        )
+    nested = update.audio.input
+    chosen: dict[str, Any] = {}
+    if isinstance(update.input_audio_format, str):
+        chosen["format"] = BETA_FORMATS[update.input_audio_format]
+    if isinstance(nested.format, AudioFormat):
+        rate_hz = nested.format.rate_hz if nested.format.type == "audio/pcm" else None
+        chosen["format"] = AudioFormat(nested.format.type, rate_hz)
+    for turn_detection in (update.turn_detection, nested.turn_detection):
+        if turn_detection is not UNSET:
+            chosen["turn_detection"] = turn_detection
+    if update.include is not UNSET:
+        chosen["logprobs"] = bool(update.include)
+    for transcription in (update.input_audio_transcription, nested.transcription):
+        if isinstance(transcription, Transcription):
+            chosen |= _transcription(transcription, session)
+    return replace(session, **chosen)
+
+
+def refuse_late_change(before: RealtimeSession, after: RealtimeSession) -> None:
+    """Once audio has come only language, delay, include and the model's name may change.
+
+    Raises `RefusedParameter` naming the field that came too late.
+    """
+    for name, path in (
+        ("format", "format"),
+        ("turn_detection", "turn_detection"),
+        ("prompt", "transcription.prompt"),
+        ("keywords", "transcription.keywords"),
+    ):
+        if getattr(before, name) != getattr(after, name):
+            raise RefusedParameter(
+                f"{path} cannot be changed once audio has been sent",
+                param=f"session.audio.input.{path}",
+                reason="session_already_started",
+            )
+
+
+def session_object(session: RealtimeSession, session_id: str, expires_at: int) -> dict[str, Any]:
+    """The session in GA's shape; `expires_at` is a Unix second."""
+    return {
+        "type": "transcription",
+        "object": "realtime.transcription_session",
+        "id": session_id,
+        "expires_at": expires_at,
+        "audio": {
+            "input": {
+                "format": _format_object(session.format),
+                "transcription": _transcription_object(session),
+                "noise_reduction": None,
+                "turn_detection": _turn_detection_object(session),
+            }
+        },
+        "include": [LOGPROBS] if session.logprobs else None,
+    }
+
+
+def beta_session_object(session: RealtimeSession, session_id: str, expires_at: int) -> dict[str, Any]:
+    """The session in the beta's shape."""
+    names = {"audio/pcm": "pcm16", "audio/pcmu": "g711_ulaw", "audio/pcma": "g711_alaw"}
+    return {
+        "id": session_id,
+        "object": "realtime.transcription_session",
+        "expires_at": expires_at,
+        "modalities": ["audio", "text"],
+        "input_audio_format": names[session.format.type],
+        "input_audio_transcription": _transcription_object(session),
+        "input_audio_noise_reduction": None,
+        "turn_detection": _turn_detection_object(session),
+        "include": [LOGPROBS] if session.logprobs else None,
+    }
+
+
+def decode_json(data: str | bytes, record: type[RecordT], root: str = "") -> RecordT:
+    """JSON to a record. Raises `RefusedParameter` whose `param` is the path of what is wrong."""
+    try:
+        return msgspec.json.decode(data, type=record)
+    except msgspec.ValidationError as error:
+        message = message_of(error)
+        found = _PATH.search(message)
+        path = ".".join(part for part in (root, found[1] if found else "") if part)
+        raise RefusedParameter(message, param=path or None, reason="invalid_value") from None
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise RefusedParameter(f"malformed JSON: {message_of(error)}", reason="invalid_json") from None
+    except RecursionError:
+        raise RefusedParameter("JSON is nested too deeply", reason="invalid_json") from None
+
+
+def _transcription(given: Transcription, session: RealtimeSession) -> dict[str, Any]:
+    chosen: dict[str, Any] = {}
+    if given.model is not UNSET:
+        chosen["model"] = given.model or session.model
+    for name, nothing in (("prompt", ""), ("keywords", ()), ("languages", ())):
+        value = getattr(given, name)
+        if value is not UNSET:
+            chosen[name] = value or nothing
+    if given.delay is not UNSET:
+        chosen["delay"] = given.delay
+    if given.language is not UNSET:
+        chosen["language"] = given.language or None
+    for language in (*chosen.get("languages", ()), chosen.get("language")):
+        normalise_language(language)
+    if len(chosen.get("languages", ())) == 1 and not chosen.get("language"):
+        chosen["language"] = chosen["languages"][0]
+    expected_words(None, chosen.get("keywords", ()))
+    return chosen
+
+
+def _format_object(audio_format: AudioFormat) -> dict[str, Any]:
+    if audio_format.type != "audio/pcm":
+        return {"type": audio_format.type}
+    return {"type": audio_format.type, "rate": audio_format.rate_hz}
+
+
+def _transcription_object(session: RealtimeSession) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "model": session.model,
+        "language": session.language,
+        "prompt": session.prompt,
+    }
+    optional = {"languages": session.languages, "keywords": session.keywords, "delay": session.delay}
+    return shown | {name: value for name, value in optional.items() if value}
+
+
+def _turn_detection_object(session: RealtimeSession) -> dict[str, Any] | None:
+    vad = session.turn_detection
+    return None if vad is None else msgspec.to_builtins(vad)

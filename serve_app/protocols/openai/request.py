@@ -1,0 +1,198 @@
+"""The form fields of `POST /v1/audio/transcriptions` and `/translations`, checked, as options of a recording.
+
+Lists come as `name[]`, `name` or several of either; `chunking_strategy` as JSON or as
+`chunking_strategy[threshold]`. `hotwords` and `vad_filter` are ours beside OpenAI's `keywords`. Unknown and
+empty fields are ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from serve_app.asr.jobs import Task
+from serve_app.models.languages import normalise_language
+from serve_app.protocols.choices import (
+    MAX_HOTWORD_CHARS,
+    MAX_PROMPT_CHARS,
+    LanguageName,
+    Parameters,
+    Probability,
+    message_of,
+)
+from serve_app.protocols.openai.errors import RefusedParameter
+from serve_app.service import RecordingOptions
+from serve_app.session.options import EndpointingOptions
+
+MAX_KEYWORDS = 100
+MAX_LANGUAGES = 16
+
+_LISTS = frozenset({"timestamp_granularities", "include", "keywords", "languages"})
+_STRATEGY = "chunking_strategy"
+
+
+class ResponseFormat(StrEnum):
+    JSON = "json"
+    TEXT = "text"
+    SRT = "srt"
+    VERBOSE_JSON = "verbose_json"
+    VTT = "vtt"
+    DIARIZED_JSON = "diarized_json"
+
+
+class ServerVad(msgspec.Struct, frozen=True, tag_field="type", tag="server_vad"):
+    """How a recording is cut at its silences."""
+
+    threshold: Probability | None = None
+    prefix_padding_ms: Annotated[int, Meta(ge=0, le=2_000)] | None = None
+    silence_duration_ms: Annotated[int, Meta(ge=50, le=10_000)] | None = None
+
+    def endpointing(self, defaults: EndpointingOptions) -> EndpointingOptions:
+        chosen: dict[str, Any] = {
+            "threshold": self.threshold,
+            "pre_roll_ms": self.prefix_padding_ms,
+            "min_silence_ms": self.silence_duration_ms,
+        }
+        return replace(defaults, **{name: value for name, value in chosen.items() if value is not None})
+
+
+class TranscriptionRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One request's fields under their wire names."""
+
+    model: Annotated[str, Meta(max_length=256)]
+    language: LanguageName | None = None
+    languages: Annotated[tuple[LanguageName, ...], Meta(max_length=MAX_LANGUAGES)] = ()
+    prompt: Annotated[str, Meta(max_length=MAX_PROMPT_CHARS)] | None = None
+    keywords: Annotated[tuple[str, ...], Meta(max_length=MAX_KEYWORDS)] = ()
+    hotwords: Annotated[str, Meta(max_length=MAX_HOTWORD_CHARS)] | None = None
+    response_format: ResponseFormat = ResponseFormat.JSON
+    temperature: Annotated[float, Meta(ge=0.0, le=1.0)] | None = None
+    timestamp_granularities: frozenset[Literal["word", "segment"]] = frozenset({"segment"})
+    include: frozenset[Literal["logprobs"]] = frozenset()
+    stream: bool = False
+    vad_filter: bool | None = None
+
+    @property
+    def wants_logprobs(self) -> bool:
+        return "logprobs" in self.include and self.response_format is ResponseFormat.JSON
+
+    @property
+    def wants_words(self) -> bool:
+        return "word" in self.timestamp_granularities and self.response_format is ResponseFormat.VERBOSE_JSON
+
+    @property
+    def wants_segments(self) -> bool:
+        return "segment" in self.timestamp_granularities
+
+    def recording_options(
+        self, task: Task, vad: ServerVad | None, defaults: RecordingOptions
+    ) -> RecordingOptions:
+        """The server's defaults with these choices laid over them. Raises `UnsupportedLanguage`."""
+        hotwords = expected_words(self.hotwords, self.keywords)
+        subtitles = self.response_format in (ResponseFormat.SRT, ResponseFormat.VTT)
+        return replace(
+            defaults,
+            language=chosen_language(self.language, self.languages, defaults.language),
+            task=task,
+            word_timestamps=subtitles or self.wants_words or self.wants_logprobs,
+            vad_filter=defaults.vad_filter if self.vad_filter is None else self.vad_filter,
+            prompt=defaults.prompt if self.prompt is None else self.prompt,
+            hotwords=defaults.hotwords if hotwords is None else hotwords,
+            temperature=defaults.temperature if self.temperature is None else self.temperature,
+            endpointing=defaults.endpointing if vad is None else vad.endpointing(defaults.endpointing),
+        )
+
+
+def transcription_request(fields: Parameters) -> tuple[TranscriptionRequest, ServerVad | None]:
+    """The request and, where it chose how to cut, its detector's settings.
+
+    Raises `RefusedParameter` naming the field that cannot be understood or served.
+    """
+    given, strategy = _grouped(fields)
+    if "model" not in given:
+        raise RefusedParameter("you must provide a model parameter", param="model")
+    request = _converted(given, TranscriptionRequest)
+    if request.response_format is ResponseFormat.DIARIZED_JSON:
+        raise RefusedParameter(
+            "diarized_json needs speaker recognition, which is not installed on this server",
+            param="response_format",
+            reason="unsupported_value",
+        )
+    if request.stream and request.response_format in (ResponseFormat.SRT, ResponseFormat.VTT):
+        raise RefusedParameter(
+            f"response_format {request.response_format.value!r} cannot be streamed",
+            param="response_format",
+            reason="unsupported_value",
+        )
+    return request, _server_vad(strategy)
+
+
+def chosen_language(language: str | None, languages: tuple[str, ...], default: str | None) -> str | None:
+    """Whisper's code, None to detect, as among several. Raises `UnsupportedLanguage`."""
+    if language:
+        return normalise_language(language)
+    codes = {normalise_language(name) for name in languages}
+    if not codes:
+        return default
+    return codes.pop() if len(codes) == 1 else None
+
+
+def expected_words(hotwords: str | None, keywords: tuple[str, ...]) -> str | None:
+    """One string of words to expect; None where none were given. Raises `RefusedParameter` on too many."""
+    if hotwords is None and not keywords:
+        return None
+    words = [word for word in (hotwords or "", *keywords) if word.strip()]
+    joined = ", ".join(word.strip() for word in words)
+    if len(joined) > MAX_HOTWORD_CHARS:
+        raise RefusedParameter(f"keywords over {MAX_HOTWORD_CHARS} characters in all", param="keywords")
+    return joined
+
+
+def _grouped(fields: Parameters) -> tuple[dict[str, Any], dict[str, str] | str]:
+    given: dict[str, Any] = {}
+    parts: dict[str, str] = {}
+    strategy = ""
+    for name, value in fields:
+        base = name.partition("[")[0]
+        if not value:
+            continue
+        if base in _LISTS:
+            given.setdefault(base, []).append(value)
+        elif name == _STRATEGY:
+            strategy = value
+        elif base == _STRATEGY:
+            parts[name[len(base) + 1 :].rstrip("]")] = value
+        elif given.setdefault(name, value) != value:
+            raise RefusedParameter(f"{name[:64]!r} is given twice with different values", param=name[:64])
+    return given, parts or strategy
+
+
+def _server_vad(strategy: dict[str, str] | str) -> ServerVad | None:
+    if strategy in ("", "auto"):
+        return None
+    given: Any = strategy
+    try:
+        if isinstance(strategy, str):
+            given = msgspec.json.decode(strategy)
+            if given in ("auto", None):
+                return None
+        return msgspec.convert(given, ServerVad, strict=False)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise RefusedParameter(message_of(error), param=_STRATEGY, reason="invalid_value") from None
+
+
+def _converted(given: Mapping[str, Any], record: type[TranscriptionRequest]) -> TranscriptionRequest:
+    """Field by field, so that the one at fault can be named."""
+    for name in record.__struct_fields__:
+        if name in given:
+            single = {"model": "-", name: given[name]}
+            try:
+                msgspec.convert(single, record, strict=False)
+            except (msgspec.ValidationError, UnicodeError) as error:
+                raise RefusedParameter(message_of(error), param=name, reason="invalid_value") from None
+    return msgspec.convert(dict(given), record, strict=False)

@@ -1,0 +1,203 @@
+"""WhisperLiveKit's protocol: audio in, the whole transcript out after every change.
+
+    client                                       server
+                                             <-  config {useAudioWorklet, mode}      (`/asr` only)
+    binary frames (webm, ogg, ... or PCM16)  ->
+                                             <-  {status, lines, buffer_transcription, ...}
+    an empty binary frame                    ->
+                                             <-  ready_to_stop, close
+
+`/asr` writes times as H:MM:SS and has no `type` in its updates; with `mode=diff` they are a `snapshot`, then
+`diff`s numbered by `seq`: the client drops `lines_pruned` lines in front, cuts its list to `n_lines -
+len(new_lines)` and adds `new_lines`. `/ws` writes `type: transcript_update` and times as seconds. A line of
+speaker -2 is silence. Every update repeats all lines, of which the newest 400 are kept. Close codes: 4400 for
+parameters that make no sense.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from serve_app.asr.jobs import Task
+from serve_app.errors import InvalidMessage, SottoError
+from serve_app.events import Event, Final, Partial, SessionError, SessionStarted
+from serve_app.models.languages import normalise_language
+from serve_app.protocols.choices import (
+    LanguageName,
+    Parameters,
+    SessionChoices,
+    choices_from_query,
+    convert_parameters,
+)
+from serve_app.protocols.dialect import (
+    Audio,
+    Command,
+    ContainerAudio,
+    End,
+    Farewell,
+    Frame,
+    Load,
+    Open,
+    RawAudio,
+    Totals,
+)
+from serve_app.protocols.transcript_lines import Line, LineDiff, TranscriptLines, clock
+
+PARAMETERS_CLOSE = 4400
+READY_TO_STOP = '{"type":"ready_to_stop"}'
+
+_encoder = msgspec.json.Encoder()
+
+
+class _Options(msgspec.Struct, frozen=True, kw_only=True):
+    mode: Literal["full", "diff"] = "full"
+    target_language: LanguageName | None = None
+
+
+class WhisperLiveKitDialect:
+    """One connection. `typed`: the shape of `/ws`, else that of `/asr`."""
+
+    heartbeat_s: float | None = None
+    status_s: float | None = None
+
+    def __init__(self, parameters: Parameters = (), *, typed: bool = False) -> None:
+        self._parameters = tuple(parameters)
+        self._typed = typed
+        self._is_open = False
+        self._options = _Options()
+        self._refused_parameters = False
+        self._lines = TranscriptLines()
+        self._diff = LineDiff()
+        self._seq = 0
+
+    def accepted(self) -> Sequence[Frame]:
+        if self._typed:
+            return ()
+        mode = dict(self._parameters).get("mode")
+        mode = "diff" if mode == "diff" else "full"
+        return (_encoded({"type": "config", "useAudioWorklet": False, "mode": mode}),)
+
+    def open_at_once(self) -> Sequence[Command]:
+        """Only looks at the address: the session opens with the first audio."""
+        self._open()
+        return ()
+
+    def opened(self, session_id: str) -> None:
+        self._is_open = True
+
+    # what the client says
+
+    def receive(self, frame: Frame) -> Sequence[Command]:
+        if isinstance(frame, str):
+            raise InvalidMessage("expected audio in binary frames")
+        if not frame:
+            return (End(),)
+        return (Audio(frame),) if self._is_open else (self._open(), Audio(frame))
+
+    def _open(self) -> Open:
+        self._refused_parameters = True
+        session_id, choices = choices_from_query(self._parameters)
+        self._options = convert_parameters(self._parameters, _Options)
+        choices = _translated(choices, self._options.target_language)
+        for name in (choices.language, choices.lang_code):
+            normalise_language(name or "auto")
+        self._refused_parameters = False
+        raw = RawAudio(choices.pcm_encoding, choices.sample_rate_hz)
+        announced = choices.encoding is not None or choices.sample_rate is not None
+        return Open(choices, raw if announced else ContainerAudio(or_raw=raw), session_id)
+
+    # what the server says
+
+    def send(self, event: Event, channel: int = 0) -> Sequence[Frame]:
+        match event:
+            case SessionStarted():
+                return (self._update(),)
+            case Partial():
+                self._lines.partial(event)
+                return (self._update(),)
+            case Final():
+                self._lines.final(event)
+                return (self._update(),)
+            case SessionError(_, message):
+                return (self._update(error=message),)
+            case _:
+                return ()
+
+    def _update(self, error: str | None = None) -> str:
+        if self._options.mode == "diff" and not self._typed:
+            return self._changes(error)
+        message: dict[str, Any] = {"type": "transcript_update"} if self._typed else {}
+        lines = self._lines.lines()
+        message |= {"status": self._status(lines, error), "lines": [self._line(line) for line in lines]}
+        return _encoded(message | self._rest(error))
+
+    def _changes(self, error: str | None) -> str:
+        lines = self._lines.lines()
+        change = self._diff.change(lines, self._lines.num_pruned)
+        self._seq += 1
+        status = self._status(lines, error)
+        if self._seq == 1:
+            shown = [self._line(line) for line in lines]
+            message: dict[str, Any] = {"type": "snapshot", "seq": 1, "status": status, "lines": shown}
+        else:
+            message = {"type": "diff", "seq": self._seq, "status": status, "n_lines": change.num_lines}
+            if change.num_pruned:
+                message["lines_pruned"] = change.num_pruned
+            if change.new:
+                message["new_lines"] = [self._line(line) for line in change.new]
+        return _encoded(message | self._rest(error))
+
+    def _status(self, lines: list[Line], error: str | None) -> str:
+        if error is not None:
+            return "error"
+        return "active_transcription" if lines or self._lines.buffer() else "no_audio_detected"
+
+    def _line(self, line: Line) -> dict[str, Any]:
+        times: tuple[Any, Any] = (round(line.start_s, 2), round(line.end_s, 2))
+        if not self._typed:
+            times = (clock(line.start_s), clock(line.end_s))
+        shown = {"speaker": line.speaker, "text": line.text, "start": times[0], "end": times[1]}
+        return shown if line.language is None else shown | {"detected_language": line.language}
+
+    def _rest(self, error: str | None) -> dict[str, Any]:
+        lag_s = round(self._lines.lag_s, 2)
+        rest: dict[str, Any] = {
+            "buffer_transcription": self._lines.buffer(),
+            "buffer_diarization": "",
+            "buffer_translation": "",
+            "remaining_time_transcription": lag_s,
+            "remaining_time_transcription_processing": lag_s,
+            "remaining_time_transcription_policy": 0.0,
+            "remaining_time_diarization": 0.0,
+        }
+        return rest if error is None else rest | {"error": error}
+
+    def refuse(self, error: SottoError) -> Sequence[Frame]:
+        return (self._update(error=str(error)),)
+
+    def heartbeat(self, received_ms: float) -> Sequence[Frame]:
+        return ()
+
+    def status(self, load: Load) -> Sequence[Frame]:
+        return ()
+
+    def farewell(self, close_code: int, totals: Totals) -> Farewell:
+        if self._refused_parameters:
+            return Farewell((), PARAMETERS_CLOSE, "invalid parameters")
+        return Farewell((READY_TO_STOP,) if close_code == 1000 else (), close_code)
+
+
+def _translated(choices: SessionChoices, target_language: str | None) -> SessionChoices:
+    """English is the one language that the models translate into. Raises `InvalidMessage` for others."""
+    if not target_language:
+        return choices
+    if normalise_language(target_language) != "en":
+        raise InvalidMessage(f"no translation into {target_language!r}: only into English")
+    return msgspec.structs.replace(choices, task=Task.TRANSLATE)
+
+
+def _encoded(message: dict[str, Any]) -> str:
+    return _encoder.encode(message).decode()

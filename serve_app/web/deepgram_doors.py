@@ -1,0 +1,177 @@
+"""`/v1/listen`, live over a WebSocket and with `POST` for a recording; errors in Deepgram's shape too.
+
+A recording's body is the audio itself, whatever its content type says; options are query parameters. An
+address to fetch (`{"url": ...}`) is refused: this server opens no connections for its clients.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import uuid
+from dataclasses import replace
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+import structlog
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
+from serve_app.audio.pcm import PcmStream, join
+from serve_app.errors import InternalError, InvalidAudio, InvalidMessage, PayloadTooLarge, SottoError
+from serve_app.protocols.deepgram.audio_options import SAMPLE_BYTES
+from serve_app.protocols.deepgram.live import DeepgramDialect
+from serve_app.protocols.deepgram.options import ListenOptions, OptionWarning, parse_options
+from serve_app.protocols.deepgram.recorded import RequestFacts, error_body, listen_body
+from serve_app.protocols.dialect import RawAudio
+from serve_app.service import RecordingOptions, RecordingTranscript
+from serve_app.web.door import Door
+from serve_app.web.live_socket import LiveSocket
+from serve_app.web.transcribe import decode_upload, while_connected
+from serve_app.web.uploads import receive_upload
+
+log = structlog.get_logger(__name__)
+
+MAX_HEADER_CHARS = 200
+HASH_BLOCK_BYTES = 1024 * 1024
+
+SUBPROTOCOL = "token"
+"""What browsers, which can set no header, name before their key."""
+
+
+def deepgram_routes(door: Door) -> list[BaseRoute]:
+    async def listen(request: Request) -> Response:
+        request_id = str(uuid.uuid4())
+        try:
+            with door.upload():
+                return await _listen(request, door, request_id)
+        except ClientDisconnect:
+            raise
+        except SottoError as error:
+            door.metrics.request_failed()
+            return error_answer(error, request_id)
+        except Exception:
+            door.metrics.request_failed()
+            log.exception("transcription failed")
+            return error_answer(InternalError("Transcription failed"), request_id)
+
+    async def live(websocket: WebSocket) -> None:
+        parameters = websocket.query_params.multi_items()
+        dialect = DeepgramDialect(parameters, request_id=str(uuid.uuid4()), created=datetime.now(UTC))
+        subprotocol = SUBPROTOCOL if SUBPROTOCOL in websocket.scope["subprotocols"] else None
+        await LiveSocket(websocket, door, dialect, subprotocol=subprotocol).run()
+
+    return [Route("/v1/listen", listen, methods=["POST"]), WebSocketRoute("/v1/listen", live)]
+
+
+def error_answer(error: SottoError, request_id: str) -> JSONResponse:
+    """Deepgram's error with its headers."""
+    reason = "".join(char if char.isascii() and char.isprintable() else "?" for char in str(error))
+    headers = {"dg-request-id": request_id, "dg-error": reason[:MAX_HEADER_CHARS]}
+    if error.retry_after_s is not None:
+        headers["retry-after"] = str(error.retry_after_s)
+    return JSONResponse(error_body(error, request_id), status_code=error.http_status, headers=headers)
+
+
+class _Decoded(NamedTuple):
+    """One recording's channels, each int16 `(n,)` at 16 kHz; `warning` where some of it was damaged."""
+
+    channels: list[Pcm16]
+    sha256: str
+    warning: str | None = None
+
+    @property
+    def duration_s(self) -> float:
+        return max(map(len, self.channels)) / SAMPLE_RATE_HZ
+
+
+async def _listen(request: Request, door: Door, request_id: str) -> Response:
+    created = datetime.now(UTC)
+    options = parse_options(request.query_params.multi_items(), live=False)
+    upload = await receive_upload(_as_audio(request), door.max_body_bytes)
+    try:
+        recording = await asyncio.to_thread(_decode, upload.file, options, door)
+    finally:
+        upload.close()
+    began_s = perf_counter()
+    work = _transcribe(recording.channels, recording_options(options, door.recording_defaults()), door)
+    transcripts = await while_connected(request, work)
+    door.metrics.request_done(perf_counter() - began_s, recording.duration_s)
+    warnings = [OptionWarning("body", recording.warning, "damaged_audio")] if recording.warning else []
+    facts = RequestFacts(request_id, recording.sha256, created)
+    body = listen_body(transcripts, options, facts, warnings)
+    return JSONResponse(body, headers={"dg-request-id": request_id})
+
+
+def _as_audio(request: Request) -> Request:
+    """The same request, its body declared to be audio. Raises `InvalidMessage` for JSON."""
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type == "application/json":
+        raise InvalidMessage("this server fetches no addresses: send the audio itself as the body")
+    if content_type == "multipart/form-data":
+        return request
+    headers = [(name, value) for name, value in request.scope["headers"] if name != b"content-type"]
+    headers.append((b"content-type", b"application/octet-stream"))
+    return Request({**request.scope, "headers": headers}, request.receive)
+
+
+def recording_options(options: ListenOptions, defaults: RecordingOptions) -> RecordingOptions:
+    """The server's defaults with these laid over them; words always have their times."""
+    formatting, text = defaults.formatting, options.text
+    if (smart := text.smart_format) is not None:
+        formatting = replace(formatting, casing=smart, spacing=smart, numerals=smart)
+    if text.numerals is not None:
+        formatting = replace(formatting, numerals=text.numerals)
+    detects = options.detect_language or options.multilingual
+    return replace(
+        defaults,
+        language=None if detects else options.language or defaults.language,
+        word_timestamps=True,
+        hotwords=options.hotwords or defaults.hotwords,
+        formatting=formatting,
+    )
+
+
+async def _transcribe(
+    channels: list[Pcm16], options: RecordingOptions, door: Door
+) -> list[RecordingTranscript]:
+    """One after another: a recording uses what is free of the server anyway."""
+    return [await door.service.transcribe(samples, options) for samples in channels]
+
+
+def _decode(file: BinaryIO, options: ListenOptions, door: Door) -> _Decoded:
+    digest = hashlib.sha256()
+    while block := file.read(HASH_BLOCK_BYTES):
+        digest.update(block)
+    file.seek(0)
+    sha256 = digest.hexdigest()
+    if isinstance(options.audio, RawAudio):
+        return _decode_raw(file.read(), options.audio, sha256, door)
+    recording = decode_upload(file, door)
+    return _Decoded([recording.samples], sha256, recording.warning)
+
+
+def _decode_raw(data: bytes, audio: RawAudio, sha256: str, door: Door) -> _Decoded:
+    frame_bytes = SAMPLE_BYTES[audio.encoding] * audio.channels
+    duration_s = len(data) / frame_bytes / audio.sample_rate_hz
+    if duration_s * SAMPLE_RATE_HZ > door.max_audio_samples:
+        raise PayloadTooLarge(f"the audio is longer than {door.settings.max_audio_length_seconds:g} s")
+    if duration_s < door.settings.min_audio_length_seconds:
+        raise InvalidAudio(f"Audio too short: {duration_s:.2f}s")
+    left_over = len(data) % frame_bytes
+    warning = f"the audio ends within a sample: {left_over} byte(s) left over" if left_over else None
+    whole = memoryview(data)[: len(data) - left_over]
+    if not audio.split_channels:
+        stream = PcmStream(audio.encoding, audio.sample_rate_hz, audio.channels)
+        return _Decoded([join([stream.push(bytes(whole)), stream.finish()])], sha256, warning)
+    frames = np.frombuffer(whole, np.uint8).reshape(-1, audio.channels, SAMPLE_BYTES[audio.encoding])
+    channels = []
+    for channel in range(audio.channels):
+        stream = PcmStream(audio.encoding, audio.sample_rate_hz)
+        channels.append(join([stream.push(frames[:, channel].tobytes()), stream.finish()]))
+    return _Decoded(channels, sha256, warning)

@@ -1,0 +1,126 @@
+"""The sessions of one connection: one, or one for each channel of its audio."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
+from serve_app.errors import InvalidMessage, SottoError
+from serve_app.events import EndReason, Event, SessionEnded
+from serve_app.protocols.choices import SessionChoices
+from serve_app.protocols.dialect import Open
+from serve_app.service import LiveSession
+from serve_app.session.options import SessionOptions
+from serve_app.web.door import Door, new_session_id
+from serve_app.web.live.intake import num_sessions
+
+
+class Channels:
+    """Opens them all or none; afterwards whatever is done is done to all of them."""
+
+    def __init__(self, door: Door, *, anchored: Callable[[float], None]) -> None:
+        """`anchored` hears the Unix time of the first sample, once."""
+        self._door = door
+        self._anchored = anchored
+        self._sessions: list[LiveSession] = []
+        self._options: list[SessionOptions] = []
+        self._num_samples: list[int] = []
+        self._ended: dict[int, SessionEnded] = {}
+        self.all_ended = asyncio.Event()
+
+    @property
+    def is_open(self) -> bool:
+        return bool(self._sessions)
+
+    @property
+    def session_id(self) -> str | None:
+        return self._sessions[0].session_id if self._sessions else None
+
+    @property
+    def received_ms(self) -> float:
+        return max(self._num_samples, default=0) * 1000 / SAMPLE_RATE_HZ
+
+    @property
+    def options(self) -> SessionOptions:
+        """Of the first channel; they differ in the id alone."""
+        return self._options[0]
+
+    def open(self, command: Open) -> list[LiveSession]:
+        """Admit the sessions. Raises `SottoError`: then none is open."""
+        number = num_sessions(command.audio)
+        if number > 1 and command.resume:
+            raise InvalidMessage("sessions of several channels cannot be resumed")
+        first_id = command.session_id or ("" if command.resume else new_session_id())
+        ids = [first_id] + [f"{first_id}-{channel}" for channel in range(1, number)]
+        defaults = self._door.session_defaults()
+        options = [command.choices.session_options(session_id, defaults) for session_id in ids]
+        try:
+            for chosen in options:
+                self._sessions.append(self._door.service.open_session(chosen, command.resume))
+        except SottoError:
+            self.close()
+            raise
+        self._options = options
+        self._num_samples = [0] * number
+        return list(self._sessions)
+
+    async def push(self, channel: int, samples: Pcm16) -> None:
+        if not any(self._num_samples):
+            self._anchored(time.time() - len(samples) / SAMPLE_RATE_HZ)
+        self._num_samples[channel] += len(samples)
+        await self._sessions[channel].push(samples)
+
+    def flush(self, channel: int | None) -> None:
+        for index, session in enumerate(self._sessions):
+            if channel in (None, index):
+                session.flush()
+
+    def reconfigure(self, choices: SessionChoices) -> None:
+        """Raises `ClientError` for choices that make no sense; then nothing has changed."""
+        options = [choices.session_options(known.session_id, known) for known in self._options]
+        self._options = options
+        for session, chosen in zip(self._sessions, options, strict=True):
+            session.reconfigure(chosen)
+
+    def end(self) -> None:
+        for session in self._sessions:
+            session.end()
+
+    def cancel(self, reason: EndReason) -> None:
+        for channel, session in enumerate(self._sessions):
+            if channel not in self._ended:
+                session.cancel(reason)
+
+    def close(self) -> None:
+        """The connection is gone: their ids are free."""
+        for session in self._sessions:
+            self._door.service.session_closed(session.session_id, session)
+        self._sessions = []
+
+    def ended(self, channel: int, event: SessionEnded) -> None:
+        self._ended[channel] = event
+        if len(self._ended) == len(self._sessions):
+            self.all_ended.set()
+
+    @property
+    def failed(self) -> bool:
+        """A session ended because of an error of ours."""
+        return any(event.reason is EndReason.ERROR for event in self._ended.values())
+
+    @property
+    def audio_ms(self) -> float:
+        return max((event.total_samples for event in self._ended.values()), default=0) * 1000 / SAMPLE_RATE_HZ
+
+    @property
+    def num_finals(self) -> int:
+        return sum(event.num_finals for event in self._ended.values())
+
+
+def with_reason(event: Event, reason: EndReason | None) -> Event:
+    """A session that we ended did not complete."""
+    if reason is not None and isinstance(event, SessionEnded) and event.reason is EndReason.COMPLETED:
+        return replace(event, reason=reason)
+    return event

@@ -1,0 +1,115 @@
+"""What waits to be sent on one connection: bounded in bytes, since a client may read as late as it likes.
+
+Events wait as events, not as frames: a dialect that sends differences must see only what is really sent. From
+`COALESCE_BYTES` on an unread interim is replaced by the next one of its utterance, and dropped when the
+utterance's final comes. Finals wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final as Constant
+from typing import TypeAlias
+
+from serve_app.events import Event, Final, Partial
+from serve_app.protocols.dialect import Frame
+
+COALESCE_BYTES: Constant = 16 * 1024
+MAX_UNREAD_BYTES: Constant = 2 * 1024 * 1024
+"""Two to three hours of speech as the native protocol writes it."""
+
+_MESSAGE_BYTES, _WORD_BYTES = 400, 80
+"""About what a message and each of its words take besides the text itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelEvent:
+    """An event of the session of one channel."""
+
+    channel: int
+    event: Event
+
+
+Item: TypeAlias = ChannelEvent | Frame
+
+
+class Outbox:
+    """A queue with one reader. `overflowed` is set once more waits than may."""
+
+    def __init__(self, max_bytes: int = MAX_UNREAD_BYTES, coalesce_bytes: int = COALESCE_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._coalesce_bytes = coalesce_bytes
+        self._items: OrderedDict[int, Item] = OrderedDict()
+        self._partials: dict[tuple[int, str], int] = {}
+        self._next_key = 0
+        self._closed = False
+        self._changed = asyncio.Event()
+        self.num_bytes = 0
+        self.overflowed = asyncio.Event()
+
+    def put_event(self, channel: int, event: Event) -> None:
+        if isinstance(event, Partial | Final):
+            unread = self._partials.get((channel, event.utterance_id))
+            if unread is not None and self.num_bytes >= self._coalesce_bytes:
+                self._remove(unread)
+        key = self._put(ChannelEvent(channel, event))
+        if isinstance(event, Partial):
+            self._partials[channel, event.utterance_id] = key
+
+    def put_frames(self, frames: Sequence[Frame]) -> None:
+        for frame in frames:
+            self._put(frame)
+
+    def clear(self) -> None:
+        """Drop what waits."""
+        self._items.clear()
+        self._partials.clear()
+        self.num_bytes = 0
+
+    def close(self) -> None:
+        """Nothing more comes: `take` ends behind what waits."""
+        self._closed = True
+        self._changed.set()
+
+    async def take(self) -> Item | None:
+        """The next item; None at the end."""
+        while not self._items:
+            if self._closed:
+                return None
+            self._changed.clear()
+            await self._changed.wait()
+        return self._remove(next(iter(self._items)))
+
+    def _put(self, item: Item) -> int:
+        self._next_key += 1
+        self._items[self._next_key] = item
+        self.num_bytes += _size_bytes(item)
+        self._changed.set()
+        if self.num_bytes > self._max_bytes:
+            self.overflowed.set()
+        return self._next_key
+
+    def _remove(self, key: int) -> Item:
+        item = self._items.pop(key)
+        self.num_bytes -= _size_bytes(item)
+        if isinstance(item, ChannelEvent) and isinstance(item.event, Partial):
+            utterance = (item.channel, item.event.utterance_id)
+            if self._partials.get(utterance) == key:
+                del self._partials[utterance]
+        return item
+
+
+def _size_bytes(item: Item) -> int:
+    """About what the item takes on the wire; the same before and after it waited."""
+    if not isinstance(item, ChannelEvent):
+        return len(item)
+    match item.event:
+        case Partial(text=text):
+            return _MESSAGE_BYTES + 2 * len(text)
+        case Final(text=text, words=words):
+            return _MESSAGE_BYTES + 2 * len(text) + _WORD_BYTES * len(words)
+        case _:
+            return _MESSAGE_BYTES

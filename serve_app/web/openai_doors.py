@@ -1,0 +1,104 @@
+"""OpenAI's doors: `POST /v1/audio/transcriptions` and `/v1/audio/translations`, `GET /v1/models`, Realtime.
+
+Errors come in OpenAI's shape; one that happens after a streamed answer has begun is its last event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from contextlib import ExitStack
+from time import perf_counter
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from serve_app.asr.jobs import Task
+from serve_app.audio.recordings import DecodedRecording
+from serve_app.protocols.openai.answer import transcription_body
+from serve_app.protocols.openai.errors import RefusedParameter
+from serve_app.protocols.openai.models import hosted_model, model_entry, model_list
+from serve_app.protocols.openai.request import ResponseFormat, TranscriptionRequest, transcription_request
+from serve_app.protocols.subtitles import to_srt, to_text, to_vtt
+from serve_app.service import RecordingOptions, RecordingTranscript
+from serve_app.web.door import Door
+from serve_app.web.openai_errors import answering
+from serve_app.web.openai_realtime import openai_realtime_routes
+from serve_app.web.openai_stream import streamed_answer
+from serve_app.web.transcribe import decode_upload, while_connected
+from serve_app.web.uploads import receive_upload
+
+KEY_BYTES = 32
+"""Of the key that signs client secrets, where none is configured: it lives as long as this process."""
+
+
+def openai_routes(door: Door, signing_key: bytes | None = None) -> list[BaseRoute]:
+    """`signing_key`: the same on all replicas, or a client secret is good at one of them only."""
+    created_s = int(time.time())
+
+    async def transcriptions(request: Request) -> Response:
+        return await _recording(request, door, Task.TRANSCRIBE)
+
+    async def translations(request: Request) -> Response:
+        return await _recording(request, door, Task.TRANSLATE)
+
+    async def models(request: Request) -> Response:
+        return JSONResponse(model_list(door.service.status().models, created_s))
+
+    async def model(request: Request) -> Response:
+        name = request.path_params["name"]
+        found = hosted_model(name, door.service.status().models)
+        return JSONResponse(model_entry(name, found.name, created_s))
+
+    post, get = ["POST"], ["GET"]
+    return [
+        Route("/v1/audio/transcriptions", answering(transcriptions, door), methods=post),
+        Route("/v1/audio/translations", answering(translations, door), methods=post),
+        Route("/v1/models", answering(models), methods=get),
+        Route("/v1/models/{name:path}", answering(model), methods=get),
+        *openai_realtime_routes(door, signing_key or secrets.token_bytes(KEY_BYTES)),
+    ]
+
+
+async def _recording(request: Request, door: Door, task: Task) -> Response:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "multipart/form-data":
+        raise RefusedParameter("the body must be multipart/form-data with a file and a model")
+    with ExitStack() as held:
+        held.enter_context(door.upload())
+        asked, options, recording = await _received(request, door, task)
+        if asked.stream:
+            released = ExitStack()
+            answer = await streamed_answer(request, door, asked, options, recording, on_closed=released.close)
+            released.push(held.pop_all())
+            return answer
+        began_s = perf_counter()
+        transcript = await while_connected(request, door.service.transcribe(recording.samples, options))
+        door.metrics.request_done(perf_counter() - began_s, recording.duration_s)
+        return _answer(transcript, asked, task)
+
+
+async def _received(
+    request: Request, door: Door, task: Task
+) -> tuple[TranscriptionRequest, RecordingOptions, DecodedRecording]:
+    upload = await receive_upload(request, door.max_body_bytes)
+    try:
+        asked, vad = transcription_request(upload.fields)
+        hosted_model(asked.model, door.service.status().models)
+        options = asked.recording_options(task, vad, door.recording_defaults())
+        return asked, options, await asyncio.to_thread(decode_upload, upload.file, door)
+    finally:
+        upload.close()
+
+
+def _answer(transcript: RecordingTranscript, asked: TranscriptionRequest, task: Task) -> Response:
+    match asked.response_format:
+        case ResponseFormat.TEXT:
+            return Response(to_text(transcript.text), media_type="text/plain")
+        case ResponseFormat.SRT:
+            return Response(to_srt(transcript.segments), media_type="application/x-subrip")
+        case ResponseFormat.VTT:
+            return Response(to_vtt(transcript.segments), media_type="text/vtt")
+    return JSONResponse(transcription_body(transcript, asked, task))

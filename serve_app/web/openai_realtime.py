@@ -1,0 +1,137 @@
+"""OpenAI's Realtime doors: `WS /v1/realtime?intent=transcription`, and secrets for browsers to open it with.
+
+`POST /v1/realtime/client_secrets` makes them; so does the beta's `/v1/realtime/transcription_sessions`. A
+secret brings the settings it was made with into the socket that it opens.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from serve_app.errors import SottoError
+from serve_app.protocols.openai.client_secrets import (
+    BETA_LIFETIME_S,
+    MAX_BODY_BYTES,
+    ClientSecret,
+    ExpiresAfter,
+    SecretRequest,
+    beta_session_body,
+    issue_secret,
+    secret_body,
+    secret_request,
+    verify_secret,
+)
+from serve_app.protocols.openai.errors import RefusedParameter
+from serve_app.protocols.openai.handshake import Handshake, read_handshake
+from serve_app.protocols.openai.models import hosted_model
+from serve_app.protocols.openai.realtime import RealtimeDialect
+from serve_app.protocols.openai.realtime_session import (
+    DEFAULT_SESSION,
+    RealtimeSession,
+    beta_session_object,
+    decode_session,
+    merged,
+    session_object,
+)
+from serve_app.web.door import Door
+from serve_app.web.live_socket import LiveSocket
+from serve_app.web.openai_errors import answering, refused
+
+POLICY_CLOSE = 1008
+
+
+def openai_realtime_routes(door: Door, signing_key: bytes) -> list[BaseRoute]:
+    async def realtime(websocket: WebSocket) -> None:
+        try:
+            dialect, handshake = realtime_dialect(websocket, door, signing_key)
+        except SottoError as error:
+            await _deny(websocket, error)
+            return
+        await LiveSocket(websocket, door, dialect, subprotocol=handshake.subprotocol).run()
+
+    async def client_secrets(request: Request) -> Response:
+        asked = secret_request(await _small_body(request))
+        value, secret = _new_secret(asked, signing_key)
+        session, name = merged(DEFAULT_SESSION, secret.settings), secret.nonce
+        shown = session_object(session, f"sess_{name}", secret.expires_at)
+        return JSONResponse(secret_body(value, secret, shown))
+
+    async def transcription_sessions(request: Request) -> Response:
+        body = await _small_body(request) or b"{}"
+        session = merged(DEFAULT_SESSION, decode_session(body))
+        asked = SecretRequest(ExpiresAfter(seconds=BETA_LIFETIME_S), msgspec.Raw(body))
+        value, secret = _new_secret(asked, signing_key)
+        shown = beta_session_object(session, f"sess_{secret.nonce}", secret.expires_at)
+        return JSONResponse(beta_session_body(value, secret, shown))
+
+    return [
+        WebSocketRoute("/v1/realtime", realtime),
+        Route("/v1/realtime/client_secrets", answering(client_secrets), methods=["POST"]),
+        Route("/v1/realtime/transcription_sessions", answering(transcription_sessions), methods=["POST"]),
+    ]
+
+
+def realtime_dialect(
+    websocket: WebSocket, door: Door, signing_key: bytes
+) -> tuple[RealtimeDialect, Handshake]:
+    """The dialect of one Realtime socket, before it is accepted with the handshake's subprotocol.
+
+    A client secret of ours brings the settings it was made with. Raises `RefusedParameter` and
+    `ModelNotFound`.
+    """
+    headers = websocket.headers
+    handshake = read_handshake(
+        websocket.query_params.multi_items(),
+        authorization=headers.get("authorization", ""),
+        beta_header=headers.get("openai-beta", ""),
+        subprotocols=websocket.scope.get("subprotocols", []),
+    )
+    session = DEFAULT_SESSION
+    if handshake.model is not None:
+        hosted_model(handshake.model, door.service.status().models)
+        session = RealtimeSession(model=handshake.model)
+    now_s = time.time()
+    secret = verify_secret(signing_key, handshake.token or "", now_s)
+    if secret is not None:
+        session = merged(session, secret.settings)
+    dialect = RealtimeDialect(
+        secrets.token_hex(6),
+        session,
+        beta=handshake.beta,
+        expires_at=int(now_s + door.settings.max_session_s),
+        check_model=lambda name: hosted_model(
+            name, door.service.status().models, param="session.audio.input.transcription.model"
+        ),
+    )
+    return dialect, handshake
+
+
+async def _deny(websocket: WebSocket, error: SottoError) -> None:
+    """An HTTP answer instead of a socket, where the server can; else a close before it was accepted."""
+    if "websocket.http.response" in websocket.scope.get("extensions", {}):
+        await websocket.send_denial_response(refused(error))
+    else:
+        await websocket.close(POLICY_CLOSE)
+
+
+async def _small_body(request: Request) -> bytes:
+    """Raises `RefusedParameter` on more than a settings object can be."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise RefusedParameter(f"a body of more than {MAX_BODY_BYTES} bytes")
+    return bytes(body)
+
+
+def _new_secret(asked: SecretRequest, key: bytes) -> tuple[str, ClientSecret]:
+    expires_at = int(time.time()) + asked.expires_after.seconds
+    secret = ClientSecret(expires_at, secrets.token_hex(12), asked.session)
+    return issue_secret(key, secret), secret

@@ -1,0 +1,102 @@
+"""A recording's text as server-sent events, segment by segment while the rest is still being decoded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from time import perf_counter
+
+import structlog
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from serve_app.audio.recordings import DecodedRecording
+from serve_app.errors import InternalError, SottoError
+from serve_app.protocols.openai.answer import EVENT_STREAM_TYPE, KEEP_ALIVE, StreamedTranscript
+from serve_app.protocols.openai.request import TranscriptionRequest
+from serve_app.service import RecordingOptions, RecordingSegment, RecordingTranscript
+from serve_app.web.door import Door
+from serve_app.web.duplex import Duplex
+from serve_app.web.transcribe import until_gone
+
+log = structlog.get_logger(__name__)
+
+
+async def streamed_answer(
+    request: Request,
+    door: Door,
+    asked: TranscriptionRequest,
+    options: RecordingOptions,
+    recording: DecodedRecording,
+    *,
+    on_closed: Callable[[], None],
+) -> Response:
+    """The answer, once the recording is admitted. Raises what `SpeechService.transcribe` refuses at once.
+
+    `on_closed` is called when it has been sent or given up; not where this raises.
+    """
+    segments: asyncio.Queue[RecordingSegment | None] = asyncio.Queue()
+    working = asyncio.ensure_future(
+        door.service.transcribe(recording.samples, options, on_segment=segments.put_nowait)
+    )
+    working.add_done_callback(lambda _: segments.put_nowait(None))
+    await asyncio.sleep(0)  # its first step: whether it is admitted
+    if working.done() and (error := working.exception()) is not None:
+        raise error
+
+    def closed() -> None:
+        working.cancel()
+        on_closed()
+
+    return Duplex(
+        _events(request, door, asked, working, segments, recording.duration_s),
+        media_type=EVENT_STREAM_TYPE,
+        max_stall_s=door.settings.idle_timeout_s,
+        on_closed=closed,
+    )
+
+
+async def _events(
+    request: Request,
+    door: Door,
+    asked: TranscriptionRequest,
+    working: asyncio.Future[RecordingTranscript],
+    segments: asyncio.Queue[RecordingSegment | None],
+    duration_s: float,
+) -> AsyncGenerator[bytes, None]:
+    """Ends early, and with it the work, when the client has gone."""
+    began_s = perf_counter()
+    events = StreamedTranscript(asked)
+    leaving = asyncio.create_task(until_gone(request))
+    upcoming: asyncio.Task[RecordingSegment | None] | None = None
+    try:
+        while True:
+            upcoming = upcoming or asyncio.create_task(segments.get())
+            await asyncio.wait(
+                (upcoming, leaving), timeout=door.settings.heartbeat_s, return_when=asyncio.FIRST_COMPLETED
+            )
+            if upcoming.done():
+                segment, upcoming = upcoming.result(), None
+                if segment is None:
+                    break
+                yield events.segment(segment)
+            elif leaving.done():
+                return
+            else:
+                yield KEEP_ALIVE
+        yield events.done(working.result())
+        door.metrics.request_done(perf_counter() - began_s, duration_s)
+    except ClientDisconnect:
+        return
+    except SottoError as error:
+        door.metrics.request_failed()
+        yield events.failed(error)
+    except Exception:
+        door.metrics.request_failed()
+        log.exception("streamed transcription failed")
+        yield events.failed(InternalError("internal error"))
+    finally:
+        for task in (working, leaving, upcoming):
+            if task is not None:
+                task.cancel()
+        await asyncio.gather(*(task for task in (working, leaving, upcoming) if task), return_exceptions=True)

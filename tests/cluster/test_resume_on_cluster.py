@@ -1,0 +1,109 @@
+"""A session whose ingress replica is killed three times in the middle of an utterance: no word changes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+
+import psutil
+import pytest
+from cluster.conftest import clip, reference, word_error_rate
+
+from benchmarks.service import ServiceUnderTest
+from serve_app.clients.live import LiveClient, SessionConfig
+from serve_app.clients.messages import (
+    FinalTranscript,
+    Message,
+    PartialTranscript,
+    SessionEnded,
+    SessionStarted,
+)
+from serve_app.clients.pacing import paced_chunks
+from serve_app.clients.resuming import ResumingClient
+from serve_app.launch.processes import process_title, processes_of
+
+pytestmark = [pytest.mark.cluster, pytest.mark.models]
+
+CONFIG = SessionConfig(lang_code="en")
+KILL_AFTER_FINALS = (1, 3, 5)
+
+
+def kill_ingress(service: ServiceUnderTest) -> None:
+    assert service.runtime_dir is not None
+    victims = [p for p in processes_of(service.runtime_dir) if ":Ingress" in process_title(p)]
+    assert victims
+    for victim in victims:
+        os.kill(victim.pid, signal.SIGKILL)
+    psutil.wait_procs(victims, timeout=10)
+
+
+class Talk:
+    """One session over a clip; `kill_at` finals a kill waits for the next partial: someone is speaking."""
+
+    def __init__(self, service: ServiceUnderTest, kill_at: tuple[int, ...] = ()) -> None:
+        self.service = service
+        self.kill_at = list(kill_at)
+        self.messages: list[Message] = []
+        self.outages_s: list[float] = []
+
+    async def run(self, name: str, speed: float) -> Talk:
+        async with ResumingClient(self.service.url, CONFIG) as client:
+            sender = asyncio.create_task(self._send(client, name, speed))
+            async for message in client:
+                await self._hear(message)
+            await sender
+        return self
+
+    async def _send(self, client: ResumingClient, name: str, speed: float) -> None:
+        async for chunk in paced_chunks(clip(name), speed=speed):
+            await client.send_audio(chunk)
+        await client.end()
+
+    async def _hear(self, message: Message) -> None:
+        now_s = asyncio.get_running_loop().time()
+        if isinstance(message, SessionStarted) and message.resumed:
+            self.outages_s[-1] = now_s - self.outages_s[-1]
+        self.messages.append(message)
+        due = self.kill_at and len(self.finals) >= self.kill_at[0]
+        if due and isinstance(message, PartialTranscript):
+            self.kill_at.pop(0)
+            self.outages_s.append(now_s)
+            await asyncio.to_thread(kill_ingress, self.service)
+
+    @property
+    def finals(self) -> list[FinalTranscript]:
+        return [message for message in self.messages if isinstance(message, FinalTranscript)]
+
+
+async def test_three_kills_of_the_ingress_in_one_session_change_no_word(service: ServiceUnderTest) -> None:
+    undisturbed = await Talk(service).run("visit", speed=2.0)
+    killed = await Talk(service, KILL_AFTER_FINALS).run("visit", speed=2.0)
+    print(f"resumed after {[round(s, 1) for s in killed.outages_s]} s", file=sys.stderr)
+    assert len(killed.outages_s) == len(KILL_AFTER_FINALS)
+    assert not killed.kill_at
+    assert [final.text for final in killed.finals] == [final.text for final in undisturbed.finals]
+    for mine, theirs in zip(killed.finals, undisturbed.finals, strict=True):
+        assert (mine.segment_id, mine.start_ms, mine.end_ms) == (
+            theirs.segment_id,
+            theirs.start_ms,
+            theirs.end_ms,
+        )
+        assert len(mine.ticket) < 400
+    assert word_error_rate(reference("visit"), " ".join(final.text for final in killed.finals)) <= 0.12
+    assert killed.messages[-1] == undisturbed.messages[-1]
+    assert isinstance(killed.messages[-1], SessionEnded)
+    assert killed.messages[-1].reason == "completed"
+
+
+async def test_a_bad_ticket_leaves_the_socket_open_for_a_fresh_start(service: ServiceUnderTest) -> None:
+    async with LiveClient(service.url) as client:
+        await client._send(json.dumps({"type": "start_session", "resume": "no ticket"}))
+        refused = await client.receive()
+        started = await client.start(CONFIG)
+        await client.cancel()
+    assert (getattr(refused, "code", None), getattr(refused, "retryable", None)) == ("INVALID_TICKET", False)
+    assert not started.resumed
+    assert started.ticket

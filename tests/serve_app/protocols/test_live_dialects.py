@@ -1,0 +1,68 @@
+"""Golden files: every frame that each live dialect writes of one talk, and how it opens and ends."""
+
+import json
+from pathlib import Path
+
+import pytest
+from fakes.spoken_events import TALK
+
+from serve_app.errors import InvalidMessage, MaxSessionsReached
+from serve_app.protocols.dialect import Load, Open, OpensAtOnce, Totals
+from serve_app.protocols.first_frame import FirstFrameDialect
+from serve_app.protocols.interim_final import InterimFinalDialect
+from serve_app.protocols.native_dialect import NativeDialect
+from serve_app.protocols.opus_stream import OpusStreamDialect
+from serve_app.protocols.whisper_live_kit import WhisperLiveKitDialect
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "live"
+BUSY = Load("high", 440, 4.2, True)
+NEW_WORDS = [("only_new_words", "true")]
+
+DIALECTS = {
+    "stt_new_words": (NativeDialect, NEW_WORDS, '{"type":"start_session"}'),
+    "stream": (OpusStreamDialect, [], b"OggS"),
+    "stream_new_words": (OpusStreamDialect, NEW_WORDS, b"OggS"),
+    "interim_final": (InterimFinalDialect, [], '{"event":"start","language":"auto"}'),
+    "interim_final_new_words": (InterimFinalDialect, NEW_WORDS, '{"event":"start"}'),
+    "asr_full": (WhisperLiveKitDialect, [("language", "en")], b"\x1a\x45\xdf\xa3"),
+    "asr_diff": (WhisperLiveKitDialect, [("mode", "diff")], b"\x1a\x45\xdf\xa3"),
+    "ws_updates": (FirstFrameDialect, [("language", "en")], b"\x1a\x45\xdf\xa3"),
+}
+
+
+def decoded(frames):
+    return [json.loads(frame) for frame in frames]
+
+
+def conversation(make, parameters, first_frame):
+    """All that one dialect writes, by the step that made it write."""
+    dialect = make(parameters)
+    said = {"accepted": decoded(dialect.accepted())}
+    commands = [*dialect.open_at_once()] if isinstance(dialect, OpensAtOnce) else []
+    commands += dialect.receive(first_frame)
+    assert [type(command) for command in commands][0] is Open
+    dialect.opened("session-1234")
+    if hasattr(dialect, "anchored"):
+        dialect.anchored(1_700_000_000.25)
+    said["events"] = [
+        {"event": type(event).__name__, "frames": decoded(dialect.send(event))} for event in TALK
+    ]
+    said["refusal"] = decoded(dialect.refuse(InvalidMessage("malformed JSON")))
+    said["status"] = decoded(dialect.status(BUSY))
+    farewell = dialect.farewell(1000, Totals(14_000.0, 2))
+    said["farewell"] = {"frames": decoded(farewell.frames), "close": farewell.close_code}
+    return said
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_every_frame_is_as_written(name):
+    golden = json.loads((GOLDEN / f"{name}.json").read_text())
+    assert conversation(*DIALECTS[name]) == golden
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_a_full_service_can_be_told_before_a_session(name):
+    make, parameters, _ = DIALECTS[name]
+    dialect = make(parameters)
+    [frame] = dialect.refuse(MaxSessionsReached("Maximum sessions reached: 8/8"))
+    assert "Maximum sessions reached: 8/8" in frame

@@ -1,0 +1,154 @@
+"""Tickets: what comes back is what went in, and nothing else is taken for one."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serve_app.asr.guards import DecodeEvidence
+from serve_app.asr.jobs import Task, Word
+from serve_app.errors import InvalidTicket
+from serve_app.session.checkpoint import Checkpoint
+from serve_app.session.options import EndpointingOptions, SessionOptions
+from serve_app.session.ticket import MAX_TICKET_CHARS, TicketOffice
+from serve_app.streaming.policy import PolicyName, PolicyOptions
+
+NOW_S = 1_800_000_000.0
+OFFICE = TicketOffice(b"the key", lifetime_s=3600)
+OPTIONS = SessionOptions("session-0123456789abcdef01234567", language="en")
+
+number = st.floats(allow_nan=False, width=64)
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
+samples = st.integers(0, 2**40)
+checkpoints = st.builds(
+    Checkpoint,
+    sample=samples,
+    utterance=st.integers(0, 100_000),
+    sequence=st.integers(0, 100_000),
+    cut_sample=st.none() | samples,
+    last_word=st.none() | st.builds(Word, text, number, number, number),
+    context=text,
+    doubtful=st.lists(
+        st.builds(DecodeEvidence, text, number, number, number, st.booleans(), st.booleans(), st.booleans()),
+        max_size=2,
+    ).map(tuple),
+    language_evidence=st.dictionaries(st.sampled_from(["en", "pt", "yue"]), number),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(checkpoints, st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=128))
+def test_what_comes_back_is_what_went_in(checkpoint: Checkpoint, session_id: str) -> None:
+    options = replace(OPTIONS, session_id=session_id)
+    ticket = OFFICE.issue(options, checkpoint, NOW_S)
+    assert len(ticket) <= MAX_TICKET_CHARS
+    for asked in (options, replace(options, session_id="")):
+        redeemed = OFFICE.redeem(ticket, asked, NOW_S + 3599)
+        assert (redeemed.session_id, redeemed.checkpoint) == (session_id, checkpoint)
+
+
+def test_the_round_trip_covers_every_field() -> None:
+    """A field added to one of these has to be added to the ticket too."""
+    assert {field.name for field in fields(Checkpoint)} == {
+        "sample", "utterance", "sequence", "cut_sample", "last_word", "context", "doubtful",
+        "language_evidence",
+    }  # fmt: skip
+    assert [field.name for field in fields(DecodeEvidence)] == [
+        "text", "avg_logprob", "no_speech_prob", "audio_s", "spaced", "ended", "looped",
+    ]  # fmt: skip
+    assert [field.name for field in fields(Word)] == ["word", "start_s", "end_s", "probability"]
+
+
+def test_a_ticket_is_small() -> None:
+    plain = Checkpoint(sample=40_000_000, utterance=900, sequence=850)
+    assert len(OFFICE.issue(OPTIONS, plain, NOW_S)) < 200
+    talk = (
+        "The patient reports that the pain began three days ago, mostly in the evening, and that it gets "
+        "worse when she climbs stairs. She took ibuprofen twice without much effect. No fever, no cough, no "
+        "travel. We agreed on a blood count, an electrocardiogram, and a second visit on Thursday morning."
+    )
+    full = replace(
+        plain,
+        cut_sample=40_000_100,
+        last_word=Word(" morning.", 2499.123456, 2499.654321, 0.987654321),
+        context=talk[-300:],
+        language_evidence={"en": 3.27182818, "pt": 0.314159265},
+    )
+    assert len(OFFICE.issue(OPTIONS, full, NOW_S)) < 600
+
+
+FULL = OFFICE.issue(
+    OPTIONS, Checkpoint(sample=16_000, sequence=1, last_word=Word(" a", 0.1, 0.2, 0.9)), NOW_S
+)
+
+
+@pytest.mark.parametrize("index", range(len(FULL)))
+def test_no_character_can_be_changed(index: int) -> None:
+    for character in "AB_-=9é\n":
+        if FULL[index] != character:
+            forged = FULL[:index] + character + FULL[index + 1 :]
+            with pytest.raises(InvalidTicket):
+                OFFICE.redeem(forged, OPTIONS, NOW_S)
+
+
+@pytest.mark.parametrize("length", [*range(0, len(FULL), 7), len(FULL) - 1])
+def test_nothing_can_be_cut_off_or_put_behind(length: int) -> None:
+    for forged in (FULL[:length] or "A", FULL + FULL[length:], FULL + "=", FULL + "A" * MAX_TICKET_CHARS):
+        with pytest.raises(InvalidTicket):
+            OFFICE.redeem(forged, OPTIONS, NOW_S)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(max_size=400))
+def test_any_text_is_refused_and_nothing_else_happens(forged: str) -> None:
+    with pytest.raises(InvalidTicket) as refused:
+        OFFICE.redeem(forged, OPTIONS, NOW_S)
+    assert (refused.value.code, refused.value.retryable) == ("INVALID_TICKET", False)
+
+
+def test_a_ticket_of_another_key_is_refused_and_of_the_same_key_taken() -> None:
+    with pytest.raises(InvalidTicket, match="not issued here"):
+        TicketOffice(b"another key").redeem(FULL, OPTIONS, NOW_S)
+    assert TicketOffice(b"the key").redeem(FULL, OPTIONS, NOW_S).checkpoint.sample == 16_000
+
+
+def test_a_ticket_holds_for_its_lifetime_wherever_it_was_issued() -> None:
+    assert TicketOffice(b"the key", lifetime_s=1).redeem(FULL, OPTIONS, NOW_S + 3600)
+    with pytest.raises(InvalidTicket, match="expired 1 s ago"):
+        OFFICE.redeem(FULL, OPTIONS, NOW_S + 3601)
+
+
+def test_a_ticket_is_for_its_own_session() -> None:
+    with pytest.raises(InvalidTicket, match="another session"):
+        OFFICE.redeem(FULL, replace(OPTIONS, session_id="mine"), NOW_S)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(OPTIONS, language=None),
+        replace(OPTIONS, task=Task.TRANSLATE),
+        replace(OPTIONS, prompt="Dr. Silva"),
+        replace(OPTIONS, hotwords="ibuprofen"),
+        replace(OPTIONS, word_timestamps=False),
+        replace(OPTIONS, carry_context=True),
+        replace(OPTIONS, policy=PolicyOptions(PolicyName.LOCAL_AGREEMENT)),
+        replace(OPTIONS, endpointing=EndpointingOptions(min_silence_ms=501)),
+    ],
+)
+def test_a_ticket_is_for_the_choices_that_decide_about_finals(other: SessionOptions) -> None:
+    with pytest.raises(InvalidTicket, match="other choices"):
+        OFFICE.redeem(FULL, other, NOW_S)
+
+
+def test_what_only_concerns_partials_may_change() -> None:
+    other = replace(OPTIONS, partials=False, partial_interval_ms=900, max_partial_window_ms=2_000)
+    assert OFFICE.redeem(FULL, other, NOW_S).session_id == OPTIONS.session_id
+
+
+def test_an_empty_key_is_no_key() -> None:
+    with pytest.raises(ValueError, match="empty"):
+        TicketOffice(b"")
