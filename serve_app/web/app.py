@@ -10,6 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from serve_app.service import SpeechService
 from serve_app.telemetry.metrics import Metrics, no_metrics
+from serve_app.web.api_documents import api_document_routes
 from serve_app.web.deepgram_doors import deepgram_routes
 from serve_app.web.door import Door, DoorSettings
 from serve_app.web.errors import exception_handlers
@@ -56,6 +57,7 @@ def create_app(
             *live_routes(door),
             *openai_routes(door, signing_key),
             *deepgram_routes(door),
+            *api_document_routes(door),
         ],
         middleware=middleware,
         exception_handlers=exception_handlers(),

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 import structlog
 from starlette.routing import BaseRoute
@@ -52,39 +51,32 @@ from serve_app.service import LiveSession
 from serve_app.web.door import Door
 from serve_app.web.live.channels import Channels, with_reason
 from serve_app.web.live.intake import Intake, open_intake
-from serve_app.web.live.outbox import MAX_UNREAD_BYTES, ChannelEvent, Outbox
+from serve_app.web.live.outbox import MAX_UNREAD_BYTES, Outbox
+from serve_app.web.live.outcome import (
+    DONE,
+    IDLE,
+    INTERNAL_CLOSE,
+    NORMAL_CLOSE,
+    POLICY_CLOSE,
+    UNREAD,
+    Ending,
+    Outcome,
+)
 from serve_app.web.live.pulse import pulse
+from serve_app.web.live.restraint import Restraint
+from serve_app.web.live.sender import Sender
 from serve_app.web.refusals import MAX_REFUSALS
 
 log = structlog.get_logger(__name__)
 
-NORMAL_CLOSE = 1000
-POLICY_CLOSE = 1008
-INTERNAL_CLOSE = 1011
-
 LAST_FRAMES_S = 5.0
 """How long the last frames of a connection may take, once it ends anyway."""
 
-MAX_READING = 10
-"""A client that reads slowly has so many times the wait for one frame for all of them, at the end."""
+SENDER, PUMP = "sender", "pump"
+"""Tasks that go on while the others have ended."""
 
 TEXT_FRAME_FACTOR = 2
 """Text frames may be longer than audio by this: base64 and the JSON around it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Ending:
-    """Why the shell ends a connection, and the close code that says so. `drop`: nothing more is decoded."""
-
-    reason: EndReason
-    close_code: int
-    why: str = ""
-    drop: bool = False
-
-
-_IDLE = _Ending(EndReason.TIMEOUT, NORMAL_CLOSE, "idle, or open for too long")
-_DONE = _Ending(EndReason.COMPLETED, NORMAL_CLOSE)
-_UNREAD = _Ending(EndReason.ERROR, POLICY_CLOSE, "too much was not read", drop=True)
 
 
 class LiveSocket:
@@ -107,28 +99,27 @@ class LiveSocket:
         self._drain_timeout_s = drain_timeout_s
         self._now_s = asyncio.get_running_loop().time
         self._outbox = Outbox(max_unread_bytes)
+        self._restraint = Restraint(websocket.headers.get("user-agent", ""), self._now_s)
+        self._sender = Sender(websocket, dialect, self._outbox, self._restraint)
         self._channels = Channels(door, anchored=self._anchored)
         self._command: Open | None = None
         self._intake: Intake | None = None
         self._digest = hashlib.sha256()
-        self._outcome: asyncio.Future[_Ending | None] = asyncio.get_running_loop().create_future()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._outcome = Outcome()
         self._num_refusals_left = MAX_REFUSALS
         self._open_was_tried = self._busy = self._ended = self._told_end = False
-        self._ending: _Ending | None = None
-        self._heard_s = self._said_s = self._now_s()
-        self._sending_since_s: float | None = None
+        self._ending: Ending | None = None
+        self._heard_s = self._now_s()
 
     async def run(self) -> None:
         """Serve the connection until it is closed, whoever closes it."""
         await self._websocket.accept(self._subprotocol)
         with self._door.connection(), suppress(WebSocketDisconnect, WebSocketDisconnected):
-            sender = asyncio.create_task(self._send(), name="sender")
-            sender.add_done_callback(self._task_done)
+            sender = self._outcome.start(self._sender.run(), SENDER)
             try:
                 await self._close(await self._converse_safely(), sender)
             finally:
-                await self._stop(sender)
+                await self._stop()
 
     async def _converse_safely(self) -> int:
         try:
@@ -140,7 +131,7 @@ class LiveSocket:
             self._refuse(InternalError("internal error"))
             return INTERNAL_CLOSE
         finally:
-            await self._cancel_tasks()
+            await self._outcome.cancel(but=(SENDER,))
 
     async def _converse(self) -> int:
         self._say(self._dialect.accepted())
@@ -152,45 +143,19 @@ class LiveSocket:
             self._refuse(error)
             return error.close_code
         for work in (self._read(), self._watch(), self._overflow()):
-            self._start(work)
-        ending = await self._outcome
+            self._outcome.start(work)
+        ending = await self._outcome.wait()
+        self._restraint.release()
         if ending is None:
             return INTERNAL_CLOSE if self._channels.failed else NORMAL_CLOSE
         self._ending = ending
-        await self._cancel_tasks(but="pump")
+        await self._outcome.cancel(but=(SENDER, PUMP))
         if self._channels.is_open:
             await self._finish(ending)
         return ending.close_code
 
-    # tasks
-
-    def _start(self, work: Coroutine[None, None, None], name: str = "live") -> None:
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._task_done)
-
-    def _task_done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not self._outcome.done():
-            self._outcome.set_exception(error)
-
-    def _settle(self, ending: _Ending | None) -> None:
-        """The conversation is over; the first one to say so is heard. None: the sessions ended."""
-        if not self._outcome.done():
-            self._outcome.set_result(ending)
-
-    async def _cancel_tasks(self, but: str | None = None) -> None:
-        tasks = [task for task in self._tasks if but is None or task.get_name() != but]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _stop(self, sender: asyncio.Task[None]) -> None:
-        sender.cancel()
-        await asyncio.gather(sender, return_exceptions=True)
-        if self._outcome.done() and not self._outcome.cancelled():
-            self._outcome.exception()  # looked at, though nobody waits for it any more
+    async def _stop(self) -> None:
+        await self._outcome.cancel()
         try:
             if self._intake is not None:
                 await self._intake.aclose()
@@ -200,7 +165,7 @@ class LiveSocket:
     # from the client
 
     async def _read(self) -> None:
-        while not self._outcome.done():
+        while not self._outcome.is_settled:
             message = await self._websocket.receive()
             if message["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect(message.get("code", 1005), message.get("reason"))
@@ -231,9 +196,9 @@ class LiveSocket:
         self._refuse(error)
         is_hopeless = not isinstance(error, ClientError) or (self._open_was_tried and is_binary)
         if isinstance(error, PayloadTooLarge) or (is_hopeless and not self._channels.is_open):
-            self._settle(_Ending(EndReason.ERROR, error.close_code))
+            self._outcome.settle(Ending(EndReason.ERROR, error.close_code))
         elif self._num_refusals_left <= 0:
-            self._settle(_Ending(EndReason.ERROR, POLICY_CLOSE))
+            self._outcome.settle(Ending(EndReason.ERROR, POLICY_CLOSE))
 
     async def _obey(self, command: Command) -> None:
         match command:
@@ -249,9 +214,10 @@ class LiveSocket:
                 self._ended = True
                 self._channels.cancel(EndReason.CANCELLED)
                 if not self._channels.is_open:
-                    self._settle(_DONE)
+                    self._outcome.settle(DONE)
             case Flush(channel) if self._channels.is_open and not self._ended:
                 self._channels.flush(channel)
+                self._restraint.flushed()
             case Reconfigure(choices) if self._channels.is_open and not self._ended:
                 self._channels.reconfigure(choices)
             case Flush() | Reconfigure() | KeepAlive():
@@ -266,9 +232,11 @@ class LiveSocket:
         if isinstance(self._dialect, KnowsOpening):
             self._dialect.opened(sessions[0].session_id)
         for channel, session in enumerate(sessions):
-            self._start(self._pump(channel, session), name="pump")
-        self._start(self._limit())
-        self._start(pulse(self._dialect, self._channels, self._door, self._outbox, lambda: self._said_s))
+            self._outcome.start(self._pump(channel, session), PUMP)
+        self._outcome.start(self._limit())
+        self._outcome.start(
+            pulse(self._dialect, self._channels, self._door, self._outbox, lambda: self._sender.said_s)
+        )
 
     async def _hear(self, data: bytes) -> None:
         if self._command is None:
@@ -288,6 +256,8 @@ class LiveSocket:
         await self._intake.take(data)
 
     async def _push(self, channel: int, samples: Pcm16) -> None:
+        if channel == 0:
+            self._restraint.heard(len(samples) / SAMPLE_RATE_HZ)
         try:
             await self._channels.push(channel, samples)
         except SottoError as error:
@@ -296,7 +266,7 @@ class LiveSocket:
     def _container_failed(self, error: SottoError) -> None:
         """What came before the damage is still transcribed; nothing behind it can be."""
         self._refuse(error)
-        self._settle(_Ending(EndReason.ERROR, error.close_code))
+        self._outcome.settle(Ending(EndReason.ERROR, error.close_code))
 
     def _anchored(self, unix_s: float) -> None:
         if isinstance(self._dialect, KnowsClock):
@@ -304,7 +274,7 @@ class LiveSocket:
 
     async def _end(self) -> None:
         if not self._channels.is_open:
-            self._settle(_DONE)
+            self._outcome.settle(DONE)
         elif not self._ended:
             self._ended = True
             await self._finish_audio()
@@ -316,6 +286,7 @@ class LiveSocket:
         if not self._told_end:
             self._told_end = True
             self._channels.end()
+            self._restraint.release()
 
     # to the client
 
@@ -333,24 +304,8 @@ class LiveSocket:
             if isinstance(event, SessionEnded):
                 self._channels.ended(channel, event)
                 if self._channels.all_ended.is_set():
-                    self._settle(None)
+                    self._outcome.settle(None)
                 return
-
-    async def _send(self) -> None:
-        while (item := await self._outbox.take()) is not None:
-            frames: Sequence[Frame]
-            if isinstance(item, ChannelEvent):
-                frames = self._dialect.send(item.event, item.channel)
-            else:
-                frames = (item,)
-            self._sending_since_s = self._now_s()
-            for frame in frames:
-                if isinstance(frame, str):
-                    await self._websocket.send_text(frame)
-                else:
-                    await self._websocket.send_bytes(frame)
-                self._said_s = self._sending_since_s = self._now_s()
-            self._sending_since_s = None
 
     # time
 
@@ -362,27 +317,27 @@ class LiveSocket:
         idle_s = self._door.settings.idle_timeout_s
         while True:
             now_s = self._now_s()
-            since_s = self._sending_since_s if self._ended else None if self._busy else self._heard_s
+            since_s = self._sender.sending_since_s if self._ended else None if self._busy else self._heard_s
             wake_s = (now_s if since_s is None else since_s) + idle_s
             if wake_s <= now_s:
                 break
             await asyncio.sleep(wake_s - now_s)
         if self._channels.is_open:
-            self._settle(_IDLE)
+            self._outcome.settle(IDLE)
         else:
             self._refuse(InvalidMessage("no session was started within the idle limit"))
-            self._settle(_Ending(EndReason.TIMEOUT, POLICY_CLOSE))
+            self._outcome.settle(Ending(EndReason.TIMEOUT, POLICY_CLOSE))
 
     async def _limit(self) -> None:
         """Settles when the session has been open for too long."""
         await asyncio.sleep(self._door.settings.max_session_s)
-        self._settle(_IDLE)
+        self._outcome.settle(IDLE)
 
     async def _overflow(self) -> None:
         await self._outbox.overflowed.wait()
-        self._settle(_UNREAD)
+        self._outcome.settle(UNREAD)
 
-    async def _finish(self, ending: _Ending) -> None:
+    async def _finish(self, ending: Ending) -> None:
         """Deliver what was spoken, within limits; then end it in any case."""
         if not self._told_end and not ending.drop:
             self._ended = True
@@ -398,32 +353,19 @@ class LiveSocket:
     async def _close(self, code: int, sender: asyncio.Task[None]) -> None:
         totals = Totals(self._channels.audio_ms, self._channels.num_finals, self._digest.hexdigest())
         self._channels.close()
-        if self._ending is _UNREAD:
+        self._restraint.release()
+        if self._ending is UNREAD:
             self._outbox.clear()
-            self._refuse(InvalidMessage(_UNREAD.why))
+            self._refuse(InvalidMessage(UNREAD.why))
         farewell = self._dialect.farewell(code, totals)
         self._say(farewell.frames)
         self._outbox.close()
-        await self._until_read(sender)
+        patience_s = self._door.settings.idle_timeout_s if self._ending is None else LAST_FRAMES_S
+        await self._sender.until_read(sender, patience_s)
         reason = farewell.reason or ("" if self._ending is None else self._ending.why)
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_FRAMES_S):
                 await self._websocket.close(farewell.close_code, reason or None)
-
-    async def _until_read(self, sender: asyncio.Task[None]) -> None:
-        """All is sent, or one frame could not be for too long."""
-        patience_s = self._door.settings.idle_timeout_s if self._ending is None else LAST_FRAMES_S
-        last_s = self._now_s() + MAX_READING * patience_s
-        while not sender.done():
-            left_s = min(last_s, (self._sending_since_s or self._now_s()) + patience_s) - self._now_s()
-            if left_s <= 0:
-                return
-            await asyncio.wait([sender], timeout=left_s)
-        error = sender.exception()
-        if isinstance(error, WebSocketDisconnect | WebSocketDisconnected):
-            raise error
-        if error is not None:
-            log.error("messages could not be sent", exc_info=error)
 
 
 def live_routes(door: Door) -> list[BaseRoute]:

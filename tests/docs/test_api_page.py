@@ -1,6 +1,5 @@
 """docs/api.md: its examples run, its addresses exist, its tables are those of the code."""
 
-import json
 import os
 import re
 import shutil
@@ -26,7 +25,7 @@ from serve_app.protocols.transcribe import UploadChoices
 
 CHECKOUT = Path(__file__).parents[2]
 PAGE = (CHECKOUT / "docs" / "api.md").read_text()
-MAX_LINES = 450
+MAX_LINES = 480
 
 FRAMEWORKS = ("livekit", "pipecat")
 """Snippets of these are parts of programs: they are compiled, and run in tests/integrations."""
@@ -54,7 +53,7 @@ def examples(*languages):
 
 
 def parametrised(*languages):
-    return pytest.mark.parametrize("example", examples(*languages), ids=lambda example: example.name)
+    return pytest.mark.parametrize("example", list(examples(*languages)), ids=lambda one: one.name)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +84,7 @@ def run(command, port, tmp_path):
 def test_there_are_examples_in_every_language():
     assert {example.language for example in examples()} >= {"bash", "python", "javascript"}
     assert len(list(examples("bash"))) >= 5
-    assert len(list(examples("python"))) >= 8
+    assert len(list(examples("python"))) >= 9
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
@@ -147,7 +146,7 @@ def test_the_page_stays_readable():
 
 @pytest.mark.parametrize("path", sorted(HTTP_PATHS | LIVE_PATHS))
 def test_every_door_is_on_the_page(path):
-    assert f"`{path}`" in PAGE or f"POST {path}`" in PAGE or f"GET {path}`" in PAGE or f"WS {path}`" in PAGE
+    assert re.search(rf"(`|GET |POST |WS ){re.escape(path)}`", PAGE)
 
 
 @pytest.mark.parametrize("name", re.findall(r"\]\(([^)#:]+)", PAGE))
@@ -211,9 +210,3 @@ def test_every_message_is_in_a_table(channel):
     named = message_rows() | set(re.findall(r"`([\w.]+)`", PAGE))
     tagged = {m.name for m in (*channel.received, *channel.sent) if m.record is not None}
     assert tagged - {"control", "update"} <= named
-
-
-def test_json_examples_are_json():
-    for example in examples("json"):
-        for line in example.code.splitlines():
-            json.loads(line)

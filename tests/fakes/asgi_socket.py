@@ -83,6 +83,11 @@ class AsgiSocket:
         """Frames that the application has not read yet."""
         return self._incoming.qsize()
 
+    @property
+    def num_unheard(self) -> int:
+        """Messages sent that the test has not looked at."""
+        return self._outgoing.qsize()
+
     async def heard(self, timeout_s: float = 5) -> dict[str, Any]:
         """The next message; a close is `{"close": code}`."""
         message = await asyncio.wait_for(self._outgoing.get(), timeout_s)

@@ -83,7 +83,7 @@ LISTEN_MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "multichannel": "A transcript for each channel of raw audio, else one of their mix.",
         "interim_results": "Send results that are not final.",
         "endpointing": "Milliseconds of silence that end an utterance (300 at least), or `false`.",
-        "utterance_end_ms": "Send `UtteranceEnd` after so long (1000 at least) without words; needs interims.",
+        "utterance_end_ms": "Send `UtteranceEnd` after so long (at least 1000) without words; with interims.",
         "vad_events": "Send `SpeechStarted`.",
         "punctuate": "Punctuation and capitals.",
         "smart_format": "The same, and numbers as digits.",
