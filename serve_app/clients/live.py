@@ -17,6 +17,8 @@ from serve_app.clients.errors import ConnectionLost, RequestFailed, ServerUnreac
 from serve_app.clients.messages import ErrorMessage, Message, SessionEnded, SessionStarted, parse_message
 
 PATH = "/ws/stt"
+USER_AGENT = "sotto-client"
+"""Says that it reads while it sends: the server then tells it everything at once, however fast it sends."""
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
 
@@ -99,6 +101,7 @@ class LiveClient:
                 max_size=MAX_MESSAGE_BYTES,
                 open_timeout=self._open_timeout_s,
                 proxy=None if is_loopback(self._url) else True,
+                user_agent_header=USER_AGENT,
             )
         except InvalidHandshake as error:
             response = getattr(error, "response", None)

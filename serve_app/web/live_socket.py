@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 import structlog
-from starlette.routing import BaseRoute
 from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 
@@ -366,9 +365,3 @@ class LiveSocket:
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_FRAMES_S):
                 await self._websocket.close(farewell.close_code, reason or None)
-
-
-def live_routes(door: Door) -> list[BaseRoute]:
-    from serve_app.web import live_doors
-
-    return live_doors.live_routes(door)

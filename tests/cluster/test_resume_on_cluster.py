@@ -20,6 +20,7 @@ from serve_app.clients.messages import (
     PartialTranscript,
     SessionEnded,
     SessionStarted,
+    VadEvent,
 )
 from serve_app.clients.pacing import paced_chunks
 from serve_app.clients.resuming import ResumingClient
@@ -41,13 +42,14 @@ def kill_ingress(service: ServiceUnderTest) -> None:
 
 
 class Talk:
-    """One session over a clip; `kill_at` finals a kill waits for the next partial: someone is speaking."""
+    """One session over a clip; at `kill_at` finals a kill waits until somebody speaks again."""
 
     def __init__(self, service: ServiceUnderTest, kill_at: tuple[int, ...] = ()) -> None:
         self.service = service
         self.kill_at = list(kill_at)
         self.messages: list[Message] = []
         self.outages_s: list[float] = []
+        self.is_down = False
 
     async def run(self, name: str, speed: float) -> Talk:
         async with ResumingClient(self.service.url, CONFIG) as client:
@@ -66,10 +68,15 @@ class Talk:
         now_s = asyncio.get_running_loop().time()
         if isinstance(message, SessionStarted) and message.resumed:
             self.outages_s[-1] = now_s - self.outages_s[-1]
+            self.is_down = False
         self.messages.append(message)
         due = self.kill_at and len(self.finals) >= self.kill_at[0]
-        if due and isinstance(message, PartialTranscript):
+        speaking = isinstance(message, PartialTranscript) or (
+            isinstance(message, VadEvent) and message.state == "speech_start"
+        )
+        if due and speaking and not self.is_down:
             self.kill_at.pop(0)
+            self.is_down = True
             self.outages_s.append(now_s)
             await asyncio.to_thread(kill_ingress, self.service)
 
