@@ -21,6 +21,7 @@ from serve_app.telemetry.metrics import Recorder
 from serve_app.telemetry.ray_metrics import RayInstruments, ray_exporter_urls
 from serve_app.vad.loading import state_shape
 from serve_app.web.app import create_app
+from serve_app.web.keepalive import let_audio_be_a_sign_of_life
 
 DESCRIBE_INTERVAL_S = 5.0
 
@@ -38,6 +39,7 @@ class Ingress:
     ) -> None:
         self._settings = Settings.from_dict(settings)
         bound_receive_queues()
+        let_audio_be_a_sign_of_life()
         configure_logs(self._settings.log_level)
         self._metrics = Recorder(RayInstruments())
         self._models: tuple[ModelInfo, ...] = ()

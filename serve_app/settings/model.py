@@ -26,6 +26,7 @@ from serve_app.settings.sections_host import (
     StorageSection,
 )
 from serve_app.settings.sections_live import (
+    DoorSection,
     LimitSection,
     PartialSection,
     RecognitionSection,
@@ -41,6 +42,7 @@ SECTIONS = (
     SpeechSection,
     SoundSection,
     PartialSection,
+    DoorSection,
     LimitSection,
     AccessSection,
     SpeakerSection,
@@ -77,6 +79,7 @@ class Settings(
     SpeakerSection,
     AccessSection,
     LimitSection,
+    DoorSection,
     PartialSection,
     SoundSection,
     SpeechSection,

@@ -180,6 +180,16 @@ class PartialSection(Section):
     )
 
 
+class DoorSection(Section):
+    """Doors"""
+
+    ws_protocol: Literal["auto", "interim_final", "whisperlivekit"] = setting(
+        "auto",
+        "What `/ws` speaks: auto tells by the first frame (JSON: interim, final and status messages; else "
+        "WhisperLiveKit's updates). An address with `?protocol=` says it for itself.",
+    )
+
+
 class LimitSection(Section):
     """Limits"""
 

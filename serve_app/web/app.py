@@ -54,7 +54,7 @@ def create_app(
             *metrics_routes(door),
             *transcribe_routes(door),
             *transcribe_stream_routes(door),
-            *live_routes(door),
+            *live_routes(door, ws_protocol=settings.ws_protocol),
             *openai_routes(door, signing_key),
             *deepgram_routes(door),
             *api_document_routes(door),

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from importlib import metadata
-from typing import Protocol
+from typing import Literal, Protocol
 
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Task
 from serve_app.audio.conditioning import ConditioningOptions
@@ -70,6 +70,8 @@ class DoorSettings(Protocol):
     def policy(self) -> PolicyOptions: ...
     def conditioning(self) -> ConditioningOptions: ...
     def formatting(self) -> FormattingOptions: ...
+    @property
+    def ws_protocol(self) -> Literal["auto", "interim_final", "whisperlivekit"]: ...
     @property
     def level_warnings(self) -> bool: ...
     @property

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -266,6 +267,7 @@ class FakeSettings:
     hotwords: str = ""
     carry_context: bool = False
     level_warnings: bool = False
+    ws_protocol: Literal["auto", "interim_final", "whisperlivekit"] = "auto"
     normalise_uploads: bool = False
     task: str = "transcribe"
     initial_prompt: str = ""
