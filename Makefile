@@ -19,7 +19,7 @@ STAMPS := $(VENV)/.stamps
 READY := $(STAMPS)/checkout
 ARGS ?=
 
-.PHONY: help demo serve test test-all engines check format bench models lock clean
+.PHONY: help demo serve test test-all engines sdk check format bench models lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -33,7 +33,7 @@ serve: $(READY) ## Run the service on http://127.0.0.1:8000 (ARGS="--port 9000 -
 test: $(READY) ## Run the test suite; what needs an extra that is not installed is skipped (ARGS="-k pattern")
 	@$(PY) -m pytest $(ARGS)
 
-test-all: engines ## Install the extras, then run every test
+test-all: engines sdk ## Install the extras, then run every test
 	@$(PY) -m pytest $(ARGS)
 
 engines: $(READY) $(STAMPS)/engines ## Install the torch and mlx engines (about 5 GB on Linux)
@@ -56,7 +56,7 @@ models: $(READY) ## List the models and where they are
 
 lock: $(READY) ## Resolve the dependencies anew into requirements/*.txt (needs a package index)
 	@$(PY) -m uv --version >/dev/null 2>&1 || $(PIP) uv
-	@for name in dev runtime engines; do \
+	@for name in dev runtime engines sdk; do \
 		echo "requirements/$$name.txt"; \
 		$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 			--no-emit-index-url --no-header --no-annotate \
@@ -92,6 +92,13 @@ $(STAMPS)/models: requirements/models.txt $(STAMPS)/dev
 $(STAMPS)/engines: requirements/engines.txt $(STAMPS)/dev
 	@echo "the torch and mlx engines (about 5 GB on disk)"
 	@$(PIP) --require-hashes -r requirements/engines.txt
+	@touch $@
+
+sdk: $(READY) $(STAMPS)/sdk ## Install livekit-agents and its plugins, for the tests of ours
+
+$(STAMPS)/sdk: requirements/sdk.txt $(STAMPS)/dev
+	@echo "livekit-agents and plugins"
+	@$(PIP) --require-hashes -r requirements/sdk.txt
 	@touch $@
 
 $(READY): pyproject.toml $(STAMPS)/models

@@ -14,6 +14,8 @@ from livekit import rtc
 from livekit.agents import APIConnectOptions, APIStatusError, stt, utils
 from livekit.plugins import deepgram, openai
 
+pytestmark = pytest.mark.extras
+
 Kind = stt.SpeechEventType
 ONCE = APIConnectOptions(max_retry=0, timeout=5.0)
 

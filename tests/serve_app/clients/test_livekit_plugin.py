@@ -28,6 +28,8 @@ from serve_app.clients.errors import GaveUp, RequestFailed, SessionFailed
 from serve_app.clients.livekit_events import api_error
 from serve_app.clients.livekit_plugin import WhisperSTT
 
+pytestmark = pytest.mark.extras
+
 SPOKEN = Path(__file__).resolve().parents[3] / "audio" / "spoken"
 Kind = stt.SpeechEventType
 ONCE = APIConnectOptions(max_retry=0, timeout=5.0)

@@ -25,7 +25,7 @@ from serve_app.asr.jobs import Pcm16
 from serve_app.asr.vocabulary import Vocabulary
 from serve_app.errors import ModelUnavailable
 
-pytestmark = pytest.mark.engines
+pytestmark = pytest.mark.extras
 
 NUM_FRAMES = 400
 NUM_STATES = 260

@@ -32,7 +32,7 @@ from serve_app.asr.jobs import Pcm16, Task
 from serve_app.asr.vocabulary import Vocabulary
 from serve_app.errors import ModelUnavailable
 
-pytestmark = [pytest.mark.models, pytest.mark.engines]
+pytestmark = [pytest.mark.models, pytest.mark.extras]
 
 NUM_FRAMES = 400
 NUM_STATES = 450
