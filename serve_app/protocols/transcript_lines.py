@@ -68,6 +68,14 @@ class TranscriptLines:
     def lines(self) -> list[Line]:
         return self._finished + [line for event in self._open.values() if (line := _growing(event)).text]
 
+    def finished(self) -> list[Line]:
+        """The lines that never change again."""
+        return list(self._finished)
+
+    def unfinished(self) -> str:
+        """All text that is no finished line yet."""
+        return " ".join(event.text for event in self._open.values() if event.text)
+
     def buffer(self) -> str:
         """Text that may still change."""
         return " ".join(text for event in self._open.values() if (text := split_stable(event)[1]))

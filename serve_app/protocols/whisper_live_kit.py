@@ -135,7 +135,8 @@ class WhisperLiveKitDialect:
         return _encoded(message | self._rest(error))
 
     def _changes(self, error: str | None) -> str:
-        lines = self._lines.lines()
+        """Only finished lines: upstream's own client appends `new_lines` and never cuts, so none may change."""
+        lines = self._lines.finished()
         change = self._diff.change(lines, self._lines.num_pruned)
         self._seq += 1
         status = self._status(lines, error)
@@ -148,7 +149,7 @@ class WhisperLiveKitDialect:
                 message["lines_pruned"] = change.num_pruned
             if change.new:
                 message["new_lines"] = [self._line(line) for line in change.new]
-        return _encoded(message | self._rest(error))
+        return _encoded(message | self._rest(error) | {"buffer_transcription": self._lines.unfinished()})
 
     def _status(self, lines: list[Line], error: str | None) -> str:
         if error is not None:

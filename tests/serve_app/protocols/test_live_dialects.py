@@ -66,3 +66,15 @@ def test_a_full_service_can_be_told_before_a_session(name):
     dialect = make(parameters)
     [frame] = dialect.refuse(MaxSessionsReached("Maximum sessions reached: 8/8"))
     assert "Maximum sessions reached: 8/8" in frame
+
+
+def test_diffs_hold_for_a_client_that_only_appends():
+    """WhisperLiveKit's own test client prunes in front and appends, and never cuts what it has."""
+    said = json.loads((GOLDEN / "asr_diff.json").read_text(encoding="utf-8"))
+    lines = []
+    for step in said["events"]:
+        for frame in step["frames"]:
+            del lines[: frame.get("lines_pruned", 0)]
+            lines += frame.get("lines", []) + frame.get("new_lines", [])
+            assert len(lines) == frame.get("n_lines", len(lines))
+    assert [line["text"] for line in lines] == ["Hello world. Good day.", "", "Sí, doctor."]
