@@ -135,7 +135,7 @@ class WhisperLiveKitDialect:
         return _encoded(message | self._rest(error))
 
     def _changes(self, error: str | None) -> str:
-        """Only finished lines: upstream's own client appends `new_lines` and never cuts, so none may change."""
+        """Only finished lines: upstream's own client appends `new_lines` and never cuts what it has."""
         lines = self._lines.finished()
         change = self._diff.change(lines, self._lines.num_pruned)
         self._seq += 1
