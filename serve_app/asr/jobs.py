@@ -6,7 +6,7 @@ item alone, a `DecodeFailure`. Jobs are idempotent: the same job may be sent aga
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -83,6 +83,10 @@ class Word:
     start_s: float
     end_s: float
     probability: float
+
+    def shifted(self, seconds: float) -> Word:
+        """The same, so much later."""
+        return replace(self, start_s=self.start_s + seconds, end_s=self.end_s + seconds)
 
 
 @dataclass(frozen=True, slots=True)

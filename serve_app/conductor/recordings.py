@@ -199,9 +199,7 @@ def _conditioned(audio: Pcm16, options: RecordingOptions) -> Pcm16:
 
 def _segment(window: AudioWindow, result: Transcript, formatting: FormattingOptions) -> RecordingSegment:
     offset_s = window.start_sample / SAMPLE_RATE_HZ
-    words = tuple(
-        replace(word, start_s=word.start_s + offset_s, end_s=word.end_s + offset_s) for word in result.words
-    )
+    words = tuple(word.shifted(offset_s) for word in result.words)
     text = result.text.strip()
     if formatting.any:
         text = format_text(text, result.language, formatting)

@@ -19,7 +19,7 @@ from serve_app.errors import InvalidMessage
 from serve_app.formatting import FormattingOptions
 from serve_app.models.languages import normalise_language
 from serve_app.session.options import LANGUAGE_LOCK_S, EndpointingOptions, SessionOptions
-from serve_app.streaming.policy import PolicyName, PolicyOptions
+from serve_app.streaming.policy import POLICY_SPELLINGS, PolicyName, PolicyOptions
 
 if TYPE_CHECKING:
     from serve_app.audio.pcm import Encoding
@@ -48,16 +48,6 @@ EncodingName: TypeAlias = Literal[
 PolicyAlias: TypeAlias = Literal[
     "dual", "local_agreement", "localagreement", "align_att", "alignatt", "simulstreaming"
 ]
-
-POLICY_NAMES: dict[str, str] = {
-    "dual": "dual",
-    "local_agreement": "local_agreement",
-    "localagreement": "local_agreement",
-    "align_att": "align_att",
-    "alignatt": "align_att",
-    "simulstreaming": "align_att",
-}
-"""Every accepted spelling of a streaming policy."""
 
 PCM_ENCODINGS: dict[str, Encoding] = {
     "pcm16": "pcm16",
@@ -169,7 +159,7 @@ class SessionChoices(msgspec.Struct, frozen=True, kw_only=True):
     def _policy(self, defaults: PolicyOptions) -> PolicyOptions:
         name = self.streaming_policy
         chosen: dict[str, Any] = {
-            "name": None if name is None else PolicyName(POLICY_NAMES[name]),
+            "name": None if name is None else POLICY_SPELLINGS.get(name) or PolicyName(name),
             "min_chunk_ms": self.min_chunk_ms,
             "trimming": self.buffer_trimming,
             "trimming_s": self.buffer_trimming_s,

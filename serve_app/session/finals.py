@@ -181,10 +181,7 @@ class FinalsInOrder:
         """The utterance's words on the session's clock, the seams trimmed."""
         assert pending.transcript is not None
         offset_s = pending.closed.start_sample / SAMPLE_RATE_HZ
-        words = tuple(
-            replace(word, start_s=word.start_s + offset_s, end_s=word.end_s + offset_s)
-            for word in pending.transcript.words
-        )
+        words = tuple(word.shifted(offset_s) for word in pending.transcript.words)
         if not pending.needs_words:
             return words
         cut = pending.closed.cut_sample

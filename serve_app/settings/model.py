@@ -33,7 +33,7 @@ from serve_app.settings.sections_live import (
     SoundSection,
     SpeechSection,
 )
-from serve_app.streaming.policy import PolicyName, PolicyOptions
+from serve_app.streaming.policy import POLICY_SPELLINGS, PolicyName, PolicyOptions
 
 SECTIONS = (
     ServerSection,
@@ -59,11 +59,7 @@ OTHER_SPELLINGS: dict[str, dict[str, str]] = {
         "whisper": "torch",
         "openai-whisper": "torch",
     },
-    "streaming_policy": {
-        "simulstreaming": "align_att",
-        "alignatt": "align_att",
-        "localagreement": "local_agreement",
-    },
+    "streaming_policy": {other: name.value for other, name in POLICY_SPELLINGS.items()},
     "diarization_backend": {"diart": "pyannote"},
     "log_level": {"WARN": "WARNING", "FATAL": "CRITICAL"},
 }

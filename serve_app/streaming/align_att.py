@@ -5,50 +5,16 @@ The rule itself is `asr.attention`'s; engines that give no attention cannot serv
 
 from __future__ import annotations
 
-from serve_app.asr.jobs import Role, Transcript
-from serve_app.streaming.committed import CommittedText
-from serve_app.streaming.policy import Ask, InterimText, PolicyOptions
+from serve_app.asr.jobs import Transcript
+from serve_app.streaming.committed import CommittingPolicy
+from serve_app.streaming.policy import Ask, PolicyOptions
 
 
-class AlignAttPolicy:
+class AlignAttPolicy(CommittingPolicy):
     """Commits the safe part of every answer; the rest of the hypothesis is shown as interim."""
 
     def __init__(self, start_sample: int, options: PolicyOptions) -> None:
-        self._rule = options.attention
-        self._text = CommittedText(start_sample, trimming=options.trimming, trimming_s=options.trimming_s)
+        super().__init__(start_sample, options, attention=options.attention)
 
-    def ask_interim(self, end_sample: int, longest_samples: int) -> Ask:
-        ask = self._text.ask()
-        return Ask(
-            ask.start_sample,
-            prefix=ask.prefix,
-            previous=ask.previous,
-            word_timestamps=self._text.is_long(end_sample),
-            attention=self._rule,
-            model=Role.FINAL,
-        )
-
-    def ask_final(self) -> Ask:
-        return self._text.ask()
-
-    def take(self, transcript: Transcript, ask: Ask, end_sample: int) -> InterimText | None:
-        if not self._fits(transcript, ask) or transcript.looped:
-            return None
-        text = transcript.text.strip()
-        self._text.commit(text[: transcript.committed_chars].rstrip())
-        shown = InterimText(self._text.whole(text), len(self._text.text))
-        if transcript.words:
-            self._text.trim(transcript.words, end_sample)
-        return shown
-
-    def preview(self, transcript: Transcript, ask: Ask, end_sample: int) -> InterimText | None:
-        if not self._fits(transcript, ask):
-            return None
-        return InterimText(self._text.whole(transcript.text.strip()), len(self._text.text))
-
-    def complete(self, transcript: Transcript, ask: Ask) -> Transcript:
-        return self._text.complete(transcript, ask)
-
-    def _fits(self, transcript: Transcript, ask: Ask) -> bool:
-        text = transcript.text.strip()
-        return bool(text) and self._text.matches(ask) and text.startswith(ask.prefix)
+    def certain(self, transcript: Transcript, ask: Ask) -> str:
+        return transcript.text.strip()[: transcript.committed_chars].rstrip()

@@ -6,11 +6,12 @@ head: text and times, its audio given up | committed: forced on the next decode 
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, Transcript, Word
-from serve_app.streaming.policy import Ask, Trimming
+from serve_app.asr.jobs import SAMPLE_RATE_HZ, AttentionRule, Role, Transcript, Word
+from serve_app.streaming.policy import Ask, InterimText, PolicyOptions, Trimming
 
 MAX_COMMITTED_CHARS = 400
 """More forced text than this costs more to force than to give up its audio."""
@@ -91,7 +92,7 @@ class CommittedText:
         """
         shift_s = (ask.start_sample - self._utterance_start) / SAMPLE_RATE_HZ
         kept = transcript.text.startswith(ask.prefix)
-        words = tuple(_shifted(word, shift_s) for word in transcript.words) if kept else ()
+        words = tuple(word.shifted(shift_s) for word in transcript.words) if kept else ()
         text = self.whole(transcript.text if kept else ask.prefix)
         return replace(transcript, text=text, words=(*self._head_words, *words))
 
@@ -114,10 +115,59 @@ class CommittedText:
         if not self._committed.startswith(given_up):
             return
         rest = self._committed[len(given_up) :]
-        self._head_words = (*self._head_words, *(_shifted(word, shift_s) for word in words))
+        self._head_words = (*self._head_words, *(word.shifted(shift_s) for word in words))
         self._head = self.whole(given_up) + rest[: len(rest) - len(rest.lstrip())]
         self._committed = rest.strip()
         self._buffer_start += round(words[-1].end_s * SAMPLE_RATE_HZ)
+
+
+class CommittingPolicy(ABC):
+    """What `local_agreement` and `align_att` share: the final model goes on behind the certain text, and a
+    final continues it. They differ in what becomes certain."""
+
+    def __init__(
+        self, start_sample: int, options: PolicyOptions, *, attention: AttentionRule | None = None
+    ) -> None:
+        self._attention = attention
+        self._text = CommittedText(start_sample, trimming=options.trimming, trimming_s=options.trimming_s)
+
+    @abstractmethod
+    def certain(self, transcript: Transcript, ask: Ask) -> str:
+        """How much of an answer's text, from its start, may be committed; called once for each answer."""
+
+    def ask_interim(self, end_sample: int, longest_samples: int) -> Ask:
+        return replace(
+            self._text.ask(),
+            word_timestamps=self._text.is_long(end_sample),
+            attention=self._attention,
+            model=Role.FINAL,
+        )
+
+    def ask_final(self) -> Ask:
+        return self._text.ask()
+
+    def take(self, transcript: Transcript, ask: Ask, end_sample: int) -> InterimText | None:
+        if not self._fits(transcript, ask) or transcript.looped:
+            return None
+        self._text.commit(self.certain(transcript, ask))
+        shown = self._shown(transcript)
+        if transcript.words:
+            self._text.trim(transcript.words, end_sample)
+        return shown
+
+    def preview(self, transcript: Transcript, ask: Ask, end_sample: int) -> InterimText | None:
+        return self._shown(transcript) if self._fits(transcript, ask) else None
+
+    def complete(self, transcript: Transcript, ask: Ask) -> Transcript:
+        return self._text.complete(transcript, ask)
+
+    def _shown(self, transcript: Transcript) -> InterimText:
+        return InterimText(self._text.whole(transcript.text.strip()), len(self._text.text))
+
+    def _fits(self, transcript: Transcript, ask: Ask) -> bool:
+        """Whether it says something behind the certain text as it is now."""
+        text = transcript.text.strip()
+        return bool(text) and self._text.matches(ask) and text.startswith(ask.prefix)
 
 
 def join_text(one: str, other: str) -> str:
@@ -136,7 +186,3 @@ def _num_within(words: Sequence[Word], num_chars: int) -> int:
         if len(spelled) > num_chars:
             return index
     return len(words)
-
-
-def _shifted(word: Word, shift_s: float) -> Word:
-    return replace(word, start_s=word.start_s + shift_s, end_s=word.end_s + shift_s)

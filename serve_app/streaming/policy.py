@@ -26,6 +26,13 @@ class PolicyName(StrEnum):
     ALIGN_ATT = "align_att"
 
 
+POLICY_SPELLINGS = {
+    "simulstreaming": PolicyName.ALIGN_ATT,
+    "alignatt": PolicyName.ALIGN_ATT,
+    "localagreement": PolicyName.LOCAL_AGREEMENT,
+}
+"""What other servers call them."""
+
 Trimming: TypeAlias = Literal["segment", "sentence"]
 
 

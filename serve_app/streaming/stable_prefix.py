@@ -51,7 +51,7 @@ class StablePrefix:
             seen = max(1, self._covered_to - utterance_start)
             units = self._join(units, (window_start - utterance_start) / seen)
         units = self._keep_stable(units)
-        agreed = _common_prefix(units, self._units)
+        agreed = num_agreed(units, self._units)
         self._num_stable = max(self._num_stable, min(agreed, len(units) - 1))
         self._units = units
         self._covered_to = window_end
@@ -76,7 +76,8 @@ class StablePrefix:
         return stable + units[_place_after(stable, units) :]
 
 
-def _common_prefix(one: list[str], other: list[str]) -> int:
+def num_agreed(one: list[str], other: list[str]) -> int:
+    """How many units two texts begin with alike, the space between them aside."""
     count = 0
     for a, b in zip(one, other, strict=False):
         if a.strip() != b.strip():
