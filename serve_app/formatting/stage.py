@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias
 
@@ -34,6 +34,14 @@ class FormattingOptions:
     def __post_init__(self) -> None:
         if self.numerals_from < 0:
             raise ValueError(f"numerals_from: expected at least 0, got {self.numerals_from}")
+
+    def chosen(self, *, smart_format: bool | None = None, numerals: bool | None = None) -> FormattingOptions:
+        """With a client's choices over it; `smart_format` is casing, spacing and numerals at once, `numerals`
+        alone wins over it."""
+        options = self
+        if smart_format is not None:
+            options = replace(options, casing=smart_format, spacing=smart_format, numerals=smart_format)
+        return options if numerals is None else replace(options, numerals=numerals)
 
     @property
     def any(self) -> bool:

@@ -16,7 +16,6 @@ from msgspec import Meta
 from serve_app.asr.jobs import Task
 from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.errors import InvalidMessage
-from serve_app.formatting import FormattingOptions
 from serve_app.models.languages import normalise_language
 from serve_app.session.options import LANGUAGE_LOCK_S, EndpointingOptions, SessionOptions
 from serve_app.streaming.policy import POLICY_SPELLINGS, PolicyName, PolicyOptions
@@ -134,7 +133,7 @@ class SessionChoices(msgspec.Struct, frozen=True, kw_only=True):
             language_lock_s=self._language_lock_s(defaults.language_lock_s),
             policy=self._policy(defaults.policy),
             conditioning=self._conditioning(defaults.conditioning),
-            formatting=self._formatting(defaults.formatting),
+            formatting=defaults.formatting.chosen(smart_format=self.smart_format, numerals=self.numerals),
             endpointing=self._endpointing(defaults.endpointing),
             **{name: value for name, value in chosen.items() if value is not None},
         )
@@ -174,13 +173,6 @@ class SessionChoices(msgspec.Struct, frozen=True, kw_only=True):
         if self.auto_gain:
             chosen["gain_db"] = 0.0
         return replace(defaults, **{name: value for name, value in chosen.items() if value is not None})
-
-    def _formatting(self, defaults: FormattingOptions) -> FormattingOptions:
-        """`smart_format` is casing, spacing and numerals at once; `numerals` alone wins over it."""
-        if self.smart_format is not None:
-            on = self.smart_format
-            defaults = replace(defaults, casing=on, spacing=on, numerals=on)
-        return defaults if self.numerals is None else replace(defaults, numerals=self.numerals)
 
     def _endpointing(self, defaults: EndpointingOptions) -> EndpointingOptions:
         chosen: dict[str, Any] = {

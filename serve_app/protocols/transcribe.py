@@ -16,7 +16,6 @@ import msgspec
 from msgspec import Meta
 
 from serve_app.asr.jobs import Task
-from serve_app.formatting import FormattingOptions
 from serve_app.models.languages import normalise_language
 from serve_app.protocols.choices import (
     MAX_HOTWORD_CHARS,
@@ -67,13 +66,9 @@ class UploadChoices(msgspec.Struct, frozen=True, kw_only=True):
             hotwords=defaults.hotwords if self.hotwords is None else self.hotwords,
             beam_size=self.beam_size or defaults.beam_size,
             normalise=defaults.normalise if self.normalise is None else self.normalise,
-            formatting=defaults.formatting if self.smart_format is None else _smart(self.smart_format),
+            formatting=defaults.formatting.chosen(smart_format=self.smart_format),
             temperature=defaults.temperature if self.temperature is None else self.temperature,
         )
-
-
-def _smart(on: bool) -> FormattingOptions:
-    return FormattingOptions(casing=on, spacing=on, numerals=on)
 
 
 def upload_choices(parameters: Parameters) -> UploadChoices:

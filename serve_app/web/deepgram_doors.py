@@ -32,7 +32,7 @@ from serve_app.protocols.dialect import RawAudio
 from serve_app.service import RecordingOptions, RecordingTranscript
 from serve_app.web.door import Door
 from serve_app.web.live_socket import LiveSocket
-from serve_app.web.transcribe import decode_upload, while_connected
+from serve_app.web.uploaded import decode_upload, while_connected
 from serve_app.web.uploads import receive_upload
 
 log = structlog.get_logger(__name__)
@@ -122,11 +122,8 @@ def _as_audio(request: Request) -> Request:
 
 def recording_options(options: ListenOptions, defaults: RecordingOptions) -> RecordingOptions:
     """The server's defaults with these laid over them; words always have their times."""
-    formatting, text = defaults.formatting, options.text
-    if (smart := text.smart_format) is not None:
-        formatting = replace(formatting, casing=smart, spacing=smart, numerals=smart)
-    if text.numerals is not None:
-        formatting = replace(formatting, numerals=text.numerals)
+    text = options.text
+    formatting = defaults.formatting.chosen(smart_format=text.smart_format, numerals=text.numerals)
     detects = options.detect_language or options.multilingual
     return replace(
         defaults,

@@ -27,7 +27,7 @@ from serve_app.web.door import Door
 from serve_app.web.openai_errors import answering
 from serve_app.web.openai_realtime import openai_realtime_routes
 from serve_app.web.openai_stream import streamed_answer
-from serve_app.web.transcribe import decode_upload, while_connected
+from serve_app.web.uploaded import decode_upload, while_connected
 from serve_app.web.uploads import receive_upload
 
 KEY_BYTES = 32

@@ -17,7 +17,7 @@ from serve_app.protocols.openai.request import TranscriptionRequest
 from serve_app.service import RecordingOptions, RecordingSegment, RecordingTranscript
 from serve_app.web.door import Door
 from serve_app.web.duplex import Duplex
-from serve_app.web.transcribe import until_gone
+from serve_app.web.uploaded import until_gone
 
 log = structlog.get_logger(__name__)
 

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from contextlib import suppress
 from datetime import UTC, datetime
 from time import perf_counter
-from typing import Any, BinaryIO, TypeVar
 
 import structlog
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ
-from serve_app.audio.recordings import DecodedRecording, decode_recording
-from serve_app.errors import InvalidAudio, SottoError
+from serve_app.audio.recordings import DecodedRecording
+from serve_app.errors import SottoError
 from serve_app.protocols.subtitles import to_srt, to_text, to_vtt
 from serve_app.protocols.transcribe import ProcessingTime, ResponseFormat, transcript_body, upload_choices
 from serve_app.service import RecordingTranscript
 from serve_app.web.door import Door
+from serve_app.web.uploaded import decode_upload, while_connected
 from serve_app.web.uploads import receive_upload
 
 log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
 
 
 def transcribe_routes(door: Door) -> list[BaseRoute]:
@@ -65,16 +60,6 @@ async def _transcribe(request: Request, door: Door) -> Response:
     return _answer(transcript, recording, time, choices.response_format, choices.word_timestamps)
 
 
-def decode_upload(file: BinaryIO, door: Door) -> DecodedRecording:
-    recording = decode_recording(
-        file, max_samples=door.max_audio_samples, allowed_formats=door.allowed_formats
-    )
-    min_s = door.settings.min_audio_length_seconds
-    if len(recording.samples) < min_s * SAMPLE_RATE_HZ:
-        raise InvalidAudio(f"Audio too short: {recording.duration_s:.2f}s (minimum: {min_s:g}s)")
-    return recording
-
-
 def _answer(
     transcript: RecordingTranscript,
     recording: DecodedRecording,
@@ -95,24 +80,3 @@ def _answer(
                 transcript, time, now, include_words=include_words, warning=recording.warning
             )
             return JSONResponse(body)
-
-
-async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`, which is cancelled when the client goes away. Raises `ClientDisconnect` then."""
-    working = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(until_gone(request))
-    try:
-        await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise ClientDisconnect
-    finally:
-        for task in (working, gone):
-            task.cancel()
-            with suppress(asyncio.CancelledError, SottoError):
-                await task
-
-
-async def until_gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        continue

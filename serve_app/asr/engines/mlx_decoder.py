@@ -14,7 +14,10 @@ from serve_app.asr.engines.search import (
     Beginning,
     IntArray,
     Step,
+    drawn,
     num_candidates,
+    pad_left,
+    places_of,
     wants_attention,
 )
 from serve_app.asr.features import FloatArray
@@ -44,7 +47,8 @@ class MlxStepDecoder:
         self._num_states = max(1, *(prompt.num_states for prompt in prompts))
         self._num_candidates = num_candidates(options)
         self._suppressed = self._bias(options.suppressed)
-        self._tokens, num_padding = pad_left([(*prompt.start, *prompt.forced) for prompt in prompts])
+        tokens, num_padding = pad_left([(*prompt.start, *prompt.forced) for prompt in prompts])
+        self._tokens = mx.array(tokens, dtype=mx.int32)
         self._num_padding = num_padding
         self._cache = model.cache(states, num_padding)
 
@@ -75,7 +79,11 @@ class MlxStepDecoder:
         logprobs = log_softmax(self._model.logits(hidden[:, -1]) + bias)
         # The keys and values are evaluated too, lest each step's graph hang on to all before it.
         mx.eval(logprobs, self._cache.arrays())
-        ids = self._best(logprobs) if draws is None else self._drawn(logprobs, draws)
+        ids = (
+            self._best(logprobs)
+            if draws is None
+            else drawn(np.array(logprobs), draws, self._options.temperature)
+        )
         chosen = mx.take_along_axis(logprobs, mx.array(ids.astype(np.int32)), axis=-1)
         last = None if attention is None else np.array(attention[:, :, -1, : self._num_states])
         return Step(ids, np.array(chosen), last)
@@ -88,20 +96,9 @@ class MlxStepDecoder:
         order = mx.argsort(-mx.take_along_axis(logprobs, some, axis=-1), axis=-1)
         return np.array(mx.take_along_axis(some, order, axis=-1)).astype(np.int64)
 
-    def _drawn(self, logprobs: mx.array, draws: Draws) -> IntArray:
-        """Ids `(num_rows, 1)`; on the host, in double precision, so that a draw means the same everywhere."""
-        scaled = np.array(logprobs).astype(np.float64) / self._options.temperature
-        weights = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-        sums = np.cumsum(weights, axis=-1)
-        ids: IntArray = np.argmax(sums > draws[:, None] * sums[:, -1:], axis=-1).astype(np.int64)
-        return ids[:, None]
-
     def _at_start(self, hidden: mx.array) -> mx.array:
         """The hidden state at each prompt's start of transcript, `(num_prompts, width)`."""
-        places = [
-            padding + (prompt.start.index(self._start) if self._start in prompt.start else 0)
-            for padding, prompt in zip(self._num_padding, self._prompts, strict=True)
-        ]
+        places = places_of(self._start, self._prompts, self._num_padding)
         return hidden[mx.arange(len(places)), mx.array(places)]
 
     def _of_prompts(self, attention: mx.array | None) -> list[FloatArray] | None:
@@ -116,12 +113,3 @@ class MlxStepDecoder:
         bias = np.zeros(self._model.shape.vocabulary_size, dtype=np.float32)
         bias[list(ids)] = -np.inf
         return mx.array(bias)
-
-
-def pad_left(rows: Sequence[Sequence[int]]) -> tuple[mx.array, list[int]]:
-    """Token ids int32 `(num_rows, longest)` and how many on the left of each row are padding."""
-    longest = max(len(row) for row in rows)
-    num_padding = [longest - len(row) for row in rows]
-    return mx.array(
-        [[0] * padding + list(row) for padding, row in zip(num_padding, rows, strict=True)], dtype=mx.int32
-    ), num_padding

@@ -17,7 +17,6 @@ import structlog
 
 from serve_app.asr.engines.alignment import align_tokens
 from serve_app.asr.engines.base import (
-    MAX_TEXT_POSITIONS,
     Alignment,
     Capabilities,
     DecodeOptions,
@@ -25,16 +24,14 @@ from serve_app.asr.engines.base import (
     Hypothesis,
     Prompt,
 )
+from serve_app.asr.engines.inputs import check_features, check_ids, rows_to_align, special_tokens
 from serve_app.asr.engines.mlx_decoder import MlxStepDecoder
 from serve_app.asr.engines.mlx_model import MlxWhisper, log_softmax
 from serve_app.asr.engines.search import check_prompts, search
-from serve_app.asr.engines.weights import read_weights, tokenizer_file
+from serve_app.asr.engines.weights import read_weights
 from serve_app.asr.features import FloatArray
-from serve_app.asr.vocabulary import Vocabulary
-from serve_app.errors import ModelUnavailable
 
 MAX_BEAM_SIZE = 20
-_FRAMES_PER_STATE = 2
 _DTYPES = {"float16": mx.float16, "float32": mx.float32}
 _AUTO = frozenset({"", "auto", "default"})
 _MAX_CACHED_BYTES = 1 << 30
@@ -51,11 +48,7 @@ class MlxEngine:
         on_gpu = mx.default_device().type == mx.DeviceType.gpu
         compute_type = _choose_compute_type(compute_type, on_gpu=on_gpu)
         weights = read_weights(path)
-        vocabulary = Vocabulary(tokenizer_file(path), multilingual=weights.shape.multilingual)
-        self._start, self._end = vocabulary.start, vocabulary.end
-        self._no_speech, self._no_timestamps = vocabulary.no_speech, vocabulary.no_timestamps
-        if max(self._start, self._end, self._no_speech, self._no_timestamps) >= weights.shape.vocabulary_size:
-            raise ModelUnavailable(f"the tokenizer in {path} is not that of its model")
+        self._tokens = special_tokens(path, weights.shape)
         mx.set_cache_limit(_MAX_CACHED_BYTES)
         self._model = MlxWhisper(weights, _DTYPES[compute_type])
         self._lock = threading.Lock()
@@ -86,12 +79,7 @@ class MlxEngine:
 
     def encode(self, features: FloatArray) -> mx.array:
         """Raises ValueError for features of another shape than the model's."""
-        num_frames = features.shape[-1]
-        max_frames = self._shape.num_audio_positions * _FRAMES_PER_STATE
-        if features.ndim != 3 or features.shape[1] != self._shape.num_mels:
-            raise ValueError(f"features {features.shape}, expected (batch, {self._shape.num_mels}, frames)")
-        if num_frames % _FRAMES_PER_STATE or not 0 < num_frames <= max_frames:
-            raise ValueError(f"{num_frames} frames, expected an even number up to {max_frames}")
+        check_features(features, self._shape)
         with self._lock:
             return _evaluated(self._model.encode(features))
 
@@ -119,26 +107,31 @@ class MlxEngine:
             raise ValueError(f"{len(prompts)} prompts for {len(states)} items")
         check_prompts(prompts)
         for prompt in prompts:
-            self._check_ids(prompt.start)
-            self._check_ids(prompt.forced)
+            check_ids(prompt.start, self._shape)
+            check_ids(prompt.forced, self._shape)
             if prompt.num_states > states.shape[1]:
                 raise ValueError(f"a prompt of {prompt.num_states} states, there are {states.shape[1]}")
         if not prompts:
             return []
         with self._lock:
             decoder = MlxStepDecoder(
-                self._model, states, prompts, options, start=self._start, no_speech=self._no_speech
+                self._model,
+                states,
+                prompts,
+                options,
+                start=self._tokens.start,
+                no_speech=self._tokens.no_speech,
             )
-            return search(decoder, prompts, options, end=self._end)
+            return search(decoder, prompts, options, end=self._tokens.end)
 
     def detect_language(self, states: mx.array, language_ids: Mapping[str, int]) -> list[dict[str, float]]:
         """Raises ValueError for ids outside of the vocabulary."""
         ids = list(language_ids.values())
-        self._check_ids(ids)
+        check_ids(ids, self._shape)
         if not ids:
             return [{} for _ in range(len(states))]
         with self._lock:
-            tokens = mx.full((len(states), 1), self._start, dtype=mx.int32)
+            tokens = mx.full((len(states), 1), self._tokens.start, dtype=mx.int32)
             hidden, _ = self._model.decode(tokens, self._model.cache(states, [0] * len(states)))
             logits = self._model.logits(hidden[:, 0])[:, mx.array(ids)]
             probabilities = np.array(mx.softmax(logits, axis=-1))
@@ -152,23 +145,14 @@ class MlxEngine:
         num_states: Sequence[int],
     ) -> list[Alignment]:
         """Raises ValueError for texts that do not fit the states, the vocabulary or the text positions."""
-        if not len(states) == len(texts) == len(num_states):
-            raise ValueError(f"{len(texts)} texts and {len(num_states)} lengths for {len(states)} items")
-        rows = [[*start, self._no_timestamps, *text, self._end] for text in texts]
-        for row, text in zip(rows, texts, strict=True):
-            self._check_ids(row)
-            if any(token >= self._end for token in text):
-                raise ValueError("special tokens cannot be aligned")
-        longest = max(map(len, rows), default=0)
-        if longest > MAX_TEXT_POSITIONS:
-            raise ValueError(f"a text of {longest} tokens, expected up to {MAX_TEXT_POSITIONS}")
+        rows = rows_to_align(
+            start, texts, num_states, num_items=len(states), tokens=self._tokens, shape=self._shape
+        )
         if not any(texts):
             return [Alignment((), ()) for _ in texts]
         with self._lock:
-            # Padding behind a text is not seen by it.
-            padded = [row + [self._end] * (longest - len(row)) for row in rows]
             cache = self._model.cache(states, [0] * len(rows))
-            hidden, scores = self._model.decode(mx.array(padded), cache, attention=True)
+            hidden, scores = self._model.decode(mx.array(rows), cache, attention=True)
             assert scores is not None
             mx.eval(hidden, scores)
             return [
@@ -187,15 +171,10 @@ class MlxEngine:
         num_tokens = num_start + len(text) + 2
         weights = np.array(mx.softmax(scores[:, :num_tokens, :num_states], axis=-1))
         # Row `num_start`, the no-timestamps token's, predicts the text's first token.
-        logits = self._model.logits(hidden[num_start : num_start + len(text)])[:, : self._end]
+        logits = self._model.logits(hidden[num_start : num_start + len(text)])[:, : self._tokens.end]
         chosen = mx.take_along_axis(log_softmax(logits), mx.array(list(text))[:, None], axis=-1)
         probabilities = np.array(mx.exp(chosen))[:, 0]
         return Alignment(align_tokens(weights, num_start), tuple(map(float, probabilities)))
-
-    def _check_ids(self, ids: Sequence[int]) -> None:
-        """MLX reads what lies beside an array where an index is out of range."""
-        if any(not 0 <= token < self._shape.vocabulary_size for token in ids):
-            raise ValueError(f"token ids must be under {self._shape.vocabulary_size}")
 
 
 def _evaluated(array: mx.array) -> mx.array:

@@ -106,6 +106,21 @@ def search(
     return run(decoder, prompts, options, end).run()
 
 
+def pad_left(rows: Sequence[Sequence[int]]) -> tuple[list[list[int]], list[int]]:
+    """Token ids, all rows as long as the longest, and how many on the left of each row are padding."""
+    longest = max(len(row) for row in rows)
+    num_padding = [longest - len(row) for row in rows]
+    return [[0] * padding + list(row) for padding, row in zip(num_padding, rows, strict=True)], num_padding
+
+
+def places_of(token: int, prompts: Sequence[Prompt], num_padding: Sequence[int]) -> list[int]:
+    """Where the token stands in each padded prompt; at its beginning where it is not in it."""
+    return [
+        padding + (prompt.start.index(token) if token in prompt.start else 0)
+        for padding, prompt in zip(num_padding, prompts, strict=True)
+    ]
+
+
 def drawn(
     logprobs: npt.NDArray[np.floating[Any]], draws: npt.NDArray[np.float64], temperature: float
 ) -> IntArray:

@@ -18,6 +18,8 @@ from serve_app.asr.engines.search import (
     Step,
     drawn,
     num_candidates,
+    pad_left,
+    places_of,
     wants_attention,
 )
 from serve_app.asr.engines.torch_model import TorchWhisper
@@ -174,11 +176,8 @@ class TorchStepDecoder:
 
     def begin(self, draws: npt.NDArray[np.float64] | None) -> Beginning:
         tokens, num_padding = pad_left([(*prompt.start, *prompt.forced) for prompt in self._prompts])
-        hidden, scores = self._runner.prefill(tokens.to(self._model.device))
-        places = [
-            padding + (prompt.start.index(self._start) if self._start in prompt.start else 0)
-            for padding, prompt in zip(num_padding, self._prompts, strict=True)
-        ]
+        hidden, scores = self._runner.prefill(torch.tensor(tokens, device=self._model.device))
+        places = places_of(self._start, self._prompts, num_padding)
         at_start = self._model.logits(hidden[torch.arange(len(places)), places])
         no_speech = at_start.softmax(dim=-1)[:, self._no_speech].cpu().numpy()
         logits = self._model.logits(hidden[:, -1])
@@ -223,11 +222,3 @@ class TorchStepDecoder:
         bias = torch.zeros(self._model.shape.vocabulary_size)
         bias[list(ids)] = -torch.inf
         return bias.to(self._model.device)
-
-
-def pad_left(rows: Sequence[Sequence[int]]) -> tuple[Tensor, list[int]]:
-    """Token ids int64 `(num_rows, longest)` and how many on the left of each row are padding."""
-    longest = max(len(row) for row in rows)
-    num_padding = [longest - len(row) for row in rows]
-    padded = [[0] * padding + list(row) for padding, row in zip(num_padding, rows, strict=True)]
-    return torch.tensor(padded), num_padding

@@ -26,14 +26,14 @@ from serve_app.asr.engines.base import (
     Hypothesis,
     Prompt,
 )
+from serve_app.asr.engines.inputs import check_features, check_ids, rows_to_align, special_tokens
 from serve_app.asr.engines.search import check_prompts, num_candidates, search, wants_attention
 from serve_app.asr.engines.torch_decoder import EagerRunner, Runner, TorchStepDecoder
 from serve_app.asr.engines.torch_graphs import GraphArena, StaticRunner
 from serve_app.asr.engines.torch_model import TorchWhisper
 from serve_app.asr.engines.torch_states import TorchStates
-from serve_app.asr.engines.weights import read_weights, tokenizer_file
-from serve_app.asr.features import MAX_FRAMES, FloatArray
-from serve_app.asr.vocabulary import Vocabulary
+from serve_app.asr.engines.weights import read_weights
+from serve_app.asr.features import FloatArray
 from serve_app.errors import ModelUnavailable
 
 MAX_BEAM_SIZE = 20
@@ -65,9 +65,8 @@ class TorchEngine:
         compute_type = choose_compute_type(compute_type, device)
         weights = read_weights(path)
         shape = weights.shape
-        vocabulary = Vocabulary(tokenizer_file(path), multilingual=shape.multilingual)
-        self._start, self._end = vocabulary.start, vocabulary.end
-        self._no_speech, self._no_timestamps = vocabulary.no_speech, vocabulary.no_timestamps
+        self._shape = shape
+        self._tokens = special_tokens(path, shape)
         if device == "cpu":
             _set_threads(threads)
         try:
@@ -99,11 +98,7 @@ class TorchEngine:
 
     def encode(self, features: FloatArray) -> TorchStates:
         """Raises ValueError for features of another shape."""
-        num_mels = self._dimensions.num_mels
-        if features.ndim != 3 or features.shape[1] != num_mels:
-            raise ValueError(f"features of shape {features.shape}, expected (batch, {num_mels}, frames)")
-        if features.shape[2] % 2 or not 2 <= features.shape[2] <= MAX_FRAMES:
-            raise ValueError(f"{features.shape[2]} frames, expected an even number up to {MAX_FRAMES}")
+        check_features(features, self._shape)
         with self._running():
             return TorchStates(self._model.encode(torch.from_numpy(np.ascontiguousarray(features))))
 
@@ -124,6 +119,8 @@ class TorchEngine:
         if len(prompts) != states.batch_size:
             raise ValueError(f"{len(prompts)} prompts for {states.batch_size} items")
         check_prompts(prompts)
+        for prompt in prompts:
+            check_ids((*prompt.start, *prompt.forced), self._shape)
         if not prompts:
             return []
         with self._running():
@@ -132,10 +129,10 @@ class TorchEngine:
                 self._runner(states, prompts, options),
                 prompts,
                 options,
-                start=self._start,
-                no_speech=self._no_speech,
+                start=self._tokens.start,
+                no_speech=self._tokens.no_speech,
             )
-            return search(decoder, prompts, options, end=self._end)
+            return search(decoder, prompts, options, end=self._tokens.end)
 
     @contextmanager
     def _running(self) -> Iterator[None]:
@@ -159,7 +156,7 @@ class TorchEngine:
         with self._running():
             audio = states.project(self._model)
             runner = EagerRunner(self._model, audio, [0] * states.batch_size, 1, attention=False)
-            start = torch.full((states.batch_size,), self._start, device=self._model.device)
+            start = torch.full((states.batch_size,), self._tokens.start, device=self._model.device)
             logits, _ = runner.step(start)
             ids = torch.tensor(list(language_ids.values()), device=self._model.device)
             found = logits[:, ids].softmax(dim=-1).cpu().numpy()
@@ -173,20 +170,15 @@ class TorchEngine:
         num_states: Sequence[int],
     ) -> list[Alignment]:
         """Raises ValueError for texts that are too long, or are not one for each item."""
-        if not len(texts) == len(num_states) == states.batch_size:
-            raise ValueError(f"{len(texts)} texts for {states.batch_size} items")
-        read = [[*start, self._no_timestamps, *text, self._end] for text in texts]
-        longest = max(map(len, read), default=0)
-        if longest > MAX_TEXT_POSITIONS:
-            raise ValueError(f"a text of {longest} tokens: expected at most {MAX_TEXT_POSITIONS}")
+        rows = rows_to_align(
+            start, texts, num_states, num_items=states.batch_size, tokens=self._tokens, shape=self._shape
+        )
         if not texts:
             return []
         with self._running():
             audio = states.project(self._model)
-            runner = EagerRunner(self._model, audio, [0] * len(texts), longest, attention=True)
-            # Padded on the right: what is read later changes nothing before it.
-            padded = [[*tokens, *([self._end] * (longest - len(tokens)))] for tokens in read]
-            hidden, scores = runner.prefill(torch.tensor(padded, device=self._model.device))
+            runner = EagerRunner(self._model, audio, [0] * len(rows), len(rows[0]), attention=True)
+            hidden, scores = runner.prefill(torch.tensor(rows, device=self._model.device))
             assert scores is not None
             return [
                 self._aligned(hidden[i], scores[i], len(start), text, count)
@@ -201,7 +193,7 @@ class TorchEngine:
         weights = scores[:, :num_read, :num_states].softmax(dim=-1).cpu().numpy()
         path = align_tokens(weights, num_start) if num_states > 0 else ()
         # As CTranslate2 has it: among the tokens that are text, without the special ones.
-        logits = self._model.logits(hidden[num_start : num_start + len(text)])[:, : self._end]
+        logits = self._model.logits(hidden[num_start : num_start + len(text)])[:, : self._tokens.end]
         ids = torch.tensor(list(text), dtype=torch.int64, device=self._model.device)
         probs = logits.softmax(dim=-1).gather(1, ids[:, None])[:, 0]
         return Alignment(path, tuple(map(float, probs.cpu().numpy())))

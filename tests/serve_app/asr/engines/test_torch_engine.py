@@ -397,7 +397,7 @@ def test_what_cannot_be_computed_is_refused(tiny_model: Model, short: list[Pcm16
         engine.generate(states, [], tiny_model.options)
     with pytest.raises(ValueError, match="a prompt of 450 tokens"):
         engine.generate(states, [Prompt((5,) * 450, 10)], tiny_model.options)
-    with pytest.raises(ValueError, match="0 texts for 1 items"):
+    with pytest.raises(ValueError, match="0 texts and 0 lengths for 1 items"):
         engine.align(states, [5], [], [])
     with pytest.raises(ValueError, match="a text of 453 tokens"):
         engine.align(states, [5], [[6] * 450], [100])
