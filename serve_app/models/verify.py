@@ -6,10 +6,8 @@ faster-whisper 1.2.1): some fail at load, some only at the first word times, one
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
 
 from serve_app.models.huggingface import inspect_huggingface, is_huggingface
 from serve_app.models.packages import sha256_of
@@ -23,6 +21,7 @@ from serve_app.models.report import (
     read_json,
     read_object,
 )
+from serve_app.models.tensor_files import model_bin_shapes
 
 __all__ = [
     "FolderReport",
@@ -36,8 +35,6 @@ __all__ = [
 
 _VOCABULARY_NAMES = ("vocabulary.json", "vocabulary.txt")
 _MEL_VARIABLE = "encoder/conv1/weight"
-_READABLE_BINARY_VERSIONS = (4, 5, 6)
-_MAX_VARIABLES = 100_000
 _MAX_MELS = 1_024
 
 
@@ -163,50 +160,10 @@ def _compare_mels(num_mels: int, stated_mels: int | None, problems: list[Problem
 
 
 def read_num_mels(model_bin: Path) -> int | None:
-    """Mel channels that the first convolution expects, out of CTranslate2's binary header.
+    """Mel channels that the first convolution of a model.bin expects; None where its format is not known.
 
-    None where the format is one that this reader does not know. Raises `ValueError` for a file that is cut
-    short or holds no Whisper model. Layout (versions 4 to 6, little endian): u32 version, spec name, u32
-    revision, u32 number of variables; for each a name, u8 rank, u32 shape, u8 dtype, u32 byte count, bytes.
+    Raises `ValueError` for a file that is cut short or holds no Whisper model.
     """
-    size_bytes = model_bin.stat().st_size
-    with model_bin.open("rb") as file:
-        (version,) = _unpack(file, "<I")
-        if version not in _READABLE_BINARY_VERSIONS:
-            return None
-        spec_name = _read_string(file)
-        if spec_name != "WhisperSpec":
-            raise ValueError(f"it is a {spec_name or 'nameless'} model, not Whisper")
-        _revision, num_variables = _unpack(file, "<II")
-        return _scan_variables(file, min(num_variables, _MAX_VARIABLES), size_bytes)
-
-
-def _scan_variables(file: BinaryIO, num_variables: int, size_bytes: int) -> int | None:
-    num_mels = None
-    for _ in range(num_variables):
-        name = _read_string(file)
-        (rank,) = _unpack(file, "<B")
-        shape = _unpack(file, f"<{rank}I")
-        _dtype, num_bytes = _unpack(file, "<BI")
-        end = file.seek(num_bytes, 1)
-        if end > size_bytes:
-            raise ValueError("it is cut short")
-        if name == _MEL_VARIABLE and rank == 3:
-            num_mels = shape[1]
-    return num_mels
-
-
-def _unpack(file: BinaryIO, layout: str) -> tuple[int, ...]:
-    data = file.read(struct.calcsize(layout))
-    try:
-        return struct.unpack(layout, data)
-    except struct.error:
-        raise ValueError("it is cut short") from None
-
-
-def _read_string(file: BinaryIO) -> str:
-    (length,) = _unpack(file, "<H")
-    data = file.read(length)
-    if len(data) < length:
-        raise ValueError("it is cut short")
-    return data.rstrip(b"\0").decode("utf-8", errors="replace")
+    shapes = model_bin_shapes(model_bin)
+    shape = (shapes or {}).get(_MEL_VARIABLE, ())
+    return shape[1] if len(shape) == 3 else None

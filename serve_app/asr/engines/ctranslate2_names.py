@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 import structlog
 
-from serve_app.asr.engines.tensor_files import Tensor
+from serve_app.models.tensor_files import Tensor
 
 _MAX_LAYERS = 256
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import mlx.core as mx
 import numpy as np
 
-from serve_app.asr.engines.tensor_files import Tensor
 from serve_app.asr.engines.weights import WhisperWeights
 from serve_app.asr.features import FloatArray
+from serve_app.models.tensor_files import Tensor
 
 _EPSILON = 1e-5
 _SUM_BLOCK = 256

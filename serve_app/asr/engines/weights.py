@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from serve_app.asr.engines.ctranslate2_names import count_layers, hugging_face_names, scalar_of
-from serve_app.asr.engines.tensor_files import Tensor, parse_object, read_model_bin, read_safetensors
 from serve_app.errors import ModelUnavailable
+from serve_app.models.tensor_files import Tensor, parse_object, read_model_bin, read_safetensors
 from serve_app.models.verify import inspect_folder
 
 FolderKind: TypeAlias = Literal["ctranslate2", "huggingface"]

@@ -14,9 +14,9 @@ import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from serve_app.asr.engines.tensor_files import Tensor
 from serve_app.asr.engines.weights import folder_kind, read_weights, tokenizer_file
 from serve_app.errors import ModelUnavailable
+from serve_app.models.tensor_files import Tensor
 
 WIDTH, MELS, VOCABULARY, AUDIO_POSITIONS, TEXT_POSITIONS, HIDDEN = 8, 4, 11, 6, 5, 16
 LAYERS = {"encoder": 1, "decoder": 2}

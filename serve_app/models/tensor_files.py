@@ -19,6 +19,7 @@ import numpy.typing as npt
 Tensor: TypeAlias = npt.NDArray[Any]
 
 READABLE_VERSION = 6
+VERSIONS_OF_THIS_HEADER = (4, 5, 6)
 _MODEL_BIN_TYPES = ("<f4", "<i1", "<i2", "<i4", "<f2", "bfloat16")
 """By CTranslate2's number of the type."""
 
@@ -59,6 +60,19 @@ class _Cursor:
         return start
 
 
+def model_bin_shapes(file: Path) -> dict[str, tuple[int, ...]] | None:
+    """The shapes of the variables in a model.bin, its weights not looked at; None for a format whose header
+    is not known (versions 4 to 6 are alike).
+
+    Raises as `read_model_bin` does.
+    """
+    data = _mapped(file)
+    cursor = _Cursor(data)
+    if _version(cursor) not in VERSIONS_OF_THIS_HEADER:
+        return None
+    return {name: shape for name, shape, *_ in _headers(cursor)}
+
+
 def read_model_bin(file: Path) -> dict[str, Tensor]:
     """The variables of a CTranslate2 Whisper model by their names there, aliases resolved; read-only views.
 
@@ -69,14 +83,14 @@ def read_model_bin(file: Path) -> dict[str, Tensor]:
     """
     data = _mapped(file)
     cursor = _Cursor(data)
-    (version,) = cursor.numbers("I")
+    version = _version(cursor)
     if version != READABLE_VERSION:
         raise ValueError(f"it is of version {version}, expected {READABLE_VERSION}")
-    spec_name = cursor.string()
-    if spec_name != "WhisperSpec":
-        raise ValueError(f"it is a {spec_name[:40] or 'nameless'} model, not Whisper")
-    _revision, num_variables = cursor.numbers("II")
-    tensors = dict(_variables(data, cursor, num_variables))
+    tensors: dict[str, Tensor] = {}
+    for name, shape, type_number, start, num_bytes in _headers(cursor):
+        if type_number >= len(_MODEL_BIN_TYPES):
+            raise ValueError(f"a variable is of the unknown type {type_number}")
+        tensors[name] = _view(data, start, num_bytes, _MODEL_BIN_TYPES[type_number], shape)
     (num_aliases,) = cursor.numbers("I")
     for _ in range(_bounded(num_aliases)):
         alias, target = cursor.string(), cursor.string()
@@ -86,9 +100,17 @@ def read_model_bin(file: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _variables(
-    data: npt.NDArray[np.uint8], cursor: _Cursor, num_variables: int
-) -> Iterator[tuple[str, Tensor]]:
+def _version(cursor: _Cursor) -> int:
+    (version,) = cursor.numbers("I")
+    return version
+
+
+def _headers(cursor: _Cursor) -> Iterator[tuple[str, tuple[int, ...], int, int, int]]:
+    """Behind the version: name, shape, number of the type, first byte and byte count of each variable."""
+    spec_name = cursor.string()
+    if spec_name != "WhisperSpec":
+        raise ValueError(f"it is a {spec_name[:40] or 'nameless'} model, not Whisper")
+    _revision, num_variables = cursor.numbers("II")
     for _ in range(_bounded(num_variables)):
         name = cursor.string()
         (rank,) = cursor.numbers("B")
@@ -96,10 +118,7 @@ def _variables(
             raise ValueError(f"a variable has {rank} dimensions")
         shape = cursor.numbers(f"{rank}I")
         type_number, num_bytes = cursor.numbers("BI")
-        if type_number >= len(_MODEL_BIN_TYPES):
-            raise ValueError(f"a variable is of the unknown type {type_number}")
-        start = cursor.skip(num_bytes)
-        yield name, _view(data, start, num_bytes, _MODEL_BIN_TYPES[type_number], shape)
+        yield name, shape, type_number, cursor.skip(num_bytes), num_bytes
 
 
 def _bounded(count: int) -> int:
@@ -166,7 +185,7 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
 def _mapped(file: Path) -> npt.NDArray[np.uint8]:
     """The bytes of a file, mapped and not read."""
     if file.stat().st_size == 0:
-        raise ValueError("it is empty")
+        raise ValueError(f"{_SHORT}, it is empty")
     return np.memmap(file, dtype=np.uint8, mode="r")
 
 
