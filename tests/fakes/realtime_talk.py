@@ -11,6 +11,7 @@ from serve_app.errors import SottoError
 from serve_app.events import Acknowledged, Event, Final, Partial, SessionStarted, Timing
 from serve_app.protocols.dialect import Audio, Command, Reply
 from serve_app.protocols.openai.realtime import RealtimeDialect
+from serve_app.protocols.openai.realtime_session import LOGPROBS
 
 TIMING = Timing(1.0, 2.0, 30.0, 0.5, 33.5, "base")
 
@@ -80,3 +81,67 @@ def nothing(at_s: float) -> Acknowledged:
 
 def _samples(seconds: float) -> int:
     return round(seconds * SAMPLE_RATE_HZ)
+
+
+def update(**fields):
+    return {"type": "session.update", "session": {"type": "transcription", "audio": {"input": fields}}}
+
+
+MANUAL = update(turn_detection=None)
+
+
+def talk(**options):
+    return RealtimeTalk(RealtimeDialect("abc", expires_at=1_700_000_000, **options))
+
+
+def manual(**options):
+    spoken = talk(**options)
+    spoken.say(MANUAL)
+    return spoken
+
+
+def kinds(frames):
+    return [frame["type"].removeprefix("conversation.item.input_audio_transcription.") for frame in frames]
+
+
+def transcripts(frames):
+    return [frame["transcript"] for frame in frames if "transcript" in frame]
+
+
+GA = {
+    "type": "session.update",
+    "session": {
+        "type": "transcription",
+        "audio": {
+            "input": {
+                "format": {"type": "audio/pcm", "rate": 24000},
+                "noise_reduction": {"type": "near_field"},
+                "transcription": {
+                    "model": "gpt-4o-transcribe",
+                    "language": "pt",
+                    "prompt": "Consulta",
+                    "keywords": ["dipirona"],
+                    "delay": "low",
+                },
+                "turn_detection": {
+                    "type": "server_vad",
+                    "threshold": 0.6,
+                    "prefix_padding_ms": 200,
+                    "silence_duration_ms": 400,
+                    "create_response": False,
+                },
+            }
+        },
+        "include": [LOGPROBS],
+    },
+}
+
+BETA = {
+    "type": "transcription_session.update",
+    "session": {
+        "input_audio_format": "g711_ulaw",
+        "input_audio_transcription": {"model": "whisper-1", "language": "pt"},
+        "turn_detection": {"type": "server_vad", "silence_duration_ms": 400},
+        "include": [LOGPROBS],
+    },
+}

@@ -22,8 +22,6 @@ turn in progress at once. The beta is spoken where the handshake asked for it, a
 
 from __future__ import annotations
 
-import binascii
-from base64 import b64decode
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
@@ -43,7 +41,6 @@ from serve_app.events import (
 )
 from serve_app.protocols.deltas import NewWords
 from serve_app.protocols.dialect import (
-    Audio,
     Command,
     Farewell,
     Flush,
@@ -56,6 +53,7 @@ from serve_app.protocols.dialect import (
     Totals,
 )
 from serve_app.protocols.openai.errors import RefusedParameter, error_fields
+from serve_app.protocols.openai.realtime_audio import MAX_EVENT_CHARS, ClientEvent, decode_audio, pieces_of
 from serve_app.protocols.openai.realtime_frames import RealtimeFrames
 from serve_app.protocols.openai.realtime_items import TOLERANCE_SAMPLES, Item, Items
 from serve_app.protocols.openai.realtime_session import (
@@ -67,11 +65,6 @@ from serve_app.protocols.openai.realtime_session import (
     refuse_late_change,
 )
 
-MAX_AUDIO_BYTES = 15 * 1024 * 1024
-"""Audio of one append, as at OpenAI."""
-MAX_EVENT_CHARS = 4 * MAX_AUDIO_BYTES // 3 + 64 * 1024
-MAX_PIECE_BYTES = 32 * 1024
-"""A long append is taken in pieces, so that back-pressure works within it too."""
 MIN_COMMIT_MS = 100
 MAX_HELD_MS = 1_000
 """Audio that comes before any `session.update` waits so long for one: some clients send their sound while
@@ -85,15 +78,6 @@ _CLIENT_EVENTS = (
     "input_audio_buffer.commit",
     "input_audio_buffer.clear",
 )
-
-
-class _ClientEvent(msgspec.Struct, frozen=True):
-    """Any event of a client; what belongs to other types than its own is ignored."""
-
-    type: str
-    event_id: str | None = None
-    audio: str | None = None
-    session: msgspec.Raw = msgspec.Raw()
 
 
 class RealtimeDialect:
@@ -143,7 +127,7 @@ class RealtimeDialect:
             raise RefusedParameter("binary messages are not part of this protocol: send JSON")
         if len(frame) > MAX_EVENT_CHARS:
             raise PayloadTooLarge(f"event of {len(frame)} characters, the limit is {MAX_EVENT_CHARS}")
-        event = decode_json(frame, _ClientEvent)
+        event = decode_json(frame, ClientEvent)
         if event.event_id is not None:
             self._client_event_id = event.event_id[:512]
         match event.type:
@@ -202,19 +186,10 @@ class RealtimeDialect:
     # the client's events
 
     def _append(self, audio: str | None) -> Sequence[Command]:
-        if audio is None:
-            raise RefusedParameter("Missing required parameter: 'audio'.", param="audio")
-        try:
-            data = b64decode(audio, validate=True)
-        except (binascii.Error, ValueError):
-            raise RefusedParameter(
-                "audio is not valid base64", param="audio", reason="invalid_value"
-            ) from None
-        if len(data) > MAX_AUDIO_BYTES:
-            raise PayloadTooLarge(f"audio of {len(data)} bytes, the limit is {MAX_AUDIO_BYTES}")
+        data = decode_audio(audio)
         if self._is_open:
             self._num_bytes += len(data)
-            return _pieces(data)
+            return pieces_of(data)
         self._held += data
         self._num_bytes = len(self._held)
         if not self._is_configured and _ms(self._received_samples) < MAX_HELD_MS:
@@ -229,7 +204,7 @@ class RealtimeDialect:
         self._held.clear()
         self._num_bytes = len(held)
         self._mark_sample = self._cleared_sample = 0
-        return [Open(self._session.choices(), raw, resume=""), *_pieces(held)]
+        return [Open(self._session.choices(), raw, resume=""), *pieces_of(held)]
 
     def _commit(self) -> Sequence[Command]:
         received = self._received_samples
@@ -396,7 +371,3 @@ class RealtimeDialect:
 
 def _ms(num_samples: int) -> float:
     return num_samples * 1000 / SAMPLE_RATE_HZ
-
-
-def _pieces(data: bytes) -> list[Command]:
-    return [Audio(data[at : at + MAX_PIECE_BYTES]) for at in range(0, len(data), MAX_PIECE_BYTES)]
