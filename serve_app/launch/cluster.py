@@ -20,6 +20,7 @@ from serve_app.launch.keeper import start_keeper
 from serve_app.launch.ports import prefer_port
 from serve_app.launch.processes import end_processes
 from serve_app.launch.runtime_dir import loopback_haproxy, make_runtime_dir, remove_runtime_dir
+from serve_app.machine import available_cores
 
 SOURCE_DIR = Path(__file__).resolve().parents[2]
 
@@ -150,7 +151,7 @@ def _init_local(runtime_dir: Path, options: ClusterOptions) -> None:
         ray.init(
             address="local",
             namespace="serve",
-            num_cpus=options.num_cpus or max(MIN_LOGICAL_CPUS, os.cpu_count() or 1),
+            num_cpus=options.num_cpus or max(MIN_LOGICAL_CPUS, available_cores()),
             num_gpus=options.num_gpus,
             object_store_memory=options.object_store_bytes,
             include_dashboard=False,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from serve_app.launch.certificates import CertificateFiles
+from serve_app.machine import available_cores
 from serve_app.settings import Settings, SettingsError
 
 SOCKET_FILE = "admin.sock"
@@ -112,7 +112,7 @@ def edge_config(folder: Path, host: str, port: int, service_port: int, options: 
     return _CONFIG.format(
         socket=folder / SOCKET_FILE,
         pem=folder / PEM_FILE,
-        num_threads=max(1, min(4, (os.cpu_count() or 1) // 4)),
+        num_threads=max(1, min(4, available_cores() // 4)),
         ciphers=":".join(_CIPHERS),
         idle_s=round(options.idle_timeout_s) + MARGIN_S,
         longest_s=round(max(options.idle_timeout_s, options.max_session_s)) + MARGIN_S,

@@ -52,6 +52,36 @@ TEXTS_DROPPED = Family(
     ("job_type", "reason"),
 )
 
+_CARD = ("gpu_id", "gpu_uuid", "gpu_name")
+_REPLICA_ON_CARD = ("gpu_id", "gpu_uuid", "deployment_name", "replica_id")
+# Every replica on a card reports the same figures of it: the highest, not their sum.
+GPU_MEMORY_USED = Family("stt_gpu_memory_used_bytes", Kind.GAUGE, "GPU memory usage", _CARD, merge=Merge.MAX)
+GPU_MEMORY_TOTAL = Family(
+    "stt_gpu_memory_total_bytes", Kind.GAUGE, "GPU memory there is", _CARD, merge=Merge.MAX
+)
+GPU_UTILISATION = Family(
+    "stt_gpu_utilization_ratio", Kind.GAUGE, "Share of time in which a kernel ran", _CARD, merge=Merge.MAX
+)
+GPU_TEMPERATURE = Family("stt_gpu_temperature_celsius", Kind.GAUGE, "GPU temperature", _CARD, merge=Merge.MAX)
+GPU_POWER = Family("stt_gpu_power_watts", Kind.GAUGE, "Power that the GPU draws", _CARD, merge=Merge.MAX)
+GPU_POWER_LIMIT = Family(
+    "stt_gpu_power_limit_watts", Kind.GAUGE, "Power that the GPU may draw", _CARD, merge=Merge.MAX
+)
+REPLICA_GPU_MEMORY = Family(
+    "stt_replica_gpu_memory_used_bytes",
+    Kind.GAUGE,
+    "GPU memory that one replica holds",
+    _REPLICA_ON_CARD,
+    merge=Merge.MAX,
+)
+REPLICA_GPU_SHARE = Family(
+    "stt_replica_gpu_memory_share_bytes",
+    Kind.GAUGE,
+    "GPU memory that one replica's share of the card is",
+    _REPLICA_ON_CARD,
+    merge=Merge.MAX,
+)
+
 REQUESTS = Family(
     "whisper_transcription_requests_total",
     Kind.COUNTER,
@@ -80,6 +110,18 @@ CACHE_HITS = Family("whisper_cache_hits_total", Kind.COUNTER, "Cache hits")
 CACHE_MISSES = Family("whisper_cache_misses_total", Kind.COUNTER, "Cache misses")
 ACTIVE_REQUESTS = Family("whisper_active_requests", Kind.GAUGE, "Currently processing requests")
 
+GPU_FAMILIES: tuple[Family, ...] = (
+    GPU_MEMORY_USED,
+    GPU_MEMORY_TOTAL,
+    GPU_UTILISATION,
+    GPU_TEMPERATURE,
+    GPU_POWER,
+    GPU_POWER_LIMIT,
+    REPLICA_GPU_MEMORY,
+    REPLICA_GPU_SHARE,
+)
+"""What replicas with a GPU report beside the others."""
+
 FAMILIES: tuple[Family, ...] = (
     ACTIVE_CONNECTIONS,
     QUEUE_DEPTH,
@@ -87,6 +129,7 @@ FAMILIES: tuple[Family, ...] = (
     DECODE_DURATION,
     BACKPRESSURE_LEVEL,
     TEXTS_DROPPED,
+    *GPU_FAMILIES,
     REQUESTS,
     TRANSCRIPTION_DURATION,
     AUDIO_DURATION,

@@ -1,0 +1,96 @@
+"""Manifests against the schemas of their kinds, as strictly as a server that refuses unknown fields.
+
+Built-in kinds go by Kubernetes' own definitions, custom ones by their CustomResourceDefinitions, and every
+pod template, KubeRay's included, by the definition of a pod. What definitions say in CEL is not evaluated.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from k8s.check.pods import pod_templates
+from k8s.check.problem import Manifest, Problem, problem
+
+SCHEMAS = Path(__file__).parent / "schemas"
+MAX_MESSAGE_CHARS = 220
+
+
+def schema_problems(manifests: Sequence[Manifest]) -> Iterator[Problem]:
+    for manifest in manifests:
+        key = (manifest.get("apiVersion"), manifest.get("kind"))
+        validator = _validators().get(key)
+        if validator is None:
+            yield problem(manifest, f"no schema for kind {key[1]} of apiVersion {key[0]}")
+            continue
+        for error in validator.iter_errors(manifest):
+            yield problem(manifest, _message(error), list(error.absolute_path))
+    for pod in pod_templates(manifests):
+        if pod.owner.get("kind") == "RayService":
+            for error in _validators()["v1", "Pod"].iter_errors(pod.as_pod()):
+                yield problem(pod.owner, _message(error), [*pod.path, *error.absolute_path])
+
+
+def known_kinds() -> set[tuple[Any, Any]]:
+    return set(_validators())
+
+
+def _message(error: ValidationError) -> str:
+    # of several schemas that might fit, the deepest complaint is the one that names the fault
+    while error.context:
+        error = max(error.context, key=lambda inner: len(inner.absolute_path))
+    return str(error.message)[:MAX_MESSAGE_CHARS]
+
+
+@cache
+def _validators() -> dict[tuple[Any, Any], Draft202012Validator]:
+    validators: dict[tuple[Any, Any], Draft202012Validator] = {}
+    definitions = json.loads((SCHEMAS / "kubernetes.json").read_text())
+    for name, definition in definitions.items():
+        properties = definition.get("properties", {})
+        for version in properties.get("apiVersion", {}).get("enum", ()):
+            kind = properties["kind"]["enum"][0]
+            root = {"$ref": f"#/$defs/{name}", "$defs": definitions, "required": ["apiVersion", "kind"]}
+            validators[version, kind] = Draft202012Validator(root)
+    for path in sorted(SCHEMAS.glob("*.json")):
+        if path.name != "kubernetes.json":
+            data = json.loads(path.read_text())
+            schema = strict(data["schema"])
+            schema["properties"]["metadata"] = {"type": "object"}
+            validators[data["apiVersion"], data["kind"]] = Draft202012Validator(schema)
+    return validators
+
+
+def strict(schema: dict[str, Any]) -> dict[str, Any]:
+    """An OpenAPI v3 schema of a custom kind as JSON Schema that refuses unknown fields; changed in place.
+
+    The API server fills in defaults before it validates, so a required field with a default is not required.
+    """
+    if schema.get("x-kubernetes-int-or-string"):
+        schema.pop("type", None)
+    if schema.get("nullable") and isinstance(schema.get("type"), str):
+        schema["type"] = [schema["type"], "null"]
+    properties = schema.get("properties")
+    if isinstance(properties, dict) and schema.get("type") == "object":
+        required = [name for name in schema.get("required", ()) if "default" not in properties.get(name, {})]
+        schema["required"] = required
+        if not schema.get("x-kubernetes-preserve-unknown-fields"):
+            schema.setdefault("additionalProperties", False)
+    for inner in _inner_schemas(schema):
+        strict(inner)
+    return schema
+
+
+def _inner_schemas(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield from (schema.get("properties") or {}).values()
+    for key in ("items", "additionalProperties"):
+        if isinstance(schema.get(key), dict):
+            yield schema[key]
+    for key in ("anyOf", "allOf", "oneOf"):
+        yield from schema.get(key) or ()

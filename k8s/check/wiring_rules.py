@@ -1,0 +1,150 @@
+"""What names what: namespaces, ConfigMaps, volumes and Secrets, and whether each setting is one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from k8s.check.pods import PodTemplate, pod_templates
+from k8s.check.problem import Manifest, Problem, of_kind, problem
+from serve_app.settings import Settings, SettingsError
+from serve_app.settings.load import read_settings
+
+NAMESPACE = "sotto"
+PART_OF = "app.kubernetes.io/part-of"
+CLUSTER_WIDE = {"Namespace", "GatewayClass"}
+
+SECRETS: dict[str, frozenset[str]] = {
+    "sotto-keys": frozenset({"ticket-secret", "api-key", "hf-token"}),
+    "sotto-redis": frozenset({"password"}),
+    "sotto-ray-token": frozenset({"auth_token"}),
+    "sotto-tls": frozenset({"tls.crt", "tls.key"}),
+}
+"""The Secrets that docs/kubernetes.md tells one to make, with their keys; no value of theirs is here."""
+
+RAY_SOURCES = ("serve/_private/constants.py", "_private/ray_constants.py", "_common/usage/usage_constants.py")
+
+
+def wiring_problems(manifests: Sequence[Manifest]) -> Iterator[Problem]:
+    for manifest in manifests:
+        metadata = manifest.get("metadata") or {}
+        if manifest["kind"] not in CLUSTER_WIDE and metadata.get("namespace") != NAMESPACE:
+            yield problem(manifest, f"namespace is {metadata.get('namespace')}, not {NAMESPACE}")
+        if PART_OF not in (metadata.get("labels") or {}):
+            yield problem(manifest, f"no label {PART_OF}")
+        if manifest["kind"] == "Secret":
+            yield problem(manifest, "a Secret is written out; make it in the cluster")
+    for pod in pod_templates(manifests):
+        yield from _references(pod, manifests)
+    for path, reference in _secret_references(manifests):
+        if reference.get("key") not in SECRETS.get(reference["name"], frozenset()):
+            yield problem(path, f"Secret {reference['name']} has no key {reference.get('key')}")
+    yield from _named_secrets(manifests)
+    yield from _settings(manifests)
+    yield from _volumes(manifests)
+
+
+def _references(pod: PodTemplate, manifests: Sequence[Manifest]) -> Iterator[Problem]:
+    maps = {each["metadata"]["name"] for each in of_kind(manifests, "ConfigMap")}
+    claims = {each["metadata"]["name"] for each in of_kind(manifests, "PersistentVolumeClaim")}
+    for container in pod.all_containers:
+        for source in container.get("envFrom") or ():
+            name = (source.get("configMapRef") or {}).get("name")
+            if name not in maps:
+                yield problem(pod.owner, f"no ConfigMap is called {name}", pod.path)
+    for volume in pod.spec.get("volumes") or ():
+        name = (volume.get("persistentVolumeClaim") or {}).get("claimName")
+        if name is not None and name not in claims:
+            yield problem(pod.owner, f"no PersistentVolumeClaim is called {name}", pod.path)
+
+
+def _secret_references(manifests: Sequence[Manifest]) -> Iterator[tuple[Manifest, dict[str, Any]]]:
+    def walk(node: Any) -> Iterator[dict[str, Any]]:
+        if isinstance(node, list):
+            for item in node:
+                yield from walk(item)
+        elif isinstance(node, dict):
+            if isinstance(node.get("secretKeyRef"), dict):
+                yield node["secretKeyRef"]
+            for value in node.values():
+                yield from walk(value)
+
+    for manifest in manifests:
+        for reference in walk(manifest.get("spec")):
+            yield manifest, reference
+
+
+def _named_secrets(manifests: Sequence[Manifest]) -> Iterator[Problem]:
+    for service in of_kind(manifests, "RayService"):
+        options = service["spec"]["rayClusterConfig"].get("authOptions") or {}
+        if options.get("mode") != "token":
+            yield problem(service, "authOptions.mode is not token: anyone in the cluster may run code on Ray")
+        elif options.get("secretName") not in SECRETS:
+            yield problem(service, f"authOptions names no known Secret: {options.get('secretName')}")
+    for gateway in of_kind(manifests, "Gateway"):
+        for listener in gateway["spec"].get("listeners") or ():
+            for reference in (listener.get("tls") or {}).get("certificateRefs") or ():
+                if reference["name"] not in SECRETS:
+                    yield problem(gateway, f"certificateRefs names no known Secret: {reference['name']}")
+
+
+def _settings(manifests: Sequence[Manifest]) -> Iterator[Problem]:
+    for data in of_kind(manifests, "ConfigMap"):
+        values = {name: str(value) for name, value in (data.get("data") or {}).items()}
+        ours = {name: value for name, value in values.items() if name.startswith("STT_")}
+        yield from (problem(data, message) for message in _setting_faults(ours))
+        for name in values:
+            if name.startswith("RAY_") and name not in ray_variables():
+                yield problem(data, f"Ray knows no variable {name}")
+    for pod in pod_templates(manifests):
+        for container in pod.all_containers:
+            given = {each["name"]: str(each.get("value", "given")) for each in container.get("env") or ()}
+            ours = {name: value for name, value in given.items() if name.startswith("STT_")}
+            for message in _setting_faults(ours):
+                yield problem(pod.owner, f"container {container['name']}: {message}", pod.path)
+
+
+def _setting_faults(values: dict[str, str]) -> Iterator[str]:
+    """What the service itself would say to these variables."""
+    known = {f"STT_{name.upper()}" for name in _fields()}
+    for name in sorted(set(values) - known - {"STT_ENV_FILE"}):
+        yield f"{name} is no setting"
+    try:
+        read_settings(environ={name: value for name, value in values.items() if name in known})
+    except SettingsError as error:
+        yield str(error)
+
+
+@cache
+def _fields() -> frozenset[str]:
+    return frozenset(Settings.model_fields)
+
+
+@cache
+def ray_variables() -> frozenset[str]:
+    """Every variable that the installed Ray reads by name in Python."""
+    spec = find_spec("ray")
+    if spec is None or spec.origin is None:
+        return frozenset()
+    folder = Path(spec.origin).parent
+    texts = [(folder / name).read_text() for name in RAY_SOURCES if (folder / name).exists()]
+    return frozenset(re.findall(r"RAY_[A-Z0-9_]+", "".join(texts)))
+
+
+def _volumes(manifests: Sequence[Manifest]) -> Iterator[Problem]:
+    """A volume that many workers mount must be one that many nodes can mount."""
+    for service in of_kind(manifests, "RayService"):
+        for group in service["spec"]["rayClusterConfig"].get("workerGroupSpecs") or ():
+            names = {
+                (volume.get("persistentVolumeClaim") or {}).get("claimName")
+                for volume in group["template"]["spec"].get("volumes") or ()
+            }
+            for claim in of_kind(manifests, "PersistentVolumeClaim"):
+                modes = claim["spec"]["accessModes"]
+                is_shared = "ReadWriteMany" in modes or "ReadOnlyMany" in modes
+                if claim["metadata"]["name"] in names and group["maxReplicas"] > 1 and not is_shared:
+                    yield problem(claim, f"{group['maxReplicas']} workers cannot share {', '.join(modes)}")
