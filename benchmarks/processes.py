@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,35 +10,12 @@ from pathlib import Path
 
 import psutil
 
+from serve_app.launch.process_kinds import kind_of
 from serve_app.launch.processes import processes_of
 
 CLIENT = "client"
 VOICE_ACTIVITY = "VoiceActivity"
 RECOGNISERS = frozenset({"Recogniser", "InterimAsr", "FinalAsr"})
-
-_REPLICA = re.compile(r"ServeReplica:[^:]*:([^.\s]+)")
-_KINDS = (
-    ("ServeController", "controller"),
-    ("HAProxyManager", "haproxy manager"),
-    ("ProxyActor", "proxy actor"),
-    ("bin/haproxy", "haproxy"),
-    ("gcs_server", "gcs"),
-    ("raylet/raylet", "raylet"),
-    ("RuntimeEnvAgent", "agents"),
-    ("DashboardAgent", "agents"),
-    ("dashboard/dashboard.py", "agents"),
-    ("log_monitor", "log monitor"),
-    ("monitor.py", "monitor"),
-    ("launch.keeper", "keeper"),
-    ("ray::", "ray workers"),
-)
-
-
-def kind_of(command: str) -> str | None:
-    """What a process is by its command line; replicas by their deployment's name. None: not ours."""
-    if match := _REPLICA.search(command):
-        return match[1]
-    return next((kind for part, kind in _KINDS if part in command), None)
 
 
 @dataclass(frozen=True, slots=True)

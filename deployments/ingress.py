@@ -10,11 +10,12 @@ from ray.serve.handle import DeploymentHandle
 from starlette.applications import Starlette
 
 from deployments.bounded_receive import bound_receive_queues
-from deployments.ports import RecogniserHandle, VoiceHandle
+from deployments.ports import RecogniserHandle, SpeakerHandle, VoiceHandle
 from serve_app.asr.jobs import ModelInfo
 from serve_app.conductor.assembly import assemble
 from serve_app.conductor.ports import ReplicaLost
 from serve_app.settings import Settings
+from serve_app.speakers.backends import status_of
 from serve_app.telemetry.cluster import ClusterMetrics
 from serve_app.telemetry.logs import configure_logs
 from serve_app.telemetry.metrics import Recorder
@@ -36,6 +37,7 @@ class Ingress:
         interim: DeploymentHandle[Any],
         final: DeploymentHandle[Any],
         shared_cores: bool,
+        speakers: DeploymentHandle[Any] | None = None,
     ) -> None:
         self._settings = Settings.from_dict(settings)
         bound_receive_queues()
@@ -44,9 +46,11 @@ class Ingress:
         self._metrics = Recorder(RayInstruments())
         self._models: tuple[ModelInfo, ...] = ()
         self._final_models: tuple[ModelInfo, ...] = ()
+        self._speaker_status = status_of(self._settings)
         recognisers = [RecogniserHandle(interim)]
         if not shared_cores:
             recognisers.append(RecogniserHandle(final))
+        telling_apart = None if speakers is None else SpeakerHandle(speakers)
         self._speech, conductor = assemble(
             self._settings,
             voice=VoiceHandle(voice, state_shape(self._settings.vad_backend)),
@@ -56,11 +60,13 @@ class Ingress:
             metrics=self._metrics,
             models=lambda: self._models,
             final_models=lambda: self._final_models,
+            speakers=telling_apart,
+            speaker_status=lambda: self._speaker_status,
             metrics_text=ClusterMetrics(ray_exporter_urls).text,
         )
         self._tasks = (
             asyncio.create_task(conductor.run(), name="conductor"),
-            asyncio.create_task(self._keep_describing(recognisers), name="models"),
+            asyncio.create_task(self._keep_describing(recognisers, telling_apart), name="models"),
         )
 
     def __serve_build_asgi_app__(self) -> Starlette:  # noqa: PLW3201 - the name is Serve's
@@ -80,11 +86,15 @@ class Ingress:
         if conductor.done() and not conductor.cancelled():
             raise RuntimeError("the conductor stopped") from conductor.exception()
 
-    async def _keep_describing(self, recognisers: list[RecogniserHandle]) -> None:
+    async def _keep_describing(
+        self, recognisers: list[RecogniserHandle], speakers: SpeakerHandle | None
+    ) -> None:
         """Know which models are loaded; again whenever a replica may have been replaced."""
         while True:
             with contextlib.suppress(ReplicaLost):
                 found = [await recogniser.describe() for recogniser in recognisers]
                 self._models = tuple(model for models in found for model in models)
                 self._final_models = found[-1]
+                if speakers is not None:
+                    self._speaker_status = await speakers.describe()
             await asyncio.sleep(DESCRIBE_INTERVAL_S)

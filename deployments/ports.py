@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
-from serve_app.asr.jobs import DecodeJob, DecodeResult, ModelInfo
+from serve_app.asr.jobs import DecodeJob, DecodeResult, ModelInfo, Pcm16
 from serve_app.conductor.ports import ReplicaLost
+from serve_app.errors import InferenceError, SottoError
+from serve_app.service import SpeakerStatus
+from serve_app.speakers.turns import Diarization, SpeakerCounts
+from serve_app.speakers.windows import SpeakerWindow, WindowVoices
 from serve_app.vad.detector import (
     PackedResults,
     StateShape,
@@ -61,3 +65,43 @@ class RecogniserHandle:
         except RayError as lost:
             raise ReplicaLost("the recogniser does not answer") from lost
         return models
+
+
+class SpeakerHandle:
+    """The diarization deployment as a `SpeakerPort`."""
+
+    def __init__(self, handle: DeploymentHandle[Any]) -> None:
+        self._handle = handle.options(_by_reference=False)
+        # A recording goes through the object store: hundreds of megabytes are not copied into a message.
+        self._streaming = handle.options(stream=True)
+
+    async def listen(self, windows: Sequence[SpeakerWindow]) -> list[WindowVoices]:
+        try:
+            voices: list[WindowVoices] = await self._handle.listen.remote(list(windows))
+        except LOST as lost:
+            raise ReplicaLost("the diarization replica was lost") from lost
+        except RayTaskError as failed:
+            raise _own_error(failed) from None
+        return voices
+
+    async def diarize(self, audio: Pcm16, counts: SpeakerCounts) -> AsyncIterator[float | Diarization]:
+        try:
+            async for answer in self._streaming.diarize.remote(audio, counts):
+                yield answer
+        except LOST as lost:
+            raise ReplicaLost("the diarization replica was lost") from lost
+        except RayTaskError as failed:
+            raise _own_error(failed) from None
+
+    async def describe(self) -> SpeakerStatus:
+        try:
+            status: SpeakerStatus = await self._handle.describe.remote()
+        except RayError as lost:
+            raise ReplicaLost("the diarizer does not answer") from lost
+        return status
+
+
+def _own_error(failed: RayTaskError) -> Exception:
+    """What the replica raised, where it is an error of ours that a caller may see."""
+    cause = failed.cause
+    return cause if isinstance(cause, SottoError) else InferenceError("telling speakers apart failed")

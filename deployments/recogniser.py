@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+from deployments.gpu_share import assigned_gpu_fraction, publish_own_gpu_metrics
 from serve_app.asr.jobs import DecodeJob, DecodeResult, ModelInfo, Role
 from serve_app.asr.loading import load_recogniser
 from serve_app.settings import Settings
@@ -18,8 +19,12 @@ class Recogniser:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self._recogniser = load_recogniser(
-            Settings.from_dict(settings), self.roles, shares_cores=self.shares_cores
+            Settings.from_dict(settings),
+            self.roles,
+            shares_cores=self.shares_cores,
+            gpu_fraction=assigned_gpu_fraction(),
         )
+        publish_own_gpu_metrics()
 
     async def decode(self, jobs: list[DecodeJob]) -> AsyncIterator[DecodeResult]:
         """Each job's result as soon as it is there."""
@@ -30,8 +35,15 @@ class Recogniser:
         return self._recogniser.models()
 
     def record_autoscaling_stats(self) -> dict[str, float]:
-        """What the autoscaling policy goes by: seconds of audio that wait for a worker."""
-        return {"waiting_audio_s": self._recogniser.stats().waiting_audio_s}
+        """What the autoscaling policy goes by: seconds of audio that wait for a worker, how much comes in,
+        and how much this replica can decode."""
+        stats = self._recogniser.stats()
+        return {
+            "waiting_audio_s": max(0.0, stats.waiting_audio_s - stats.waiting_offline_audio_s),
+            "waiting_offline_audio_s": stats.waiting_offline_audio_s,
+            "arriving_audio_s_per_s": stats.arriving_audio_s_per_s,
+            "capacity_audio_s_per_s": stats.capacity_audio_s_per_s,
+        }
 
     def check_health(self) -> None:
         self._recogniser.check()

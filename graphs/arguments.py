@@ -20,6 +20,11 @@ class GraphArguments:
     settings: Settings
     on_gpu: bool
 
+    @property
+    def diarization_on_gpu(self) -> bool:
+        """Whether speakers are told apart on a share of a GPU; the CPU is allowed beside one."""
+        return self.on_gpu and self.settings.diarization_device in ("auto", "cuda")
+
     @classmethod
     def parse(cls, args: Mapping[str, Any]) -> GraphArguments:
         """Read the environment once, here. Raises `ValueError` for unknown arguments, `SettingsError`."""

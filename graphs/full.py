@@ -1,9 +1,10 @@
-"""The full graph: ingress -> voice activity -> interim and final ASR.
+"""The full graph: ingress -> voice activity -> interim and final ASR -> diarization.
 
     serve run serve_config.cpu.yaml        import_path: graphs.full:build, args: {profile: cpu}
 
 On a GPU interims and finals are two deployments with a share of the card each; on a CPU they are one
-deployment with one priority queue, so that finals may use every core (docs/decisions.md).
+deployment with one priority queue, so that finals may use every core (docs/decisions.md). On a CPU
+diarization is there where what it needs is installed; on GPUs always, since the config file declares it.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from typing import Any, TypeAlias
 
 from ray import serve
 
+from deployments.diarization import Diarization
 from deployments.final_asr import FinalAsr
 from deployments.ingress import Ingress
 from deployments.interim_asr import InterimAsr
 from deployments.recogniser import Recogniser
 from deployments.voice_activity import VoiceActivity
 from graphs.arguments import GraphArguments
+from serve_app.speakers.backends import status_of
 
 Options: TypeAlias = dict[str, Any]
 
@@ -37,10 +40,14 @@ def build(args: Mapping[str, Any] | None = None) -> serve.Application:
         final = _deployment(FinalAsr, num_cpus=0.5, num_gpus=0.35).bind(settings)
     else:
         interim = final = _deployment(Recogniser, num_cpus=1.0).bind(settings)
+    speakers = None
+    if arguments.on_gpu or status_of(arguments.settings).available:
+        share = {"num_gpus": 0.1} if arguments.diarization_on_gpu else {}
+        speakers = _deployment(Diarization, num_cpus=0.1, **share).bind(settings)
     ingress = _deployment(serve.ingress()(Ingress), num_cpus=0.1)
     if arguments.settings.num_ingress_replicas is not None and not arguments.on_gpu:
         ingress = ingress.options(num_replicas=arguments.settings.num_ingress_replicas)
-    return ingress.bind(settings, voice, interim, final, shared_cores=not arguments.on_gpu)
+    return ingress.bind(settings, voice, interim, final, shared_cores=not arguments.on_gpu, speakers=speakers)
 
 
 def _deployment(cls: type, **resources: float) -> serve.Deployment:

@@ -7,6 +7,7 @@
     │   ├── UnsupportedFormat  a container or codec outside the allowed list
     │   ├── UnsupportedLanguage
     │   ├── UnsupportedPolicy  a streaming policy that the engine here cannot serve
+    │   ├── SpeakersUnavailable  nothing here tells speakers apart
     │   ├── PayloadTooLarge    a frame, body or recording over its limit
     │   ├── SessionExists      the session id is in use
     │   └── InvalidTicket      a resume ticket that is foreign, changed, expired or for other choices
@@ -63,6 +64,10 @@ class UnsupportedLanguage(ClientError):
 
 class UnsupportedPolicy(ClientError):
     pass
+
+
+class SpeakersUnavailable(ClientError):
+    """Who spoke was asked for where nothing tells speakers apart; the message says what to install."""
 
 
 class PayloadTooLarge(ClientError):

@@ -80,7 +80,9 @@ class Final:
 
     `words` times are seconds from the session's first sample. `resume_sample` is where a client goes on
     after this final if it has to reconnect, with `ticket`. `decided_sample` is the last sample that had to be
-    heard before the utterance could be closed: the end of the endpoint silence, or the cut.
+    heard before the utterance could be closed: the end of the endpoint silence, or the cut. `speaker` holds
+    most of it (from 0 on), and words carry theirs, as far as it is known by then: text never waits for it.
+    `next_sample`: where the utterance behind it begins, None: at `resume_sample`.
     """
 
     utterance_id: str
@@ -96,6 +98,31 @@ class Final:
     resume_sample: int
     timing: Timing
     decided_sample: int = 0
+    ticket: str = ""
+    speaker: int | None = None
+    next_sample: int | None = None
+
+    @property
+    def begins_next(self) -> int:
+        """The first sample of the utterance behind it: before the end of one that was cut for its length."""
+        return self.resume_sample if self.next_sample is None else self.next_sample
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerRevision:
+    """Who spoke a final that has been sent: known now, or known better now. The newest revision counts.
+
+    `word_speakers` are those of the final's words, in their order; `speaker` holds most of it. `ticket`
+    carries this knowledge, and `resume_sample` goes with it, as in `Final`.
+    """
+
+    utterance_id: str
+    sequence: int
+    speaker: int | None
+    word_speakers: tuple[int | None, ...]
+    start_sample: int
+    end_sample: int
+    resume_sample: int = 0
     ticket: str = ""
 
 
@@ -141,6 +168,7 @@ Event: TypeAlias = (
     | SpeechEnded
     | Partial
     | Final
+    | SpeakerRevision
     | Acknowledged
     | SessionError
     | SoundWarning

@@ -16,12 +16,14 @@ from serve_app.events import EndReason, Event
 from serve_app.formatting import FormattingOptions
 from serve_app.session.backpressure import InterimLoad
 from serve_app.session.options import EndpointingOptions, SessionOptions
+from serve_app.speakers.turns import SpeakerCounts, SpeakerMode, Turn
 
 
 @dataclass(frozen=True, slots=True)
 class RecordingOptions:
     """One upload's choices. `vad_filter` False decodes everything, silence too; `normalise` brings its peak
-    to -1 dBFS first."""
+    to -1 dBFS first. `speakers`: who spoke; segments are then cut where another speaker begins, and are told
+    only once the whole recording is known. `CHANNEL` wants audio with its channels."""
 
     language: str | None = None
     task: Task = Task.TRANSCRIBE
@@ -34,12 +36,15 @@ class RecordingOptions:
     conditioning: ConditioningOptions = ConditioningOptions()
     formatting: FormattingOptions = FormattingOptions()
     normalise: bool = False
+    speakers: SpeakerMode = SpeakerMode.OFF
+    speaker_counts: SpeakerCounts = SpeakerCounts()
     endpointing: EndpointingOptions = EndpointingOptions()
 
 
 @dataclass(frozen=True, slots=True)
 class RecordingSegment:
-    """One stretch of a recording; times in seconds from its first sample."""
+    """One stretch of a recording; times in seconds from its first sample. `speaker` counts from 0, None where
+    nobody was asked."""
 
     start_s: float
     end_s: float
@@ -48,10 +53,13 @@ class RecordingSegment:
     no_speech_prob: float
     words: tuple[Word, ...] = ()
     confidence: float = 0.0
+    speaker: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RecordingTranscript:
+    """`turns` and `num_speakers`: where speakers were asked for."""
+
     text: str
     segments: tuple[RecordingSegment, ...]
     language: str
@@ -59,6 +67,22 @@ class RecordingTranscript:
     duration_s: float
     model: str
     transcribe_s: float
+    turns: tuple[Turn, ...] = ()
+    num_speakers: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerStatus:
+    """What tells speakers apart here; `missing` says what to install or to set where nothing does."""
+
+    backend: str = ""
+    models: tuple[str, ...] = ()
+    device: str = ""
+    missing: str = ""
+
+    @property
+    def available(self) -> bool:
+        return not self.missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +110,7 @@ class ServiceStatus:
     max_sessions: int = 0
     estimated_max_concurrent: int = 0
     interims: InterimLoad = InterimLoad()
+    speakers: SpeakerStatus = SpeakerStatus(missing="speakers are not told apart")
 
 
 class LiveSession(Protocol):
@@ -123,7 +148,7 @@ class SpeechService(Protocol):
         empty then: the answer has the ticket's. An empty ticket starts a new session for a client that wants
         to be able to go on: like one that goes on it hears `Acknowledged` too, which with None nobody does.
 
-        Raises `InvalidTicket`, `SessionExists`, `MaxSessionsReached`, `QueueFull`.
+        Raises `SpeakersUnavailable`, `InvalidTicket`, `SessionExists`, `MaxSessionsReached`, `QueueFull`.
         """
 
     def session_closed(self, session_id: str, session: LiveSession | None = None) -> None:
@@ -139,7 +164,8 @@ class SpeechService(Protocol):
         progress: Callable[[float], None] | None = None,
         on_segment: Callable[[RecordingSegment], None] | None = None,
     ) -> RecordingTranscript:
-        """Transcribe a whole recording. Raises `InferenceError`, `QueueFull`.
+        """Transcribe a whole recording: int16 `(n,)`, or `(n, num_channels)` where `options.speakers` is
+        `CHANNEL`. Raises `InferenceError`, `QueueFull`, `SpeakersUnavailable`.
 
         `progress` hears the share decoded, 0 to 1; `on_segment` every segment in order, as soon as it can.
         """

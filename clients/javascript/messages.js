@@ -25,6 +25,7 @@ export function finalEvent(message, baseSamples) {
     type: "final",
     segmentId: message.segment_id,
     text: message.text,
+    speaker: message.speaker ?? null,
     confidence: message.confidence,
     words: (message.words ?? []).map((word) => ({ ...word, start: word.start + offsetS, end: word.end + offsetS })),
     language: message.language ?? "",
@@ -34,6 +35,18 @@ export function finalEvent(message, baseSamples) {
     endpointMs: message.endpoint_ms == null ? null : shifted(message.endpoint_ms, baseSamples),
     audioDurationMs: message.audio_duration_ms,
     timing: message.timing ?? {},
+  };
+}
+
+/** Who spoke the final of a segment, as it is known now; `words`: the speaker of each of its words. */
+export function speakerEvent(message, baseSamples) {
+  return {
+    type: "speaker",
+    segmentId: message.segment_id,
+    speaker: message.speaker ?? null,
+    words: message.words ?? null,
+    startMs: shifted(message.start_ms, baseSamples),
+    endMs: shifted(message.end_ms, baseSamples),
   };
 }
 

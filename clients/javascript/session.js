@@ -11,8 +11,9 @@
 import { liveUrl } from "./address.js";
 import { SessionError } from "./errors.js";
 import { deferred, Events } from "./events.js";
-import { finalEvent, partialEvent, vadEvent, warningEvent } from "./messages.js";
+import { finalEvent, partialEvent, speakerEvent, vadEvent, warningEvent } from "./messages.js";
 import { int16, SAMPLES_PER_MS, SAMPLE_RATE_HZ } from "./pcm.js";
+import { Repeats } from "./repeats.js";
 import { ReplayBuffer } from "./replay.js";
 
 const MAX_FRAME_SAMPLES = SAMPLE_RATE_HZ / 4;
@@ -36,6 +37,7 @@ export class LiveSession {
   #ackSamples = 0;
   #baseSamples = 0;
   #numFinals = 0;
+  #repeats = new Repeats();
   #ending = false;
   #endSent = false;
   #cancelled = false;
@@ -53,8 +55,8 @@ export class LiveSession {
   /** Options: see `LiveSessionOptions` in sotto.d.ts. */
   constructor(options) {
     const config = options.config ?? {};
-    if ("sample_rate" in config || "encoding" in config) {
-      throw new TypeError("audio is 16 kHz PCM16 here: leave sample_rate and encoding out of config");
+    if (["sample_rate", "encoding", "channels"].some((name) => name in config)) {
+      throw new TypeError("audio is 16 kHz mono PCM16 here: leave sample_rate, encoding and channels out of config");
     }
     this.#options = {
       openTimeoutMs: 15_000,
@@ -225,6 +227,9 @@ export class LiveSession {
         return this.#events.emit(partialEvent(message, this.#baseSamples));
       case "final_transcript":
         return this.#onFinal(message);
+      case "speaker_revision":
+        if (message.ticket) this.#acknowledged(message);
+        return this.#events.emit(speakerEvent(message, this.#baseSamples));
       case "ticket":
         return this.#acknowledged(message);
       case "vad_event":
@@ -267,26 +272,25 @@ export class LiveSession {
 
   #beginAnew() {
     this.#ticket = null;
+    this.#repeats.clear();
     this.#baseSamples = this.#ackSamples;
   }
 
   #onFinal(message) {
-    const isNew = this.#acknowledged(message);
-    if (message.ticket && !isNew) return; // it was received before the connection was lost
+    this.#acknowledged(message);
+    if (message.ticket && this.#repeats.has(message)) return; // it was received before the connection was lost
     this.#numFinals += 1;
     this.#events.emit(finalEvent(message, this.#baseSamples));
   }
 
-  /** Give up the audio that no resumed session can ask for; false where that was known before. */
+  /** Give up the audio that no resumed session can ask for. A ticket for audio that is gone is of no use. */
   #acknowledged(message) {
     this.#attempt = 0;
+    const position = this.#baseSamples + (message.resume_from_samples ?? Math.round(message.end_ms * SAMPLES_PER_MS));
+    if (position < this.#ackSamples) return;
     if (message.ticket) this.#ticket = { value: message.ticket, base: this.#baseSamples };
-    const sample = message.resume_from_samples ?? Math.round(message.end_ms * SAMPLES_PER_MS);
-    const position = this.#baseSamples + sample;
-    if (position <= this.#ackSamples) return false;
     this.#ackSamples = position;
     this.#replay.acknowledge(position);
-    return true;
   }
 
   #onError(message) {

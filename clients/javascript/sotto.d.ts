@@ -23,9 +23,15 @@ export interface SessionConfig {
   max_partial_window_ms?: number;
   word_timestamps?: boolean;
   streaming_policy?: "dual" | "local_agreement" | "align_att";
-  /** Audio is always 16 kHz PCM16 here. */
+  /** Tell speakers apart. */
+  diarization?: boolean;
+  num_speakers?: number;
+  min_speakers?: number;
+  max_speakers?: number;
+  /** Audio is always 16 kHz mono PCM16 here. */
   sample_rate?: never;
   encoding?: never;
+  channels?: never;
   [choice: string]: unknown;
 }
 
@@ -76,12 +82,13 @@ export interface Timing {
   model?: string;
 }
 
-/** `start` and `end` in seconds. */
+/** `start` and `end` in seconds; `speaker` where speakers are told apart: "SPEAKER_01", null: not known yet. */
 export interface Word {
   word: string;
   start: number;
   end: number;
   probability: number;
+  speaker?: string | null;
 }
 
 export interface PartialEvent {
@@ -103,6 +110,8 @@ export interface FinalEvent {
   type: "final";
   segmentId: string;
   text: string;
+  /** Who spoke most of it, "SPEAKER_01"; null where nobody was asked or it is not known yet. */
+  speaker: string | null;
   confidence: number;
   words: Word[];
   language: string;
@@ -113,6 +122,17 @@ export interface FinalEvent {
   endpointMs: number | null;
   audioDurationMs: number;
   timing: Timing;
+}
+
+/** Who spoke a final that was sent, as it is known now. */
+export interface SpeakerEvent {
+  type: "speaker";
+  segmentId: string;
+  speaker: string | null;
+  /** A speaker for each of the final's words; null where the server does not remember them. */
+  words: (string | null)[] | null;
+  startMs: number;
+  endMs: number;
 }
 
 export interface VadEvent {
@@ -161,6 +181,7 @@ export type SessionState = "idle" | "connecting" | "live" | "reconnecting" | "en
 export interface SessionEvents {
   partial: PartialEvent;
   final: FinalEvent;
+  speaker: SpeakerEvent;
   vad: VadEvent;
   warning: WarningEvent;
   error: ErrorEvent;

@@ -119,14 +119,15 @@ def build_recogniser(config: RecogniserConfig, *, warm_up: bool = True) -> Recog
 def transcriber_of(config: RecogniserConfig, model: HostedModel, engine: Engine) -> WhisperTranscriber:
     """The rules of this config around a loaded engine."""
     on_card = _on_card(engine)
-    batches = max(config.limits(on_card=on_card).max_batch.values(), default=1) > 1
+    max_batch = max(config.limits(on_card=on_card).max_batch.values(), default=1)
     options = TranscriberOptions(
         windows=config.windows(on_card=on_card),
         languages=model.languages,
         translates=model.translates,
-        prompt_lengths=GPU_PROMPT_LENGTHS if batches else (),
+        prompt_lengths=GPU_PROMPT_LENGTHS if max_batch > 1 else (),
         detect_floor_s=config.detect_floor_s,
         guards=config.guards,
+        max_batch=max_batch,
     )
     return WhisperTranscriber(model.name, engine, open_model_folder(model.path), options)
 

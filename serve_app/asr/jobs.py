@@ -77,12 +77,14 @@ class DecodeJob:
 @dataclass(frozen=True, slots=True)
 class Word:
     """One spoken word. `word` keeps its leading space and punctuation as Whisper wrote them;
-    times in seconds from the first sample of the job's audio; `probability` in [0, 1]."""
+    times in seconds from the first sample of the job's audio; `probability` in [0, 1]. `speaker` counts from
+    0, None where nobody was asked or it is not known (yet)."""
 
     word: str
     start_s: float
     end_s: float
     probability: float
+    speaker: int | None = None
 
     def shifted(self, seconds: float) -> Word:
         """The same, so much later."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
 import structlog
 
+from serve_app.asr.card_share import kept_to_share, own_share
 from serve_app.asr.config import HostedModel, RecogniserConfig, build_recogniser
 from serve_app.asr.engines.choice import is_installed
 from serve_app.asr.guarded import GuardOptions
@@ -16,6 +16,7 @@ from serve_app.asr.guards import MEASURED
 from serve_app.asr.jobs import Role
 from serve_app.asr.recogniser import Recogniser
 from serve_app.asr.voice import voice_of
+from serve_app.machine import available_cores
 from serve_app.models import ResolvedModel, fallback_for, resolve_or_fallback
 from serve_app.models.registry import find_spec
 from serve_app.models.report import ModelFormat
@@ -31,16 +32,19 @@ FINAL_PAD_S = 1.5
 log = structlog.get_logger(__name__)
 
 
-def load_recogniser(settings: Settings, roles: Sequence[Role], *, shares_cores: bool) -> Recogniser:
+def load_recogniser(
+    settings: Settings, roles: Sequence[Role], *, shares_cores: bool, gpu_fraction: float | None = None
+) -> Recogniser:
     """Find, load and warm up the models of `roles`. Blocking. Raises `ModelUnavailable`.
 
     `shares_cores`: interims and finals run side by side on these workers, so that interims take one.
-    An English-only interim model is joined by the finals' for the other languages.
+    An English-only interim model is joined by the finals' for the other languages. `gpu_fraction`: the share
+    of a card that models and batches have to fit into, where there is a card.
     """
     models = {role: _hosted(settings, role) for role in roles}
     if roles == (Role.INTERIM,) and len(models[Role.INTERIM].languages or ()) <= 1:
         models[Role.FINAL] = _hosted(settings, Role.FINAL)
-    num_workers = settings.num_workers or os.cpu_count() or 1
+    num_workers = settings.num_workers or available_cores()
     config = RecogniserConfig(
         models=models,
         engine=settings.engine,
@@ -57,7 +61,8 @@ def load_recogniser(settings: Settings, roles: Sequence[Role], *, shares_cores: 
         full_window_finals=settings.full_window_finals,
         guards=_guards(settings),
     )
-    return build_recogniser(config)
+    share = own_share(settings.device, gpu_fraction)
+    return build_recogniser(config if share is None else kept_to_share(config, share))
 
 
 def _guards(settings: Settings) -> GuardOptions:

@@ -24,6 +24,7 @@ from serve_app.asr.ports import Transcriber
 from serve_app.asr.scheduler import Batch, Scheduler, SchedulerLimits
 from serve_app.asr.validation import audio_complaint
 from serve_app.errors import ModelUnavailable, QueueFull
+from serve_app.scaling.meter import SpeedMeter
 
 LIVE_QUIET_S = 3.0
 """So long after the last live job recordings leave a worker free for the next one."""
@@ -48,11 +49,15 @@ class RoleStats:
 
 @dataclass(frozen=True, slots=True)
 class RecogniserStats:
-    """A snapshot. `waiting_audio_s`: seconds of audio that no worker has begun, all roles."""
+    """A snapshot. `waiting_audio_s`: seconds of audio that no worker has begun, all roles, and recordings'
+    part of it. Live audio that arrives, and what all workers can decode (0: not known yet), per second."""
 
     roles: Mapping[Role, RoleStats]
     waiting_audio_s: float
     num_workers: int
+    waiting_offline_audio_s: float = 0.0
+    arriving_audio_s_per_s: float = 0.0
+    capacity_audio_s_per_s: float = 0.0
 
 
 class _Waiting:
@@ -89,6 +94,13 @@ class Recogniser:
         self._threads = ThreadPoolExecutor(self._limits.num_workers, thread_name_prefix="recogniser")
         self._running: set[asyncio.Future[_Answers]] = set()
         self._stats = {role: RoleStats() for role in Role}
+        batches = self._limits.max_batch
+        # Finals are what capacity is for: interims give way to them.
+        self._meter = SpeedMeter(
+            self._limits.num_workers,
+            batches.get(Role.FINAL if Role.FINAL in transcribers else Role.INTERIM, 1),
+            batches.get(Role.OFFLINE, 1),
+        )
         self._closed = False
         self._live_s = -LIVE_QUIET_S
 
@@ -139,8 +151,16 @@ class Recogniser:
             )
             for role in Role
         }
-        audio_s = sum(waiting.job.audio_s for role in Role for waiting in scheduler.waiting(role))
-        return RecogniserStats(roles, audio_s, self._limits.num_workers)
+        waiting_s = {role: sum(waiting.job.audio_s for waiting in scheduler.waiting(role)) for role in Role}
+        measured = self._meter.figures(perf_counter())
+        return RecogniserStats(
+            roles,
+            sum(waiting_s.values()),
+            self._limits.num_workers,
+            waiting_s[Role.OFFLINE],
+            measured.arriving,
+            measured.capacity,
+        )
 
     def check(self) -> None:
         """Raises `ModelUnavailable` once it is closed."""
@@ -183,6 +203,7 @@ class Recogniser:
         self._scheduler.add(job.role, key, waiting)
         if job.role is not Role.OFFLINE:
             self._live_s = waiting.enqueued_s
+            self._meter.arrived(job.audio_s, waiting.enqueued_s)
         future.add_done_callback(partial(self._forget_cancelled, waiting))
         return future
 
@@ -230,12 +251,16 @@ class Recogniser:
 
     def _count(self, batch: Batch[_Waiting], results: Sequence[DecodeResult], busy_s: float) -> None:
         num_decoded = sum(isinstance(result, Transcript) for result in results)
+        audio_s = sum(waiting.job.audio_s for waiting in batch.payloads)
+        live = batch.role is not Role.OFFLINE
+        if num_decoded:
+            self._meter.decoded(len(results), audio_s, busy_s, perf_counter(), live=live)
         self._stats[batch.role] = _plus(
             self._stats[batch.role],
             num_decoded=num_decoded,
             num_failed=len(results) - num_decoded,
             num_batches=1,
-            audio_s=sum(waiting.job.audio_s for waiting in batch.payloads),
+            audio_s=audio_s,
             busy_s=busy_s,
         )
 

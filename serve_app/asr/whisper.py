@@ -2,7 +2,7 @@
 
 Lengths, prompts and forced text are a function of the job alone, so that a text never depends on what
 it was batched with. Items are checked before a batch and retried singly after a failed one, since one bad
-item fails all of it.
+item fails all of it. A batch that runs out of memory is halved, and batches stay small for a while.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from time import perf_counter
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from serve_app.asr.features import FRAMES_PER_S, MAX_FRAMES, log_mel, num_frames
 from serve_app.asr.folder import ModelFolder
 from serve_app.asr.guarded import GuardOptions, Settled, Spoken, settle
 from serve_app.asr.guards import Retry
+from serve_app.asr.isolation import MODEL_ERRORS, decode_isolated
 from serve_app.asr.jobs import (
     SAMPLE_RATE_HZ,
     DecodeFailure,
@@ -34,9 +36,11 @@ from serve_app.asr.jobs import (
     Transcript,
     Word,
 )
+from serve_app.asr.out_of_memory import BatchCap
 from serve_app.asr.ports import TranscriberInfo
 from serve_app.asr.repetition import compression_ratio
 from serve_app.asr.silence import is_silent, room_tone
+from serve_app.asr.trial import try_largest_batch
 from serve_app.asr.validation import complaint
 from serve_app.asr.vocabulary import MAX_PROMPT_TOKENS, Vocabulary
 from serve_app.asr.windows import (
@@ -49,8 +53,7 @@ from serve_app.asr.windows import (
     plan_window,
 )
 from serve_app.asr.words import LANGUAGES_WITHOUT_SPACES, group_tokens, time_words
-
-_MODEL_ERRORS = (RuntimeError, ValueError, MemoryError)
+from serve_app.errors import ModelUnavailable
 
 _log = structlog.get_logger(__name__)
 
@@ -61,7 +64,8 @@ class TranscriberOptions:
 
     `languages` None: all that the vocabulary has. `prompt_lengths`: where an engine wants equally long
     prompts, previous text is cut to the longest of these token counts that it fills, so that batches form;
-    empty: not cut. Detection of the language encodes at least `detect_floor_s`.
+    empty: not cut. Detection of the language encodes at least `detect_floor_s`. `max_batch`: the largest
+    batch that will come; on a card it is tried at the start.
     """
 
     windows: Mapping[Role, WindowPolicy] = field(default_factory=dict)
@@ -70,6 +74,7 @@ class TranscriberOptions:
     prompt_lengths: tuple[int, ...] = ()
     detect_floor_s: float = 6.0
     guards: GuardOptions = GuardOptions()
+    max_batch: int = 1
 
 
 class BatchKey(NamedTuple):
@@ -95,10 +100,17 @@ class WhisperTranscriber:
     """One Whisper model. Thread-safe as far as its engine is."""
 
     def __init__(
-        self, name: str, engine: Engine, folder: ModelFolder, options: TranscriberOptions | None = None
+        self,
+        name: str,
+        engine: Engine,
+        folder: ModelFolder,
+        options: TranscriberOptions | None = None,
+        *,
+        cap: BatchCap | None = None,
     ) -> None:
         """Raises `ModelUnavailable` where the folder's tokenizer is no Whisper tokenizer."""
         self._engine = engine
+        self.cap = cap or BatchCap()
         self._options = options = options or TranscriberOptions()
         can, shape = engine.capabilities, engine.dimensions
         self._num_mels = shape.num_mels
@@ -117,7 +129,10 @@ class WhisperTranscriber:
         )
         self._suppressed = (*folder.suppressed, *self._vocabulary.timestamp_ids(shape.vocabulary_size))
         self._suppressed_first = folder.suppressed_first
-        self._silence = engine.encode(log_mel(room_tone(MAX_AUDIO_S), MAX_FRAMES, self._num_mels)[None])
+        try:
+            self._silence = engine.encode(log_mel(room_tone(MAX_AUDIO_S), MAX_FRAMES, self._num_mels)[None])
+        except MODEL_ERRORS as error:
+            raise ModelUnavailable(f"the model {name} cannot encode: {error}") from error
 
     @property
     def info(self) -> TranscriberInfo:
@@ -130,10 +145,13 @@ class WhisperTranscriber:
         )
 
     def warm_up(self) -> None:
-        """Decode and align a second of noise."""
+        """Decode and align a second of noise; on a card, also the largest batch. Raises `ModelUnavailable`
+        where the card's memory does not hold a batch of one."""
         noise = np.random.default_rng(0).normal(0, 3000, SAMPLE_RATE_HZ).astype(np.int16)
         for role in (Role.INTERIM, Role.FINAL):
             self.transcribe([DecodeJob(0, role, noise, word_timestamps=True)])
+        if self._engine.capabilities.device == "cuda":
+            try_largest_batch(self, self._options.max_batch)
 
     def transcribe(self, jobs: Sequence[DecodeJob]) -> list[DecodeResult]:
         """One answer per job, in order; jobs of equal `batch_key` are decoded together."""
@@ -148,25 +166,20 @@ class WhisperTranscriber:
             else:
                 groups[self.batch_key(job)].append(index)
         for key, indices in groups.items():
-            answers = self._isolated(key, [self._item(jobs[i]) for i in indices])
+            items = [self._item(jobs[i]) for i in indices]
+            answers = decode_isolated(items, partial(self._decode, key), self._failure, self.cap)
             results.update(zip(indices, answers, strict=True))
         return [results[index] for index in range(len(jobs))]
 
     # -- one batch -------------------------------------------------------------------------------
 
-    def _isolated(self, key: BatchKey, items: list[_Item]) -> list[DecodeResult]:
-        """Decode a batch; where it fails, each of its items alone."""
-        try:
-            return self._decode(key, items)
-        except _MODEL_ERRORS as error:
-            if len(items) > 1:
-                _log.warning("batch failed, its items are retried singly", num_items=len(items))
-                return [answer for item in items for answer in self._isolated(key, [item])]
-            _log.error("decode failed", model=self._info.model, error=type(error).__name__)
-            message = f"the model {self._info.model} failed on this audio"
-            return [DecodeFailure(items[0].job.job_id, message, retryable=True)]
+    def _failure(self, item: _Item, ran_out: bool) -> DecodeFailure:
+        """What is answered for an item that fails alone; for want of memory it would fail again."""
+        what = "ran out of memory" if ran_out else "failed"
+        message = f"the model {self._info.model} {what} on this audio"
+        return DecodeFailure(item.job.job_id, message, retryable=not ran_out)
 
-    def _decode(self, key: BatchKey, items: list[_Item]) -> list[DecodeResult]:
+    def _decode(self, key: BatchKey, items: Sequence[_Item]) -> list[DecodeResult]:
         started = perf_counter()
         mels = np.stack([log_mel(item.job.audio, key.window.num_frames, self._num_mels) for item in items])
         prepared = perf_counter()

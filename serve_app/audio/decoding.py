@@ -1,4 +1,4 @@
-"""FFmpeg's decoders behind one door: an open container in, int16 mono at 16 kHz out, damage counted.
+"""FFmpeg's decoders behind one door: an open container in, int16 at 16 kHz out, damage counted.
 
 Used for files (`recordings`) and for containers that are still arriving (`stream_decoder`). Never set
 FFmpeg's `nobuffer` flag: the first packet gets lost and every time shifts with it.
@@ -15,7 +15,7 @@ import numpy as np
 
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
 from serve_app.audio.formats import DEMUXERS
-from serve_app.audio.pcm import float_to_pcm16, join
+from serve_app.audio.pcm import MAX_CHANNELS, float_to_pcm16, join
 from serve_app.errors import InvalidAudio, PayloadTooLarge, UnsupportedFormat
 
 MIN_SOURCE_RATE_HZ: Final = 4_000
@@ -64,25 +64,33 @@ def open_container(
 
 
 class AudioDecoder:
-    """Decodes the first audio stream of an open container to int16 mono at 16 kHz.
+    """Decodes the first audio stream of an open container to int16 at 16 kHz: mixed to mono, or, with
+    `keep_channels`, interleaved.
 
     `problem` says after the end what was wrong on the way, if anything. Raises `PayloadTooLarge` once more
-    than `max_samples` were decoded and `InvalidAudio` on an absurd sample rate; what came before stands.
+    than `max_samples`, of all channels together, were decoded and `InvalidAudio` on an absurd sample rate or
+    on more than 8 channels to keep; what came before stands.
     """
 
-    def __init__(self, container: Any, max_samples: int) -> None:
+    def __init__(self, container: Any, max_samples: int, *, keep_channels: bool = False) -> None:
         self._container = container
         self._stream = container.streams.audio[0]
         self._max_samples = max_samples
-        self._mono = MonoResampler()
+        self._resampler = FrameResampler(keep_channels=keep_channels)
         self._num_bad_packets = 0
         self._ended_early = False
         self.num_samples = 0
 
     @property
+    def num_channels(self) -> int:
+        """Of what is given; 1 until something was decoded."""
+        return self._resampler.num_channels
+
+    @property
     def problem(self) -> str | None:
         if self._ended_early:
-            return f"the data is damaged after {self.num_samples / SAMPLE_RATE_HZ:.1f} s"
+            decoded_s = self.num_samples / self.num_channels / SAMPLE_RATE_HZ
+            return f"the data is damaged after {decoded_s:.1f} s"
         if self._num_bad_packets:
             return f"{self._num_bad_packets} damaged packets were skipped"
         return None
@@ -101,7 +109,7 @@ class AudioDecoder:
             if packet.size:  # an empty packet would put the decoder at its end
                 yield from self._decode(packet)
         yield from self._decode(None)
-        yield from self._count(self._mono.finish())
+        yield from self._count(self._resampler.finish())
 
     def _decode(self, packet: Any) -> Iterator[Pcm16]:
         try:
@@ -112,37 +120,53 @@ class AudioDecoder:
             self._num_bad_packets += 1
             return
         for frame in frames:
-            yield from self._count(self._mono.push(frame))
+            yield from self._count(self._resampler.push(frame))
 
     def _count(self, samples: Pcm16) -> Iterator[Pcm16]:
         if len(samples) == 0:
             return
         self.num_samples += len(samples)
         if self.num_samples > self._max_samples:
-            raise PayloadTooLarge(f"the audio is longer than {self._max_samples / SAMPLE_RATE_HZ:.0f} s")
+            longest_s = self._max_samples / self.num_channels / SAMPLE_RATE_HZ
+            each = f", the longest for {self.num_channels} channels" if self.num_channels > 1 else ""
+            raise PayloadTooLarge(f"the audio is longer than {longest_s:.0f} s{each}")
         yield samples
 
 
-class MonoResampler:
-    """Audio frames of any rate, format and layout, even changing midway, to int16 mono at 16 kHz."""
+class FrameResampler:
+    """Audio frames of any rate, format and layout, even changing midway, to int16 at 16 kHz.
 
-    def __init__(self) -> None:
+    Mixed to mono, or with `keep_channels` interleaved, as many channels as the first frame has; FFmpeg mixes
+    later ones to these.
+    """
+
+    def __init__(self, *, keep_channels: bool = False) -> None:
+        self._layout: Any = None if keep_channels else "mono"
         self._setup: tuple[int, str, str] | None = None
         self._swr: Any = None
+        self.num_channels = 1
 
     def push(self, frame: Any) -> Pcm16:
-        """One frame's samples, a few late. Raises `InvalidAudio` on a rate outside 4 to 384 kHz."""
+        """One frame's samples, a few late.
+
+        Raises `InvalidAudio` on a rate outside 4 to 384 kHz and on more than 8 channels to keep.
+        """
         if not MIN_SOURCE_RATE_HZ <= frame.sample_rate <= MAX_SOURCE_RATE_HZ:
             raise InvalidAudio(
                 f"sample rate {frame.sample_rate} Hz: expected {MIN_SOURCE_RATE_HZ} to {MAX_SOURCE_RATE_HZ}"
             )
+        num_channels = frame.layout.nb_channels
+        if self._layout is None:
+            if num_channels > MAX_CHANNELS:
+                raise InvalidAudio(f"{num_channels} channels: expected 1 to {MAX_CHANNELS}")
+            self._layout, self.num_channels = frame.layout, num_channels
         setup = (frame.sample_rate, frame.format.name, frame.layout.name)
         before: list[Pcm16] = []
         if setup != self._setup:
             before = [self.finish()]
-            self._swr = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE_HZ)
+            self._swr = av.AudioResampler(format="s16", layout=self._layout, rate=SAMPLE_RATE_HZ)
             self._setup = setup
-        if frame.layout.nb_channels > 8:
+        if num_channels > MAX_CHANNELS:
             frame = _mean_of_channels(frame)
         frame.pts = None  # gaps in the stream's own times must not be filled or dropped here
         return join([*before, *(out.to_ndarray()[0] for out in self._swr.resample(frame))])

@@ -1,4 +1,4 @@
-"""A whole recording, any container, to int16 mono at 16 kHz."""
+"""A whole recording, any container, to int16 at 16 kHz: mono, or with its channels."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FORMAT_OF_DEMUXER: Final = {"matroska": "webm", "mov": "mp4"}
 
 @dataclass(frozen=True, slots=True)
 class DecodedRecording:
-    """`samples` int16 `(n,)` mono 16 kHz; `format` as `formats` names it.
+    """`samples` int16 16 kHz, `(n,)` mono or `(n, num_channels)`; `format` as `formats` names it.
 
     `complete` False: some of the file could not be decoded, and `warning` says what; the rest is here.
     """
@@ -48,19 +48,24 @@ def decode_recording(
     *,
     max_samples: int = MAX_SAMPLES,
     allowed_formats: frozenset[str] = ALL_FORMATS,
+    keep_channels: bool = False,
 ) -> DecodedRecording:
     """Decode all of it; blocking, 0.5 to 3 ms of a core per second of audio: call it in a thread.
 
-    The container is known by its first bytes, never by a name. Raises `InvalidAudio` where nothing can be
-    decoded, `UnsupportedFormat` for a container that is not allowed, `PayloadTooLarge` over `max_samples`.
+    Channels are mixed, or with `keep_channels` kept, up to 8 of them. The container is known by its first
+    bytes, never by a name. Raises `InvalidAudio` where nothing can be decoded, `UnsupportedFormat` for a
+    container that is not allowed, `PayloadTooLarge` over `max_samples`, of all channels together.
     """
     if isinstance(data, Path):
         with data.open("rb") as file:
-            return _decode(file, max_samples, allowed_formats)
-    return _decode(io.BytesIO(data) if isinstance(data, bytes) else data, max_samples, allowed_formats)
+            return _decode(file, max_samples, allowed_formats, keep_channels)
+    file_like = io.BytesIO(data) if isinstance(data, bytes) else data
+    return _decode(file_like, max_samples, allowed_formats, keep_channels)
 
 
-def _decode(file: BinaryIO, max_samples: int, allowed_formats: frozenset[str]) -> DecodedRecording:
+def _decode(
+    file: BinaryIO, max_samples: int, allowed_formats: frozenset[str], keep_channels: bool
+) -> DecodedRecording:
     head = file.read(SNIFF_BYTES)
     file.seek(0)
     if not head:
@@ -73,8 +78,10 @@ def _decode(file: BinaryIO, max_samples: int, allowed_formats: frozenset[str]) -
         if format_name is None:
             demuxer = container.format.name.partition(",")[0]
             format_name = _FORMAT_OF_DEMUXER.get(demuxer, demuxer)
-        decoder = AudioDecoder(container, max_samples)
+        decoder = AudioDecoder(container, max_samples, keep_channels=keep_channels)
         samples = _collect(decoder)
+        if keep_channels:
+            samples = samples.reshape(-1, decoder.num_channels)
         if len(samples) == 0:
             raise InvalidAudio(f"no audio could be decoded from the {format_name} data")
         warning = decoder.problem or _missing_rest(container, format_name, len(samples))

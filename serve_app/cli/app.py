@@ -86,14 +86,24 @@ def transcribe(
     url: Url = DEFAULT_URL,
     output_format: Annotated[str, typer.Option("--format", help="text, json, srt or vtt.")] = "text",
     language: Language = None,
+    diarize: Annotated[
+        bool | None, typer.Option("--diarize/--no-diarize", help="Say who spoke; else the server decides.")
+    ] = None,
+    num_speakers: Annotated[
+        int | None, typer.Option(help="So many speakers, where that is known; means --diarize.", min=1)
+    ] = None,
     api_key: ApiKey = None,
 ) -> None:
     """Transcribe recordings through a running server."""
     from serve_app.cli.recordings import FORMATS, transcribe_files
+    from serve_app.clients.recordings import UploadOptions
 
     if output_format not in FORMATS:
         fail(f"--format must be one of {', '.join(FORMATS)}, got {output_format!r}")
-    raise typer.Exit(transcribe_files(files, url, output_format, language, api_key))
+    if num_speakers is not None and diarize is None:
+        diarize = True
+    options = UploadOptions(language=language, diarize=diarize, num_speakers=num_speakers, api_key=api_key)
+    raise typer.Exit(transcribe_files(files, url, output_format, options))
 
 
 @app.command()
@@ -103,11 +113,14 @@ def live(
     language: Language = None,
     speed: Annotated[float, typer.Option(help="1 is real time.", min=0.1, max=100.0)] = 1.0,
     api_key: ApiKey = None,
+    diarization: Annotated[
+        bool | None, typer.Option(help="Say who spoke, or not; else as the server does.")
+    ] = None,
 ) -> None:
     """Stream a recording as a microphone would, and show interim text turn into final text."""
     from serve_app.cli.live import show_live
 
-    raise typer.Exit(show_live(file, url, language, speed, api_key))
+    raise typer.Exit(show_live(file, url, language, speed, api_key, diarization=diarization))
 
 
 @app.command()
@@ -116,6 +129,30 @@ def doctor(port: Annotated[int, typer.Option(help="The port you mean to serve on
     from serve_app.cli.doctor import examine
 
     raise typer.Exit(examine(port))
+
+
+@app.command()
+def plan(
+    speakers: Annotated[int, typer.Option(help="Live speakers at once.")],
+    model: Annotated[
+        str | None, typer.Option(help="Model of finals: else large-v3-turbo, tiny.en on a CPU.")
+    ] = None,
+    gpu: Annotated[str, typer.Option(help="H200, L4, ... or cpu.")] = "cpu",
+    interim_model: Annotated[str, typer.Option(help="Model of interims, on a GPU.")] = "small",
+    price: Annotated[float | None, typer.Option(help="Of one GPU or machine per hour.")] = None,
+    p95_ms: Annotated[float, typer.Option("--p95-ms", help="Finals may take so long.")] = 900.0,
+    speech_share: Annotated[float, typer.Option(help="How much of the time people talk.")] = 0.87,
+    batch: Annotated[int, typer.Option(help="Windows in one batch on a GPU.")] = 8,
+    figures: Annotated[Path | None, typer.Option(help="Batches measured by benchmarks.gpu, as JSON.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """How many GPUs or machines so many speakers need, how late their text will be, what it costs."""
+    from serve_app.cli.planning import PlanOptions, show_plan
+
+    options = PlanOptions(
+        speakers, model, gpu, interim_model, price, p95_ms, speech_share, batch, figures, as_json
+    )
+    raise typer.Exit(show_plan(options))
 
 
 @models_app.command("list")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from serve_app.cli.console import out
+from serve_app.machine import available_cores
 
 SUPPORTED_PYTHON = ((3, 11), (3, 14))
 PACKAGES = (
@@ -41,7 +41,8 @@ class Finding:
 
 def examine(port: int) -> int:
     """Print everything found; 1 where something that the service needs is missing."""
-    findings = [*_python(), *_machine(), *_devices(), *_models(), *_ports(port), *_haproxy()]
+    findings = [*_python(), *_machine(), *_devices(), *_models(), *_speakers(), *_ports(port), *_haproxy()]
+    findings += _running()
     colours = {GOOD: "green", WARN: "yellow", BAD: "red"}
     table = Table(show_header=False, box=None)
     for finding in findings:
@@ -65,7 +66,7 @@ def _machine() -> Iterator[Finding]:
     import psutil
 
     yield Finding(GOOD, "system", f"{platform.system()} {platform.machine()}")
-    yield Finding(GOOD, "cores", str(os.cpu_count()))
+    yield Finding(GOOD, "cores", str(available_cores()))
     memory = psutil.virtual_memory()
     level = GOOD if memory.total >= MIN_MEMORY_BYTES else WARN
     yield Finding(
@@ -83,6 +84,26 @@ def _devices() -> Iterator[Finding]:
         return
     detail = f"{num_devices} CUDA device(s)" if num_devices else "no CUDA device: the CPU profile is used"
     yield Finding(GOOD, "device", detail)
+    if num_devices:
+        yield from _gpus()
+
+
+def _gpus() -> Iterator[Finding]:
+    """Memory, load, temperature and power of every card that CUDA shows here, and what would be started."""
+    from serve_app.launch.sizing import size_for_cards
+    from serve_app.telemetry.gpus import describe_gpu, read_gpus, visible_gpus
+
+    gpus = visible_gpus(read_gpus())
+    if not gpus:
+        yield Finding(WARN, "GPU", "cannot be read: is nvidia-ml-py installed?")
+        return
+    for gpu in gpus:
+        yield Finding(GOOD, f"GPU {gpu.index}", describe_gpu(gpu))
+    sizing = size_for_cards(gpus)
+    if sizing is None:
+        yield Finding(WARN, "GPU models", "none fits into the memory that is free")
+    else:
+        yield Finding(GOOD, "GPU models", sizing.reasons[1])
 
 
 def _models() -> Iterator[Finding]:
@@ -114,6 +135,39 @@ def _models() -> Iterator[Finding]:
         problems = check_folder(model.path) + check_sums(model.path, expected_sums(model.path, model.source))
         detail = "; ".join(problems) or f"{model.source}, verified, {model.path}"
         yield Finding(BAD if problems else GOOD, f"model {name}", detail)
+
+
+def _speakers() -> Iterator[Finding]:
+    from serve_app.errors import SottoError
+    from serve_app.settings import SettingsError, load_settings
+    from serve_app.speakers.backends import status_of
+    from serve_app.speakers.weights import encoder_path, segmentation_path
+
+    try:
+        settings = load_settings()
+    except SettingsError:
+        return  # told already
+    status = status_of(settings)
+    if status.missing:
+        yield Finding(WARN, "speakers", status.missing)
+        return
+    try:
+        segmentation_path(), encoder_path()
+    except SottoError as error:
+        yield Finding(BAD, "speakers", str(error))
+        return
+    yield Finding(GOOD, "speakers", f"{status.backend}: {', '.join(status.models)} on {status.device}")
+
+
+def _running() -> Iterator[Finding]:
+    """Memory of every process of services that run here, and which model libraries each has loaded."""
+    from serve_app.launch.process_kinds import running_processes
+
+    found = sorted(running_processes(), key=lambda process: (process.kind, process.pid))
+    for process in found:
+        loaded = f", {' and '.join(process.libraries)} loaded" if process.libraries else ""
+        detail = f"pid {process.pid}, {process.rss_bytes / 1024**2:.0f} MiB{loaded}"
+        yield Finding(GOOD, f"runs: {process.kind}", detail)
 
 
 def _ports(port: int) -> Iterator[Finding]:

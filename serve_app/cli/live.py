@@ -20,6 +20,7 @@ from serve_app.clients.messages import (
     Message,
     PartialTranscript,
     SessionEnded,
+    SpeakerRevision,
 )
 from serve_app.errors import SottoError
 
@@ -53,16 +54,29 @@ class TerminalScreen:
         self._display.console.print(Text.assemble((_clock(start_ms), "cyan"), " ", text))
 
 
-def show_live(path: Path, url: str, language: str | None, speed: float, api_key: str | None) -> int:
+def show_live(
+    path: Path,
+    url: str,
+    language: str | None,
+    speed: float,
+    api_key: str | None,
+    *,
+    diarization: bool | None = None,
+) -> int:
     """Stream the file and show what comes; 1 where the session failed."""
     failed = False
+    speakers: dict[str, str | None] = {}
     try:
         messages = blocking.stream_file(
-            path, url=url, config=SessionConfig(lang_code=language), api_key=api_key, speed=speed
+            path,
+            url=url,
+            config=SessionConfig(lang_code=language, diarization=diarization),
+            api_key=api_key,
+            speed=speed,
         )
         with _screen() as screen:
             for message in messages:
-                show(message, screen)
+                show(message, screen, speakers)
                 failed = failed or isinstance(message, ErrorMessage)
                 if isinstance(message, SessionEnded) and message.reason != "completed":
                     complain(f"the server ended the session: {message.reason}")
@@ -75,12 +89,19 @@ def show_live(path: Path, url: str, language: str | None, speed: float, api_key:
     return 1 if failed else 0
 
 
-def show(message: Message, screen: Screen) -> None:
+def show(message: Message, screen: Screen, speakers: dict[str, str | None]) -> None:
+    """`speakers`: who was said to have spoken each segment."""
     match message:
         case PartialTranscript(text=text) if text:
             screen.interim(text[: message.stable_chars], text[message.stable_chars :])
         case FinalTranscript(text=text):
-            screen.final(message.start_ms, text)
+            speakers[message.segment_id] = message.speaker
+            label = f"[{message.speaker}] " if message.speaker else ""
+            screen.final(message.start_ms, label + text)
+        case SpeakerRevision(segment_id=segment, speaker=speaker):
+            if speaker is not None and speakers.get(segment) != speaker:
+                speakers[segment] = speaker
+                screen.final(message.start_ms, f"was [{speaker}]")
         case ErrorMessage():
             complain(f"{message.code}: {message.message}")
 

@@ -16,11 +16,8 @@ from serve_app.clients.recordings import UploadOptions, UploadProgress
 FORMATS = ("text", "json", "srt", "vtt")
 
 
-def transcribe_files(
-    files: Sequence[Path], url: str, output_format: str, language: str | None, api_key: str | None
-) -> int:
+def transcribe_files(files: Sequence[Path], url: str, output_format: str, options: UploadOptions) -> int:
     """Print each file's transcript; several JSON answers are one a line. 1 where a file failed."""
-    options = UploadOptions(language=language, api_key=api_key)
     num_failed = 0
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True) as bars:

@@ -86,7 +86,7 @@ def _stop_on_signals(stop: threading.Event) -> None:
         stop.set()
 
     if hasattr(signal, "SIGHUP") and not sys.stdin.isatty():
-        # A service manager's "reload", where no terminal could have been closed: nothing of ours is read anew.
+        # A service manager's "reload", where no terminal can have been closed: there is nothing to read anew.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, handle)
     signal.signal(signal.SIGTERM, handle)

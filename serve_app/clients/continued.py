@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from serve_app.clients.messages import FinalTranscript, Message, PartialTranscript, SessionEnded, VadEvent
+from serve_app.clients.messages import (
+    FinalTranscript,
+    Message,
+    PartialTranscript,
+    SessionEnded,
+    SpeakerRevision,
+    VadEvent,
+)
 
 
 def continued(message: Message, number: int, shift_ms: float, num_finals_before: int) -> Message:
-    """Times `shift_ms` later; segment ids, unique in their own session only, with the session's `number`."""
+    """Times `shift_ms` later; segment ids, unique in their own session only, with the session's `number`.
+
+    Speakers keep their labels, though they are counted anew in every session.
+    """
     match message:
         case VadEvent():
             return replace(message, t_ms=message.t_ms + shift_ms)
-        case PartialTranscript():
+        case PartialTranscript() | SpeakerRevision():
             return replace(
                 message,
                 segment_id=f"{message.segment_id}.{number}",

@@ -52,6 +52,12 @@ class SessionConfig:
     buffer_trimming: str | None = None
     buffer_trimming_s: float | None = None
     frame_threshold: int | None = None
+    channels: int | None = None
+    diarization: bool | None = None
+    diarization_backend: str | None = None
+    num_speakers: int | None = None
+    min_speakers: int | None = None
+    max_speakers: int | None = None
 
     def to_wire(self) -> dict[str, object]:
         return {name: value for name, value in asdict(self).items() if value is not None}

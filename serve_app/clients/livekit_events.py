@@ -41,6 +41,7 @@ def final_data(final: FinalTranscript, offset_s: float) -> stt.SpeechData:
         end_time=final.end_ms / 1000 + offset_s,
         confidence=final.confidence,
         words=_timed(final.words, offset_s),
+        speaker_id=final.speaker,
     )
 
 

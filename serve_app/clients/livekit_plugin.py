@@ -73,7 +73,8 @@ class WhisperSTT(stt.STT):  # type: ignore[misc]
 
     `language` None: the server detects it. `config` holds further choices of every live session; sample rate
     and encoding are the plugin's own. `preflight`: stable interim text also as PREFLIGHT_TRANSCRIPT, on which
-    agents may begin to answer early.
+    agents may begin to answer early. With `config.diarization` a final has the `speaker_id` that is known
+    when it comes; LiveKit has no event for what is learned later.
     """
 
     def __init__(
@@ -88,7 +89,11 @@ class WhisperSTT(stt.STT):  # type: ignore[misc]
     ) -> None:
         super().__init__(
             capabilities=stt.STTCapabilities(
-                streaming=True, interim_results=True, aligned_transcript="word", manual_flush=True
+                streaming=True,
+                interim_results=True,
+                diarization=bool(config and config.diarization),
+                aligned_transcript="word",
+                manual_flush=True,
             )
         )
         self.service_url = service_url.rstrip("/").removesuffix(LIVE_PATH)

@@ -7,7 +7,7 @@ Times are in the protocol's own units: milliseconds from the session's first sam
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 
@@ -39,10 +39,13 @@ class VadEvent:
 
 @dataclass(frozen=True, slots=True)
 class SpokenWord:
+    """`speaker`: as in `FinalTranscript`."""
+
     word: str
     start_s: float
     end_s: float
     probability: float
+    speaker: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,8 @@ class PartialTranscript:
 @dataclass(frozen=True, slots=True)
 class FinalTranscript:
     """Text that will not change. `endpoint_ms`: the stream time at which the utterance could be closed, the
-    end of its endpoint silence or its cut; None from servers that do not say."""
+    end of its endpoint silence or its cut; None from servers that do not say. `speaker`: "SPEAKER_01", of
+    most of it; None where nobody was asked or it is not known yet."""
 
     segment_id: str
     text: str
@@ -76,6 +80,29 @@ class FinalTranscript:
     timing: Mapping[str, Any] = field(default_factory=dict)
     resume_from_samples: int = 0
     ticket: str = ""
+    speaker: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerRevision:
+    """Who spoke the final of this segment, as it is known now. `words`: the speakers of its words, in their
+    order; None where the server does not remember how many it sent."""
+
+    segment_id: str
+    speaker: str | None
+    words: tuple[str | None, ...] | None
+    start_ms: float
+    end_ms: float
+    resume_from_samples: int = 0
+    ticket: str = ""
+
+    def applied_to(self, final: FinalTranscript) -> FinalTranscript:
+        """The final as it would be sent now."""
+        spoken = final.words
+        if self.words is not None and len(self.words) == len(spoken):
+            pairs = zip(spoken, self.words, strict=True)
+            spoken = tuple(replace(word, speaker=speaker) for word, speaker in pairs)
+        return replace(final, speaker=self.speaker, words=spoken)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +140,7 @@ Message: TypeAlias = (
     | VadEvent
     | PartialTranscript
     | FinalTranscript
+    | SpeakerRevision
     | ErrorMessage
     | SessionEnded
     | Heartbeat
@@ -128,6 +156,8 @@ def parse_message(fields: Mapping[str, Any]) -> Message:
             return _partial(fields)
         case "final_transcript":
             return _final(fields)
+        case "speaker_revision":
+            return _revision(fields)
         case "vad_event":
             return VadEvent(str(fields["state"]), float(fields["t_ms"]))
         case "session_started":
@@ -184,10 +214,33 @@ def _final(fields: Mapping[str, Any]) -> FinalTranscript:
         timing=dict(fields.get("timing", {})),
         resume_from_samples=sample,
         ticket=ticket,
+        speaker=_label(fields.get("speaker")),
+    )
+
+
+def _revision(fields: Mapping[str, Any]) -> SpeakerRevision:
+    words = fields.get("words")
+    sample, ticket = _resume_point(fields)
+    return SpeakerRevision(
+        segment_id=str(fields["segment_id"]),
+        speaker=_label(fields["speaker"]),
+        words=None if words is None else tuple(_label(word) for word in words),
+        start_ms=float(fields.get("start_ms", 0.0)),
+        end_ms=float(fields.get("end_ms", 0.0)),
+        resume_from_samples=sample,
+        ticket=ticket,
     )
 
 
 def parse_word(fields: Mapping[str, Any]) -> SpokenWord:
     return SpokenWord(
-        str(fields["word"]), float(fields["start"]), float(fields["end"]), float(fields["probability"])
+        str(fields["word"]),
+        float(fields["start"]),
+        float(fields["end"]),
+        float(fields["probability"]),
+        _label(fields.get("speaker")),
     )
+
+
+def _label(value: object) -> str | None:
+    return None if value is None else str(value)

@@ -74,9 +74,10 @@ class Outbox:
         self._sent.clear()
 
     def forget(self, sample: int) -> bool:
-        """Give up what lies before the server's `sample`; False where nothing did: that was known before."""
+        """Give up what lies before the server's `sample`; False where audio from there on is no longer
+        kept."""
         position = self._origin + sample * self._rate_hz // SAMPLE_RATE_HZ
-        if position <= self._start:
+        if position < self._start:
             return False
         self._forget(position)
         return True

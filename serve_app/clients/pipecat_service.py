@@ -50,7 +50,8 @@ class SottoSTTService(STTService):  # type: ignore[misc]
     """A Sotto server as the ears of a pipeline.
 
     `language` None: the server detects it. `config` holds further choices of the session; sample rate and
-    encoding are the pipeline's. Pass `ttfs_p99_latency` as measured with your models and machines.
+    encoding are the pipeline's. With `config.diarization` a final's `user_id` is its speaker, as far as that
+    is known when it comes. Pass `ttfs_p99_latency` as measured with your models and machines.
     """
 
     def __init__(
@@ -188,7 +189,7 @@ class SottoSTTService(STTService):  # type: ignore[misc]
                 await self.push_frame(
                     TranscriptionFrame(
                         message.text,
-                        self._user_id,
+                        message.speaker or self._user_id,
                         time_now_iso8601(),
                         language_of(message.language),
                         result=message,

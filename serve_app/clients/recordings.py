@@ -24,18 +24,19 @@ UploadProgress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class TranscribedSegment:
-    """`avg_logprob` is the mean log-probability per token."""
+    """`avg_logprob` is the mean log-probability per token; `speaker`, if asked for: "SPEAKER_01"."""
 
     id: int
     start_s: float
     end_s: float
     text: str
     avg_logprob: float | None
+    speaker: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Transcription:
-    """The answer of `POST /transcribe`; `body` is all of it as it came."""
+    """The answer of `POST /transcribe`; `body` is all of it as it came. `speakers`: who spoke, if asked."""
 
     transcript: str
     language: str
@@ -47,18 +48,28 @@ class Transcription:
     real_time_factor: float
     model: str
     warning: str | None = None
+    speakers: tuple[str, ...] = ()
     body: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class UploadOptions:
-    """What is None is left to the server. `timeout_s` bounds the wait for the answer after the upload."""
+    """What is None is left to the server. `timeout_s` bounds the wait for the answer after the upload.
+
+    `diarize` asks who spoke; with it, how many may: exactly `num_speakers`, or within bounds. The
+    `diarization_backend` "channel" means one speaker on each channel.
+    """
 
     language: str | None = None
     task: str | None = None
     prompt: str | None = None
     word_timestamps: bool | None = None
     vad_filter: bool | None = None
+    diarize: bool | None = None
+    num_speakers: int | None = None
+    min_speakers: int | None = None
+    max_speakers: int | None = None
+    diarization_backend: str | None = None
     api_key: str | None = None
     timeout_s: float = 4 * 3600.0
 
@@ -69,6 +80,11 @@ class UploadOptions:
             "prompt": self.prompt,
             "word_timestamps": _flag(self.word_timestamps),
             "vad_filter": _flag(self.vad_filter),
+            "diarize": _flag(self.diarize),
+            "num_speakers": _number(self.num_speakers),
+            "min_speakers": _number(self.min_speakers),
+            "max_speakers": _number(self.max_speakers),
+            "diarization_backend": self.diarization_backend,
         }
         return {name: value for name, value in values.items() if value is not None}
 
@@ -114,6 +130,7 @@ def parse_transcription(body: Mapping[str, Any]) -> Transcription:
                 float(part["end"]),
                 str(part["text"]),
                 part.get("avg_logprob", part.get("confidence")),
+                part.get("speaker"),
             )
             for part in body["segments"]
         ),
@@ -122,6 +139,7 @@ def parse_transcription(body: Mapping[str, Any]) -> Transcription:
         real_time_factor=float(body["real_time_factor"]),
         model=str(body["model"]),
         warning=body.get("warning"),
+        speakers=tuple(map(str, body.get("speakers") or ())),
         body=body,
     )
 
@@ -192,6 +210,10 @@ class _CountedFile:
 
     def fileno(self) -> int:
         return self._stream.fileno()
+
+
+def _number(value: int | None) -> str | None:
+    return None if value is None else str(value)
 
 
 def _flag(value: bool | None) -> str | None:

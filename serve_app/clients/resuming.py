@@ -1,15 +1,16 @@
 """A live session that outlives its connections: lost ones are made again, and no word is lost or said twice.
 
-Every final comes with a ticket. The client keeps the audio behind the newest ticket; when the connection is
-lost it makes another, to whichever replica answers, presents the ticket, and sends that audio again. What it
-holds is what the session goes on from, so a final that was received is never sent again, and one that was not
-received comes.
+Every final comes with a ticket, and so does what is learned later of its speakers. The client keeps the audio
+behind the newest ticket; when the connection is lost it makes another, to whichever replica answers, presents
+the ticket, and sends that audio again. What it holds is what the session goes on from, so a final that was
+received is never sent again, and one that was not received comes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from types import TracebackType
@@ -27,13 +28,22 @@ from serve_app.clients.errors import (
     SottoClientError,
 )
 from serve_app.clients.live import LiveClient, SessionConfig
-from serve_app.clients.messages import FinalTranscript, Message, SessionEnded, SessionStarted, Ticket
+from serve_app.clients.messages import (
+    FinalTranscript,
+    Message,
+    SessionEnded,
+    SessionStarted,
+    SpeakerRevision,
+    Ticket,
+)
 from serve_app.clients.outbox import Mark, Outbox
 from serve_app.protocols.choices import PCM_ENCODINGS
 
 SAMPLE_BYTES = {"pcm16": 2, "float32": 4, "mulaw": 1, "alaw": 1}
 MIN_BUFFER_S = 60.0
 """An utterance may last 30 s and wait for its text: with less, a session could wait for itself."""
+MAX_REPEATED = 64
+"""Finals that a resumed session may say once more, where its ticket is older than they are."""
 TOO_MANY_REQUESTS = 429
 
 
@@ -76,7 +86,8 @@ class ResumingClient:
         self._config = config or SessionConfig()
         encoding = PCM_ENCODINGS.get(self._config.encoding or "pcm16", "pcm16")
         rate_hz = self._config.sample_rate or SAMPLE_RATE_HZ
-        self._outbox = Outbox(sample_bytes=SAMPLE_BYTES[encoding], rate_hz=rate_hz)
+        frame_bytes = SAMPLE_BYTES[encoding] * (self._config.channels or 1)
+        self._outbox = Outbox(sample_bytes=frame_bytes, rate_hz=rate_hz)
         self._url, self._api_key, self._session_id = url, api_key, session_id
         self._give_up_after_s = give_up_after_s
         self._max_buffer_s = max_buffer_s
@@ -90,6 +101,7 @@ class ResumingClient:
         self._num_sessions = 1
         self._num_finals = self._num_finals_before = 0
         self._num_attempts = 0
+        self._newest_finals: deque[tuple[str, float]] = deque(maxlen=MAX_REPEATED)
         self._failing_since_s: float | None = None
         self._cancelled = self._over = False
 
@@ -196,22 +208,26 @@ class ResumingClient:
 
     def _take(self, message: Message) -> Message | None:
         """Note what was acknowledged; None for what the caller has seen already or need not see."""
-        if isinstance(message, FinalTranscript | Ticket) and message.ticket:
-            is_new = self._acknowledged(message.ticket, message.resume_from_samples)
-            if not is_new or isinstance(message, Ticket):
+        if isinstance(message, FinalTranscript | SpeakerRevision | Ticket) and message.ticket:
+            self._acknowledged(message.ticket, message.resume_from_samples)
+        if isinstance(message, Ticket):
+            return None
+        if isinstance(message, FinalTranscript):
+            said = (message.segment_id, message.end_ms)
+            if message.ticket and said in self._newest_finals:
                 return None
-        self._num_finals += isinstance(message, FinalTranscript)
+            self._newest_finals.append(said)
+            self._num_finals += 1
         if self._num_sessions == 1:
             return message
         return continued(message, self._num_sessions, self._outbox.origin_ms, self._num_finals_before)
 
-    def _acknowledged(self, ticket: str, sample: int) -> bool:
-        if not self._outbox.forget(sample):
-            return False
-        self._ticket = ticket
-        self._failing_since_s, self._num_attempts = None, 0
-        self._room.set()
-        return True
+    def _acknowledged(self, ticket: str, sample: int) -> None:
+        """A ticket that goes on where no audio is kept any more is of no use."""
+        if self._outbox.forget(sample):
+            self._ticket = ticket
+            self._failing_since_s, self._num_attempts = None, 0
+            self._room.set()
 
     # -- connections -----------------------------------------------------------------------------
 
@@ -268,6 +284,7 @@ class ResumingClient:
                 raise
         started = await client.start(self._config, resume="")
         self._outbox.begin_anew()
+        self._newest_finals.clear()
         self._num_sessions += 1
         self._num_finals_before = self._num_finals
         return started

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Awaitable, Callable
 
 import structlog
 
 from serve_app.asr.jobs import ModelInfo, Role
+from serve_app.conductor.attributed import AttributedRecordings
 from serve_app.conductor.conductor import Conductor, ConductorConfig
-from serve_app.conductor.ports import RecogniserPort, VoicePort
+from serve_app.conductor.ports import RecogniserPort, SpeakerPort, VoicePort
 from serve_app.conductor.recordings import RecordingTranscriber
 from serve_app.conductor.speech import AdmissionLimits, Speech
 from serve_app.conductor.tally import Tally
+from serve_app.machine import available_cores
+from serve_app.service import SpeakerStatus
 from serve_app.session.backpressure import InterimBudget
 from serve_app.session.ticket import TicketOffice
 from serve_app.settings import Settings
@@ -22,6 +24,7 @@ from serve_app.telemetry.metrics import Metrics
 log = structlog.get_logger(__name__)
 
 GPU_BATCHES_IN_FLIGHT = 2
+NO_SPEAKERS = SpeakerStatus(missing="nothing here tells speakers apart")
 MAX_CPU_INTERIMS = 4
 """One batch: more would only wait, and be old when their turn comes."""
 
@@ -36,15 +39,17 @@ def assemble(
     models: Callable[[], tuple[ModelInfo, ...]],
     metrics_text: Callable[[], Awaitable[str]],
     final_models: Callable[[], tuple[ModelInfo, ...]] | None = None,
+    speakers: SpeakerPort | None = None,
+    speaker_status: Callable[[], SpeakerStatus] | None = None,
     metrics: Metrics | None = None,
 ) -> tuple[Speech, Conductor]:
     """Build the service of one ingress replica; the caller runs `conductor.run()`.
 
     `shared_cores`: interims and finals share workers, so that interims are held to `interim_share` of
     their time; otherwise interims may fill workers of their own. `final_models`: those of `models` that
-    answer finals and recordings, where not all do.
+    answer finals and recordings, where not all do. `speakers`: what tells them apart, where something does.
     """
-    num_workers = settings.num_workers or os.cpu_count() or 1
+    num_workers = settings.num_workers or available_cores()
     tally = Tally(metrics)
     parallel = num_workers if shared_cores else num_workers * settings.max_batch_size
     budget = InterimBudget(
@@ -60,8 +65,9 @@ def assemble(
         max_interim_window_ms=int(settings.max_partial_window_s * 1000),
         beam_size=settings.beam_size,
         interim_beam_size=settings.interim_beam_size,
+        speaker_step_s=settings.diarization_step_s,
     )
-    conductor = Conductor(config, voice=voice, interim=interim, final=final, tally=tally)
+    conductor = Conductor(config, voice=voice, interim=interim, final=final, tally=tally, speakers=speakers)
     recordings = RecordingTranscriber(
         voice=voice,
         recogniser=final,
@@ -78,12 +84,13 @@ def assemble(
     speech = Speech(
         limits,
         conductor=conductor,
-        recordings=recordings,
+        recordings=AttributedRecordings(recordings, speakers, on_retry=tally.retried),
         tally=tally,
         models=models,
         final_models=final_models or models,
         metrics_text=metrics_text,
         tickets=ticket_office(settings),
+        speakers=speaker_status or (lambda: NO_SPEAKERS),
     )
     return speech, conductor
 

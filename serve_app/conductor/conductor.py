@@ -26,8 +26,9 @@ from serve_app.asr.jobs import (
     Role,
     Transcript,
 )
+from serve_app.conductor.listening import Listening
 from serve_app.conductor.live import Live
-from serve_app.conductor.ports import RecogniserPort, VoicePort
+from serve_app.conductor.ports import RecogniserPort, SpeakerPort, VoicePort
 from serve_app.conductor.retries import decode_reliably, detect_reliably
 from serve_app.conductor.tally import Tally
 from serve_app.session.backpressure import InterimBudget, InterimGate, InterimLoad
@@ -52,6 +53,8 @@ class ConductorConfig:
     max_interim_window_ms: int = 8_000
     beam_size: int = 1
     interim_beam_size: int = 1
+    speaker_step_s: float = 5.0
+    max_speaker_calls: int = 1
 
 
 @dataclass(slots=True)
@@ -72,6 +75,7 @@ class Conductor:
         interim: RecogniserPort,
         final: RecogniserPort,
         tally: Tally,
+        speakers: SpeakerPort | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
@@ -88,6 +92,17 @@ class Conductor:
         self._offering = False
         self._awake = asyncio.Event()
         self._calls: set[asyncio.Task[None]] = set()
+        self._listening: Listening | None = None
+        if speakers is not None:
+            self._listening = Listening(
+                speakers,
+                wake=self.wake,
+                on_retry=tally.retried,
+                on_answer=tally.listened,
+                step_s=config.speaker_step_s,
+                max_calls=config.max_speaker_calls,
+                clock=clock,
+            )
 
     @property
     def num_finals_in_flight(self) -> int:
@@ -131,6 +146,8 @@ class Conductor:
         for call in tuple(self._calls):
             call.cancel()
         await asyncio.gather(*self._calls, return_exceptions=True)
+        if self._listening is not None:
+            await self._listening.close()
 
     # -- one tick --------------------------------------------------------------------------------
 
@@ -156,6 +173,8 @@ class Conductor:
         else:
             self.wake()
         self._offer_optional_work()
+        if self._listening is not None:
+            self._listening.offer(self._lives.values())
 
     def _send_finals(self) -> None:
         requests: list[tuple[Live, DecodeRequest]] = []

@@ -1,12 +1,15 @@
-"""What the conductor needs of the model deployments: two protocols, with Ray behind neither."""
+"""What the conductor needs of the model deployments: three protocols, with Ray behind none of them."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
-from serve_app.asr.jobs import DecodeJob, DecodeResult, ModelInfo
+from serve_app.asr.jobs import DecodeJob, DecodeResult, ModelInfo, Pcm16
 from serve_app.errors import ServerError
+from serve_app.service import SpeakerStatus
+from serve_app.speakers.turns import Diarization, SpeakerCounts
+from serve_app.speakers.windows import SpeakerWindow, WindowVoices
 from serve_app.vad.detector import VadRequest, VadResult
 
 
@@ -29,3 +32,17 @@ class RecogniserPort(Protocol):
 
     async def describe(self) -> tuple[ModelInfo, ...]:
         """The models it hosts, once they are loaded."""
+
+
+class SpeakerPort(Protocol):
+    """The diarization deployment."""
+
+    async def listen(self, windows: Sequence[SpeakerWindow]) -> list[WindowVoices]:
+        """One answer per window, in order. Raises `ReplicaLost`, `InferenceError`."""
+
+    def diarize(self, audio: Pcm16, counts: SpeakerCounts) -> AsyncIterator[float | Diarization]:
+        """Who spoke in int16 `(n,)` audio: the share that is done, 0 to 1, from time to time, then what was
+        found. Raises `ReplicaLost` midway, `InferenceError`, `SpeakersUnavailable`."""
+
+    async def describe(self) -> SpeakerStatus:
+        """What runs there."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from serve_app.asr.jobs import DecodeFailure, DecodeJob, DecodeResult, Role
-from serve_app.conductor.ports import RecogniserPort, ReplicaLost, VoicePort
+from serve_app.asr.jobs import DecodeFailure, DecodeJob, DecodeResult, Pcm16, Role
+from serve_app.conductor.ports import RecogniserPort, ReplicaLost, SpeakerPort, VoicePort
+from serve_app.errors import InferenceError
+from serve_app.speakers.turns import Diarization, SpeakerCounts
+from serve_app.speakers.windows import SpeakerWindow, WindowVoices
 from serve_app.vad.detector import VadRequest, VadResult
 
 RETRY_PAUSES_S = (0.0, 0.2, 0.5, 1.0, 2.0, 4.0)
@@ -57,3 +60,41 @@ async def detect_reliably(
         except ReplicaLost:
             on_retry()
             attempt += 1
+
+
+async def listen_reliably(
+    port: SpeakerPort, windows: Sequence[SpeakerWindow], on_retry: Callable[[], None]
+) -> list[WindowVoices]:
+    """The voices in each window. Raises `InferenceError` where they cannot be had: labels are not worth
+    waiting for ever."""
+    message = "the diarizer was lost"
+    for pause_s in RETRY_PAUSES_S:
+        await asyncio.sleep(pause_s)
+        try:
+            return await port.listen(windows)
+        except ReplicaLost as lost:
+            message = str(lost) or message
+            on_retry()
+    raise InferenceError(message)
+
+
+async def diarize_reliably(
+    port: SpeakerPort,
+    audio: Pcm16,
+    counts: SpeakerCounts,
+    on_retry: Callable[[], None],
+    progress: Callable[[float], None],
+) -> Diarization:
+    """Who spoke in a recording; begun again where a replica was lost. Raises `InferenceError`."""
+    message = "the diarizer was lost"
+    for pause_s in RETRY_PAUSES_S:
+        await asyncio.sleep(pause_s)
+        try:
+            async for answer in port.diarize(audio, counts):
+                if isinstance(answer, Diarization):
+                    return answer
+                progress(answer)
+        except ReplicaLost as lost:
+            message = str(lost) or message
+        on_retry()
+    raise InferenceError(message)

@@ -8,14 +8,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from serve_app.asr.jobs import ModelInfo, Pcm16, Task
+from serve_app.conductor.attributed import AttributedRecordings
 from serve_app.conductor.conductor import Conductor
 from serve_app.conductor.live import Live
-from serve_app.conductor.recordings import RecordingTranscriber
 from serve_app.conductor.tally import Tally
 from serve_app.errors import (
     MaxSessionsReached,
     QueueFull,
     SessionExists,
+    SpeakersUnavailable,
     UnsupportedLanguage,
     UnsupportedPolicy,
 )
@@ -27,11 +28,13 @@ from serve_app.service import (
     RecordingSegment,
     RecordingTranscript,
     ServiceStatus,
+    SpeakerStatus,
 )
 from serve_app.session.checkpoint import Checkpoint
 from serve_app.session.options import SessionOptions
 from serve_app.session.session import Session
 from serve_app.session.ticket import TicketOffice
+from serve_app.speakers.turns import SpeakerMode
 from serve_app.streaming.policy import PolicyName
 
 
@@ -54,18 +57,20 @@ class Speech:
         limits: AdmissionLimits,
         *,
         conductor: Conductor,
-        recordings: RecordingTranscriber,
+        recordings: AttributedRecordings,
         tally: Tally,
         models: Callable[[], tuple[ModelInfo, ...]],
         final_models: Callable[[], tuple[ModelInfo, ...]],
         metrics_text: Callable[[], Awaitable[str]],
         tickets: TicketOffice,
+        speakers: Callable[[], SpeakerStatus],
         now_s: Callable[[], float] = time.time,
     ) -> None:
         """`now_s`: seconds of the wall clock, which tickets expire by."""
         self._limits = limits
         self._tickets = tickets
         self._now_s = now_s
+        self._speakers = speakers
         self._conductor = conductor
         self._recordings = recordings
         self._tally = tally
@@ -90,6 +95,7 @@ class Speech:
             )
         self._refuse_unknown_language(options.language, options.task)
         self._refuse_policy(options.policy.name)
+        self._refuse_speakers(options.speakers)
         self._refuse_when_queue_full()
         self.session_closed(options.session_id)
         session = Session(
@@ -121,6 +127,7 @@ class Speech:
             self._tally.rejected()
             raise QueueFull(f"Queue full: {self._num_recordings}/{self._limits.max_recordings}")
         self._refuse_unknown_language(options.language, options.task)
+        self._refuse_speakers(options.speakers)
         self._refuse_when_queue_full()
         self._num_recordings += 1
         try:
@@ -149,6 +156,7 @@ class Speech:
             max_sessions=self._limits.max_sessions,
             estimated_max_concurrent=self._tally.estimated_speakers(self._limits.num_workers),
             interims=self._conductor.interim_load,
+            speakers=self._speakers(),
         )
 
     async def metrics_text(self) -> str:
@@ -181,6 +189,12 @@ class Speech:
             raise UnsupportedPolicy(
                 f"streaming_policy align_att needs the torch or the mlx engine, this server runs {engines}"
             )
+
+    def _refuse_speakers(self, mode: SpeakerMode) -> None:
+        """Who speaks is told by channel everywhere, by voice where something can."""
+        missing = self._speakers().missing
+        if mode is SpeakerMode.VOICE and missing:
+            raise SpeakersUnavailable(missing)
 
     def _refuse_when_queue_full(self) -> None:
         depth = self._conductor.num_finals_in_flight

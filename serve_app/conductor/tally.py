@@ -57,6 +57,12 @@ class Tally:
             self.metrics.queue_depth("final", num_finals)
             self.metrics.queue_depth("interim", num_interims)
 
+    def listened(self, total_ms: float, num_windows: int) -> None:
+        """The voices of some windows have come; a call's time is that of each of them."""
+        if self.metrics is not None:
+            for _ in range(num_windows):
+                self.metrics.job_processed("speakers", "success", total_ms / 1000)
+
     def retried(self) -> None:
         self.num_retries += 1
 

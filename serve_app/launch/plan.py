@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,14 @@ from serve_app.launch.deploy_config import (
     with_replicas,
 )
 from serve_app.launch.edge_config import EdgeOptions, edge_options
+from serve_app.launch.gpu_plan import (
+    TOO_SMALL,
+    UNREADABLE,
+    machine_cards,
+    planned_settings,
+    size_settings,
+    with_slots,
+)
 from serve_app.settings import Settings, read_settings
 
 INGRESS = "Ingress"
@@ -26,8 +34,9 @@ INGRESS = "Ingress"
 
 @dataclass(frozen=True, slots=True)
 class ServicePlan:
-    """`settings` is what the graph will see, as far as this process can tell; `warnings` are for a person.
-    With `edge`, the config's address is the one that speaks TLS."""
+    """`settings` is what the graph will see, as far as this process can tell; `warnings` are for a person,
+    and so are `reasons`: how the machine's GPUs are used. With `edge`, the config's address is the one that
+    speaks TLS."""
 
     config: DeployConfig
     config_path: Path
@@ -36,6 +45,7 @@ class ServicePlan:
     profile: str
     warnings: tuple[str, ...]
     edge: EdgeOptions | None = None
+    reasons: tuple[str, ...] = ()
 
 
 def plan_service(
@@ -49,16 +59,29 @@ def plan_service(
 
     The graph reads the environment itself, so only the flags go into its arguments, and no secret that came
     by the environment does. Where nobody gave a `ticket_secret`, one is made here for all replicas of this
-    start. Raises `SettingsError` and `DeployConfigError`.
+    start. On GPUs of this machine, with our own config file, models and replicas are sized by their memory.
+    Raises `SettingsError` and `DeployConfigError`.
     """
     first, _ = read_settings(flags=flags, env_file=env_file)
     profile = first.profile if first.profile != "auto" else detect_profile()
     path = config_path or SOURCE_DIR / PROFILE_FILES[profile]
     config = read_deploy_config(path)
     settings, warnings = read_settings(flags={**app_settings(config), **flags}, env_file=env_file)
+    reasons: tuple[str, ...] = ()
+    if profile == "gpu" and config_path is None and _on_this_machine(settings, cluster):
+        cards = machine_cards(cluster.num_gpus if cluster else None)
+        sizing = size_settings(settings, cards)
+        if sizing is None and cards and first.profile == "auto":
+            on_cpu = plan_service({**flags, "profile": "cpu"}, env_file=env_file, cluster=cluster)
+            return replace(on_cpu, reasons=(f"{TOO_SMALL}: the CPU profile is used",))
+        reasons = sizing.reasons if sizing else (TOO_SMALL if cards else UNREADABLE,)
+        if sizing is not None:
+            config = with_slots(config, sizing)
+            flags = planned_settings(sizing, settings) | _given(flags)
+            settings, warnings = read_settings(flags={**app_settings(config), **flags}, env_file=env_file)
     host, port = http_address(config)
     given = settings.model_fields_set
-    arguments = {name: value for name, value in flags.items() if value is not None}
+    arguments = _given(flags)
     if not settings.secret("ticket_secret"):
         arguments["ticket_secret"] = secrets.token_urlsafe(32)
     changed = for_one_machine(
@@ -86,7 +109,17 @@ def plan_service(
         profile=profile,
         warnings=warnings,
         edge=edge_options(settings),
+        reasons=reasons,
     )
+
+
+def _given(flags: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in flags.items() if value is not None}
+
+
+def _on_this_machine(settings: Settings, cluster: ClusterOptions | None) -> bool:
+    """Whether the cards that we see are those that the models will use."""
+    return settings.device in ("auto", "cuda") and (cluster is None or cluster.address is None)
 
 
 def detect_profile() -> str:

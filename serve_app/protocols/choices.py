@@ -17,7 +17,9 @@ from serve_app.asr.jobs import Task
 from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.errors import InvalidMessage
 from serve_app.models.languages import normalise_language
+from serve_app.protocols.speaker_choices import DiarizationBackend, chosen_counts, chosen_mode
 from serve_app.session.options import LANGUAGE_LOCK_S, EndpointingOptions, SessionOptions
+from serve_app.speakers.turns import MAX_SPEAKERS, SpeakerMode
 from serve_app.streaming.policy import POLICY_SPELLINGS, PolicyName, PolicyOptions
 
 if TYPE_CHECKING:
@@ -48,6 +50,9 @@ PolicyAlias: TypeAlias = Literal[
     "dual", "local_agreement", "localagreement", "align_att", "alignatt", "simulstreaming"
 ]
 
+NumSpeakers: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_SPEAKERS)]
+NumChannels: TypeAlias = Annotated[int, Meta(ge=1, le=8)]
+
 PCM_ENCODINGS: dict[str, Encoding] = {
     "pcm16": "pcm16",
     "pcm_s16le": "pcm16",
@@ -72,6 +77,7 @@ class SessionChoices(msgspec.Struct, frozen=True, kw_only=True):
     language: LanguageName | None = None
     sample_rate: SampleRateHz | None = None
     encoding: EncodingName | None = None
+    channels: NumChannels | None = None
     vad_enabled: bool | None = None
     vad_threshold: Probability | None = None
     partial_results: bool | None = None
@@ -86,6 +92,12 @@ class SessionChoices(msgspec.Struct, frozen=True, kw_only=True):
     auto_gain: bool | None = None
     high_pass: bool | None = None
     level_warnings: bool | None = None
+    diarization: bool | None = None
+    diarize: bool | None = None
+    diarization_backend: DiarizationBackend | None = None
+    num_speakers: NumSpeakers | None = None
+    min_speakers: NumSpeakers | None = None
+    max_speakers: NumSpeakers | None = None
     smart_format: bool | None = None
     numerals: bool | None = None
     min_chunk_ms: Annotated[int, Meta(ge=10, le=30_000)] | None = None
@@ -110,10 +122,24 @@ class SessionChoices(msgspec.Struct, frozen=True, kw_only=True):
     def sample_rate_hz(self) -> int:
         return self.sample_rate or 16_000
 
-    def session_options(self, session_id: str, defaults: SessionOptions) -> SessionOptions:
-        """The server's defaults with these choices laid over them.
+    @property
+    def num_channels(self) -> int:
+        return self.channels or 1
 
-        Raises `UnsupportedLanguage`, and `InvalidMessage` where `lang_code` and `language` disagree.
+    @property
+    def wants_speakers(self) -> bool | None:
+        """None: as the server likes. Raises `InvalidMessage` where the two names of it disagree."""
+        given = {value for value in (self.diarization, self.diarize) if value is not None}
+        if len(given) > 1:
+            raise InvalidMessage("diarization and diarize disagree")
+        return given.pop() if given else None
+
+    def session_options(
+        self, session_id: str, defaults: SessionOptions, usual: SpeakerMode = SpeakerMode.VOICE
+    ) -> SessionOptions:
+        """The server's defaults with these choices laid over them; `usual`: how it tells speakers apart.
+
+        Raises `UnsupportedLanguage`, and `InvalidMessage` where two of them disagree.
         """
         chosen: dict[str, Any] = {
             "task": self.task,
@@ -134,6 +160,8 @@ class SessionChoices(msgspec.Struct, frozen=True, kw_only=True):
             policy=self._policy(defaults.policy),
             conditioning=self._conditioning(defaults.conditioning),
             formatting=defaults.formatting.chosen(smart_format=self.smart_format, numerals=self.numerals),
+            speakers=chosen_mode(self.wants_speakers, self, defaults.speakers, usual),
+            speaker_counts=chosen_counts(self, defaults.speaker_counts),
             endpointing=self._endpointing(defaults.endpointing),
             **{name: value for name, value in chosen.items() if value is not None},
         )

@@ -10,8 +10,8 @@ shell opens sessions, pushes audio, applies back-pressure, and bounds what is un
     refuse(error)     an error -> frames in this protocol's own shape
     farewell(code)    frames that go last, and the close code
 
-Three more are called where a dialect has them: `open_at_once` (commands before any frame), `opened` (the
-session is admitted), `anchored` (the clock at its first sample).
+Four more are called where a dialect has them: `open_at_once` (commands before any frame), `names_speakers`
+(the session tells speakers apart), `opened` (it is admitted), `anchored` (the clock at its first sample).
 
 What the shell sees to, so that no dialect has to: frames over the size limit, audio before `Open` and after
 `End`, a second `Open`. An `Open` that is refused may be sent again where it came in a text frame.
@@ -186,6 +186,14 @@ class KnowsOpening(Protocol):
 
     def opened(self, session_id: str) -> None:
         """Before the next frame is received, and before any event."""
+
+
+@runtime_checkable
+class KnowsSpeakers(Protocol):
+    """A dialect that writes otherwise where speakers are told apart."""
+
+    def names_speakers(self) -> None:
+        """The session does so; called right before `opened`, and only then."""
 
 
 @runtime_checkable

@@ -69,6 +69,9 @@ class FirstFrameDialect:
             self._choose("interim_final" if isinstance(frame, str) else "whisperlivekit")
         return self._dialect.receive(frame)
 
+    def names_speakers(self) -> None:
+        self._dialect.names_speakers()
+
     def opened(self, session_id: str) -> None:
         self._dialect.opened(session_id)
 

@@ -12,7 +12,9 @@
 `start` may be left out: the first audio starts the session. `t0` and `t1` are Unix seconds, the times of a
 segment seconds from `t0`; `interimRate` is interims a second. Our addition is `error {code, message}`, and in
 only-new-words mode `keep_chars` (see `deltas`): `text` of an interim is then only what is new, and a final
-has `new_text`.
+has `new_text`. Where speakers are told apart, a final and its segments have `speaker` (`SPEAKER_01`, null
+where nobody knows yet), segments end where another speaker begins, and `speaker_revision {conn, speaker,
+segments, t0, t1}` corrects the final of the same `t0` and `t1`.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from msgspec import Meta
 
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Word
 from serve_app.errors import InvalidMessage, SottoError
-from serve_app.events import Event, Final, Partial, SessionError
+from serve_app.events import Event, Final, Partial, SessionError, SpeakerRevision
 from serve_app.protocols.choices import (
     LanguageName,
     Parameters,
@@ -48,6 +50,8 @@ from serve_app.protocols.dialect import (
     Totals,
 )
 from serve_app.protocols.native_dialect import TextOptions
+from serve_app.protocols.speaker_runs import SentFinals, speaker_runs
+from serve_app.speakers.labels import known_label
 
 MAX_CONTROL_CHARS = 16 * 1024
 MIN_INTERVAL_MS, MAX_INTERVAL_MS = 50, 10_000
@@ -87,11 +91,15 @@ class InterimFinalDialect:
         self._changes = SessionChoices()
         self._unix_s = 0.0
         self._new_words: NewWords | None = None
+        self._sent: SentFinals | None = None
         self._status: tuple[Load, int] | None = None
         self.status_s: float | None = STATUS_CHECK_S
 
     def accepted(self) -> Sequence[Frame]:
         return ()
+
+    def names_speakers(self) -> None:
+        self._sent = SentFinals()
 
     def opened(self, session_id: str) -> None:
         self._asked = True
@@ -124,7 +132,8 @@ class InterimFinalDialect:
             name: value for name in _RATE_FIELDS if (value := getattr(self._changes, name)) is not None
         }
         choices = msgspec.structs.replace(choices, **changed)
-        return Open(choices, RawAudio(choices.pcm_encoding, choices.sample_rate_hz), session_id)
+        audio = RawAudio(choices.pcm_encoding, choices.sample_rate_hz, choices.num_channels)
+        return Open(choices, audio, session_id)
 
     def _set(self, rate: float | None) -> Sequence[Command]:
         """No interims at rate 0; the interval is held to what a session may have."""
@@ -145,6 +154,8 @@ class InterimFinalDialect:
                 message = self._interim(event)
             case Final():
                 message = self._final(event)
+            case SpeakerRevision():
+                message = self._revision(event)
             case SessionError(code, text):
                 message = self._error(code, text)
             case _:
@@ -165,14 +176,28 @@ class InterimFinalDialect:
         if self._new_words is not None:
             delta = self._new_words.final(event)
             text |= {"new_text": delta.text, "keep_chars": delta.keep_chars}
+        if self._sent is not None:
+            self._sent.add(event)
         return {
             "type": "final",
             "conn": self._conn,
             **text,
-            "segments": segments_of(event),
+            **self._attribution(event),
             "language": event.language,
             **self._times(event),
         }
+
+    def _revision(self, event: SpeakerRevision) -> dict[str, Any] | None:
+        final = None if self._sent is None else self._sent.revise(event)
+        if final is None:
+            return None
+        whose = self._attribution(final)
+        return {"type": "speaker_revision", "conn": self._conn, **whose, **self._times(final)}
+
+    def _attribution(self, event: Final) -> dict[str, Any]:
+        if self._sent is None:
+            return {"segments": segments_of(event)}
+        return {"speaker": known_label(event.speaker), "segments": attributed_segments(event)}
 
     def _times(self, event: Partial | Final) -> dict[str, float]:
         return {
@@ -218,14 +243,29 @@ def segments_of(event: Final) -> list[dict[str, Any]]:
     if not event.words:
         duration_s = (event.end_sample - event.start_sample) / SAMPLE_RATE_HZ
         return [{"start": 0.0, "end": round(duration_s, 3), "text": event.text}]
-    return [
-        {
-            "start": round(max(0.0, sentence[0].start_s - start_s), 3),
-            "end": round(max(0.0, sentence[-1].end_s - start_s), 3),
-            "text": "".join(word.word for word in sentence).strip(),
-        }
-        for sentence in _sentences(event.words)
-    ]
+    return [_segment(sentence, start_s) for sentence in _sentences(event.words)]
+
+
+def attributed_segments(event: Final) -> list[dict[str, Any]]:
+    """The same, each of one speaker."""
+    start_s = event.start_sample / SAMPLE_RATE_HZ
+    segments: list[dict[str, Any]] = []
+    for run in speaker_runs(event):
+        label = known_label(run.speaker)
+        if not run.words:
+            times = {"start": round(run.start_s - start_s, 3), "end": round(run.end_s - start_s, 3)}
+            segments.append({**times, "text": run.text, "speaker": label})
+            continue
+        segments += [{**_segment(sentence, start_s), "speaker": label} for sentence in _sentences(run.words)]
+    return segments
+
+
+def _segment(sentence: Sequence[Word], start_s: float) -> dict[str, Any]:
+    return {
+        "start": round(max(0.0, sentence[0].start_s - start_s), 3),
+        "end": round(max(0.0, sentence[-1].end_s - start_s), 3),
+        "text": "".join(word.word for word in sentence).strip(),
+    }
 
 
 def _sentences(words: Sequence[Word]) -> Iterator[list[Word]]:

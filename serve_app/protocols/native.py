@@ -13,6 +13,11 @@ Our additions are optional fields: in `config` those of `choices.SessionChoices`
 `language_probability`, `start_ms`, `end_ms`, `endpoint_ms`; in `error` `retryable`; in every
 `timing` `model`; and the message `audio_warning {kind, t_ms, value}` where the session asked for it.
 
+Where it asked for speakers, finals and their words have `speaker` (`SPEAKER_01`, null where nobody knows
+yet), and `speaker_revision {segment_id, speaker, words}` corrects a final that was sent: `words` are the
+speakers of its words in their order, null where the final was sent on an earlier connection. Its ticket, if
+it has one, replaces the one before it.
+
 A session can go on after its connection was lost. `session_started` and every `final_transcript` carry a
 `ticket` and `resume_from_samples`: `start_session {resume: ticket}`, on any replica, is answered with
 `session_started {resumed: true, resume_from_samples}`, and the client sends its audio again from there, and
@@ -43,6 +48,7 @@ from serve_app.events import (
     SessionError,
     SessionStarted,
     SoundWarning,
+    SpeakerRevision,
     SpeechEnded,
     SpeechStarted,
     Timing,
@@ -50,6 +56,7 @@ from serve_app.events import (
 from serve_app.protocols.choices import SessionChoices, SessionId, message_of
 from serve_app.protocols.spoken_words import spoken_form
 from serve_app.session.ticket import MAX_TICKET_CHARS
+from serve_app.speakers.labels import known_label
 
 MAX_COMMAND_BYTES = 64 * 1024
 
@@ -108,13 +115,20 @@ def encode_error(error: SottoError, session_id: str | None) -> bytes:
     return _encoder.encode(error_message(error.code, str(error), error.retryable, session_id))
 
 
-def event_message(event: Event, session_id: str) -> dict[str, object]:
-    """The message of one event, keys in the protocol's order."""
+def event_message(
+    event: Event, session_id: str, *, speakers: bool = False, revised: Final | None = None
+) -> dict[str, object]:
+    """The message of one event, keys in the protocol's order.
+
+    `speakers`: the session tells them apart; `revised`: the final that a revision is about, as it is now.
+    """
     match event:
         case Partial():
             return _partial(event, session_id)
         case Final():
-            return _final(event, session_id)
+            return _final(event, session_id, speakers=speakers)
+        case SpeakerRevision():
+            return _revision(event, revised, session_id)
         case SpeechStarted(at_sample):
             return _vad_event("speech_start", at_sample, session_id)
         case SpeechEnded(at_sample):
@@ -174,7 +188,7 @@ def _partial(event: Partial, session_id: str) -> dict[str, object]:
     }
 
 
-def _final(event: Final, session_id: str) -> dict[str, object]:
+def _final(event: Final, session_id: str, *, speakers: bool) -> dict[str, object]:
     return {
         "type": "final_transcript",
         "session_id": session_id,
@@ -182,7 +196,8 @@ def _final(event: Final, session_id: str) -> dict[str, object]:
         "text": event.text,
         "confidence": _probability(event.confidence),
         "is_final": True,
-        "words": words_message(event.words),
+        **({"speaker": known_label(event.speaker)} if speakers else {}),
+        "words": words_message(event.words, speakers=speakers),
         "audio_duration_ms": _ms(event.end_sample - event.start_sample),
         "language": event.language,
         "language_probability": _probability(event.language_probability),
@@ -194,22 +209,41 @@ def _final(event: Final, session_id: str) -> dict[str, object]:
     }
 
 
+def _revision(event: SpeakerRevision, revised: Final | None, session_id: str) -> dict[str, object]:
+    words = None if revised is None else [known_label(word.speaker) for word in _spoken(revised.words)]
+    return {
+        "type": "speaker_revision",
+        "session_id": session_id,
+        "segment_id": segment_id(event.utterance_id),
+        "speaker": known_label(event.speaker),
+        "words": words,
+        "start_ms": _ms(event.start_sample),
+        "end_ms": _ms(event.end_sample),
+        **(_ticket(event.ticket, event.resume_sample) if event.ticket else {}),
+    }
+
+
 def _ticket(ticket: str, sample: int) -> dict[str, object]:
     return {"resume_from_samples": sample, "ticket": ticket}
 
 
-def words_message(words: tuple[Word, ...]) -> list[dict[str, object]]:
+def words_message(words: tuple[Word, ...], *, speakers: bool = False) -> list[dict[str, object]]:
     """Words as spoken (no leading space, no punctuation); times in seconds, to the millisecond."""
     return [
         {
-            "word": spoken,
+            "word": spoken_form(word.word),
             "start": round(word.start_s, 3),
             "end": round(word.end_s, 3),
             "probability": _probability(word.probability),
+            **({"speaker": known_label(word.speaker)} if speakers else {}),
         }
-        for word in words
-        if (spoken := spoken_form(word.word))
+        for word in _spoken(words)
     ]
+
+
+def _spoken(words: tuple[Word, ...]) -> list[Word]:
+    """Those that are more than punctuation."""
+    return [word for word in words if spoken_form(word.word)]
 
 
 def segment_id(utterance_id: str) -> str:

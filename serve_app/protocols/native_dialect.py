@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from serve_app.errors import InvalidMessage, SottoError
-from serve_app.events import Event, Final, Partial
+from serve_app.events import Event, Final, Partial, SpeakerRevision
 from serve_app.protocols import native
 from serve_app.protocols.choices import Parameters, SessionChoices, convert_parameters
 from serve_app.protocols.deltas import NewWords
@@ -24,6 +24,7 @@ from serve_app.protocols.dialect import (
     RawAudio,
     Totals,
 )
+from serve_app.protocols.speaker_runs import SentFinals
 
 _encoder = msgspec.json.Encoder()
 
@@ -44,15 +45,21 @@ class NativeDialect:
         self._parameters = tuple(parameters)
         self._session_id: str | None = None
         self._events: NativeEvents | None = None
+        self._speakers = False
         self._ended = False
 
     def accepted(self) -> Sequence[Frame]:
         return ()
 
+    def names_speakers(self) -> None:
+        self._speakers = True
+
     def opened(self, session_id: str) -> None:
         self._session_id = session_id
         options = convert_parameters(self._parameters, TextOptions)
-        self._events = NativeEvents(session_id, only_new_words=options.only_new_words)
+        self._events = NativeEvents(
+            session_id, only_new_words=options.only_new_words, speakers=self._speakers
+        )
 
     def receive(self, frame: Frame) -> Sequence[Command]:
         if isinstance(frame, bytes):
@@ -87,7 +94,9 @@ class NativeDialect:
         convert_parameters(self._parameters, TextOptions)
         choices = command.config or SessionChoices()
         self._session_id = command.session_id
-        audio = RawAudio(choices.pcm_encoding, choices.sample_rate_hz, whole_samples=True)
+        audio = RawAudio(
+            choices.pcm_encoding, choices.sample_rate_hz, choices.num_channels, whole_samples=True
+        )
         return Open(choices, audio, command.session_id, command.resume)
 
     def send(self, event: Event, channel: int = 0) -> Sequence[Frame]:
@@ -111,23 +120,39 @@ class NativeEvents:
 
     With `only_new_words` a `partial_transcript` is sent when there are new stable words, and its `text` is
     only those; the final has them as `new_text` beside the whole `text`. `keep_chars` says behind which
-    code point of what was sent of the segment they go.
+    code point of what was sent of the segment they go. `speakers`: the session tells them apart.
     """
 
-    def __init__(self, session_id: str, *, only_new_words: bool) -> None:
+    def __init__(self, session_id: str, *, only_new_words: bool = False, speakers: bool = False) -> None:
         self._session_id = session_id
         self._new_words = NewWords() if only_new_words else None
+        self._sent = SentFinals() if speakers else None
 
     def frames(self, event: Event) -> Sequence[Frame]:
-        message = native.event_message(event, self._session_id)
+        message = self.message(event)
+        return () if message is None else (_encoder.encode(message).decode(),)
+
+    def message(self, event: Event) -> dict[str, object] | None:
+        """None where there is nothing new to say."""
+        message = native.event_message(
+            event, self._session_id, speakers=self._sent is not None, revised=self._revised(event)
+        )
         if self._new_words is not None:
             if isinstance(event, Partial):
                 delta = self._new_words.partial(event)
                 if delta is None:
-                    return ()
+                    return None
                 stable = len(delta.text)
                 message |= {"text": delta.text, "stable_chars": stable, "keep_chars": delta.keep_chars}
             elif isinstance(event, Final):
                 delta = self._new_words.final(event)
                 message |= {"new_text": delta.text, "keep_chars": delta.keep_chars}
-        return (_encoder.encode(message).decode(),)
+        return message
+
+    def _revised(self, event: Event) -> Final | None:
+        """The final that a revision is about."""
+        if self._sent is None:
+            return None
+        if isinstance(event, Final):
+            self._sent.add(event)
+        return self._sent.revise(event) if isinstance(event, SpeakerRevision) else None

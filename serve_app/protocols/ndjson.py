@@ -13,14 +13,21 @@ from serve_app.asr.jobs import SAMPLE_RATE_HZ
 from serve_app.errors import SottoError
 from serve_app.events import Event
 from serve_app.protocols import native
+from serve_app.protocols.native_dialect import NativeEvents
 
 MEDIA_TYPE = "application/x-ndjson"
 
 _encoder = msgspec.json.Encoder()
 
 
-def event_line(event: Event, session_id: str) -> bytes:
-    return native.encode_event(event, session_id) + b"\n"
+class EventLines:
+    """The lines of one session; `speakers`: it tells them apart."""
+
+    def __init__(self, session_id: str, *, speakers: bool = False) -> None:
+        self._events = NativeEvents(session_id, speakers=speakers)
+
+    def line(self, event: Event) -> bytes:
+        return _encoder.encode(self._events.message(event)) + b"\n"
 
 
 def error_line(error: SottoError, session_id: str) -> bytes:

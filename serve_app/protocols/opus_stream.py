@@ -54,7 +54,6 @@ PONG = '{"type":"pong"}'
 class _Options(msgspec.Struct, frozen=True, kw_only=True):
     only_new_words: bool = False
     resume: Annotated[str, Meta(max_length=MAX_TICKET_CHARS)] | None = None
-    channels: Annotated[int, Meta(ge=1, le=8)] = 1
 
 
 class _Control(msgspec.Struct, frozen=True):
@@ -81,6 +80,7 @@ class OpusStreamDialect:
         self._only_new_words = False
         self._session_id: str | None = None
         self._events: NativeEvents | None = None
+        self._speakers = False
         self.status_s: float | None = ping_s
 
     def accepted(self) -> Sequence[Frame]:
@@ -91,14 +91,17 @@ class OpusStreamDialect:
         options = convert_parameters(self._parameters, _Options)
         audio: AudioInput = ContainerAudio()
         if choices.encoding is not None or choices.sample_rate is not None:
-            audio = RawAudio(choices.pcm_encoding, choices.sample_rate_hz, options.channels)
+            audio = RawAudio(choices.pcm_encoding, choices.sample_rate_hz, choices.num_channels)
         self._session_id = session_id
         self._only_new_words = options.only_new_words
         return (Open(choices, audio, session_id, options.resume),)
 
+    def names_speakers(self) -> None:
+        self._speakers = True
+
     def opened(self, session_id: str) -> None:
         self._session_id = session_id
-        self._events = NativeEvents(session_id, only_new_words=self._only_new_words)
+        self._events = NativeEvents(session_id, only_new_words=self._only_new_words, speakers=self._speakers)
 
     def receive(self, frame: Frame) -> Sequence[Command]:
         if isinstance(frame, bytes):

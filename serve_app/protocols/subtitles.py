@@ -1,17 +1,20 @@
 """Subtitles of a recording: SubRip (.srt), WebVTT (.vtt) and plain text.
 
-A cue holds at most one sentence, two lines of 42 characters and 7 seconds, and cues never overlap; the
-figures are the usual ones of subtitling guides. WebVTT escapes `&`, `<` and `>` (W3C WebVTT, section 4.2.2);
-SubRip has no escape, so an arrow that would look like its timing line is replaced.
+A cue holds at most one sentence of one speaker, two lines of 42 characters and 7 seconds, and cues never
+overlap; the figures are the usual ones of subtitling guides. WebVTT escapes `&`, `<` and `>` and names
+speakers by voice spans (W3C WebVTT, section 4.2.2); SubRip has neither, so an arrow that would look like its
+timing line is replaced, and a speaker is named within the text.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 from serve_app.service import RecordingSegment
+from serve_app.speakers.labels import speaker_label
 
 MAX_LINE_CHARS = 42
 MAX_CUE_MS = 7_000
@@ -30,6 +33,7 @@ class Cue:
     start_ms: int
     end_ms: int
     lines: tuple[str, ...]
+    speaker: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,57 +43,84 @@ class _Token:
     text: str
     start_ms: int
     end_ms: int
+    speaker: int | None = None
+
+
+Label = Callable[[int], str]
+"""What a speaker, counted from 0, is called."""
 
 
 def to_text(text: str) -> str:
     return text.strip() + "\n"
 
 
-def to_srt(segments: Iterable[RecordingSegment]) -> str:
+def to_turns(segments: Iterable[RecordingSegment], label: Label = speaker_label) -> str:
+    """A line for every turn, `SPEAKER_01: text`; without a name where nobody knows who spoke."""
+    lines = []
+    for speaker, turn in groupby(segments, lambda segment: segment.speaker):
+        text = " ".join(_CONTROL.sub(" ", segment.text).strip() for segment in turn)
+        lines.append(text if speaker is None else f"{label(speaker)}: {text}")
+    return "\n".join(lines) + "\n"
+
+
+def to_srt(segments: Iterable[RecordingSegment], label: Label = speaker_label) -> str:
+    """Speakers, where they are known, are named at the beginning of a cue, within its two lines."""
     blocks = []
-    for number, cue in enumerate(cues(segments), start=1):
+    for number, cue in enumerate(cues(segments, label), start=1):
         lines = [line.replace("-->", "→") for line in cue.lines]
         timing = f"{_clock(cue.start_ms, ',')} --> {_clock(cue.end_ms, ',')}"
         blocks.append("\n".join([str(number), timing, *lines, ""]))
     return "\n".join(blocks)
 
 
-def to_vtt(segments: Iterable[RecordingSegment]) -> str:
+def to_vtt(segments: Iterable[RecordingSegment], label: Label = speaker_label) -> str:
+    """Speakers, where they are known, are named by a voice span around the cue."""
     blocks = ["WEBVTT\n"]
     for cue in cues(segments):
         lines = [line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") for line in cue.lines]
+        if cue.speaker is not None:
+            lines[0] = f"<v {label(cue.speaker)}>{lines[0]}"
         timing = f"{_clock(cue.start_ms, '.')} --> {_clock(cue.end_ms, '.')}"
         blocks.append("\n".join([timing, *lines, ""]))
     return "\n".join(blocks)
 
 
-def cues(segments: Iterable[RecordingSegment]) -> list[Cue]:
-    """Cues in order; word times are used where a segment has them, else its time is shared out by length."""
+def cues(segments: Iterable[RecordingSegment], label: Label | None = None) -> list[Cue]:
+    """Cues in order; word times are used where a segment has them, else its time is shared out by length.
+
+    With `label` the text of a cue begins with the name of its speaker.
+    """
     tokens = [token for segment in segments for token in _tokens(segment)]
     placed: list[Cue] = []
     now_ms = 0
-    for group in _groups(tokens):
+    for group in _groups(tokens, label):
         start_ms = max(group[0].start_ms, now_ms)
         last_ms = max(token.end_ms for token in group)
         end_ms = max(start_ms + 1, min(last_ms, start_ms + MAX_CUE_MS))
-        placed.append(Cue(start_ms, end_ms, _lines(group)))
+        placed.append(Cue(start_ms, end_ms, _lines(group), group[0].speaker))
         now_ms = end_ms
     return placed
 
 
-def _groups(tokens: Sequence[_Token]) -> Iterator[list[_Token]]:
+def _groups(tokens: Sequence[_Token], label: Label | None) -> Iterator[list[_Token]]:
     group: list[_Token] = []
     for token in tokens:
         if group and _breaks(group, token):
             yield group
             group = []
-        group.append(token)
+        if not group and label is not None and token.speaker is not None:
+            group.append(replace(token, text=f"{label(token.speaker)}:", end_ms=token.start_ms))
+            group.append(replace(token, text=f" {token.text.lstrip()}"))
+        else:
+            group.append(token)
     if group:
         yield group
 
 
 def _breaks(group: list[_Token], token: _Token) -> bool:
     last = group[-1]
+    if last.speaker != token.speaker:
+        return True
     word = last.text.strip()
     if _SENTENCE_END.search(word) and not _ABBREVIATION.match(word):
         return True
@@ -130,7 +161,12 @@ def _tokens(segment: RecordingSegment) -> Iterator[_Token]:
         clean = _CONTROL.sub(" ", text).rstrip()
         spaced = index == 0 or clean.startswith(" ")
         if word := " ".join(clean.split()):
-            yield from _pieces((" " if spaced else "") + word, round(start_s * 1000), round(end_s * 1000))
+            yield from _pieces(
+                (" " if spaced else "") + word,
+                round(start_s * 1000),
+                round(end_s * 1000),
+                segment.speaker,
+            )
 
 
 def _shared_out(segment: RecordingSegment) -> Iterator[tuple[str, float, float]]:
@@ -144,14 +180,14 @@ def _shared_out(segment: RecordingSegment) -> Iterator[tuple[str, float, float]]
         at_s = end_s
 
 
-def _pieces(text: str, start_ms: int, end_ms: int) -> Iterator[_Token]:
+def _pieces(text: str, start_ms: int, end_ms: int, speaker: int | None) -> Iterator[_Token]:
     """One token, or several where it is longer than a line (addresses, writing without spaces)."""
     size = MAX_LINE_CHARS
     starts = range(0, len(text), size)
     step_ms = max(0, end_ms - start_ms) / len(starts)
     for index, at in enumerate(starts):
         from_ms = start_ms + round(index * step_ms)
-        yield _Token(text[at : at + size], from_ms, start_ms + round((index + 1) * step_ms))
+        yield _Token(text[at : at + size], from_ms, start_ms + round((index + 1) * step_ms), speaker)
 
 
 def _clock(at_ms: int, point: str) -> str:

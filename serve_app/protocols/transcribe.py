@@ -1,7 +1,8 @@
 """The body of `POST /transcribe`: one finished recording as one JSON object.
 
 In this door `segments[].confidence` is the mean log-probability and the top-level `confidence` the
-probability of the language, as its callers know them; `avg_logprob` says the former by its name.
+probability of the language, as its callers know them; `avg_logprob` says the former by its name. What is
+said of speakers is there only where they were asked for.
 """
 
 from __future__ import annotations
@@ -21,11 +22,15 @@ from serve_app.protocols.choices import (
     MAX_HOTWORD_CHARS,
     MAX_PROMPT_CHARS,
     LanguageName,
+    NumSpeakers,
     Parameters,
     convert_parameters,
 )
 from serve_app.protocols.native import words_message
+from serve_app.protocols.speaker_choices import DiarizationBackend, with_speakers
 from serve_app.service import RecordingOptions, RecordingSegment, RecordingTranscript
+from serve_app.speakers.labels import known_label, speaker_label
+from serve_app.speakers.turns import SpeakerMode
 
 
 class ResponseFormat(StrEnum):
@@ -49,14 +54,22 @@ class UploadChoices(msgspec.Struct, frozen=True, kw_only=True):
     temperature: Annotated[float, Meta(ge=0.0, le=1.0)] | None = None
     normalise: bool | None = None
     smart_format: bool | None = None
+    diarize: bool | None = None
+    num_speakers: NumSpeakers | None = None
+    min_speakers: NumSpeakers | None = None
+    max_speakers: NumSpeakers | None = None
+    diarization_backend: DiarizationBackend | None = None
 
-    def recording_options(self, defaults: RecordingOptions) -> RecordingOptions:
-        """The server's defaults with these choices laid over them.
+    def recording_options(
+        self, defaults: RecordingOptions, speakers: SpeakerMode = SpeakerMode.VOICE
+    ) -> RecordingOptions:
+        """The server's defaults with these choices laid over them; `speakers`: how it tells them apart.
 
-        Subtitles ask for word times whether or not the client did. Raises `UnsupportedLanguage`.
+        Subtitles ask for word times whether or not the client did. Raises `UnsupportedLanguage`, and
+        `InvalidMessage` where the numbers of speakers disagree.
         """
         subtitles = self.response_format in (ResponseFormat.SRT, ResponseFormat.VTT)
-        return replace(
+        options = replace(
             defaults,
             language=normalise_language(self.language) if self.language else defaults.language,
             task=self.task or defaults.task,
@@ -69,6 +82,7 @@ class UploadChoices(msgspec.Struct, frozen=True, kw_only=True):
             formatting=defaults.formatting.chosen(smart_format=self.smart_format),
             temperature=defaults.temperature if self.temperature is None else self.temperature,
         )
+        return with_speakers(options, self.diarize, self, speakers)
 
 
 def upload_choices(parameters: Parameters) -> UploadChoices:
@@ -93,15 +107,18 @@ def transcript_body(
     include_words: bool = False,
     warning: str | None = None,
 ) -> dict[str, object]:
-    """The answer, with `words` when asked for and `warning` where the file was damaged."""
+    """The answer, with `words` and speakers when asked for and `warning` where the file was damaged."""
     duration_s = transcript.duration_s
+    labelled = transcript.num_speakers is not None
     body: dict[str, object] = {
         "transcript": transcript.text.strip(),
         "confidence": _rounded(transcript.language_probability),
         "language": transcript.language,
         "language_probability": _rounded(transcript.language_probability),
         "duration": round(duration_s, 2),
-        "segments": [_segment(index, part) for index, part in enumerate(transcript.segments, start=1)],
+        "segments": [
+            _segment(index, part, labelled) for index, part in enumerate(transcript.segments, start=1)
+        ],
         "processing_time": {
             "preprocess_ms": round(time.preprocess_s * 1000, 1),
             "transcribe_ms": round(time.transcribe_s * 1000, 1),
@@ -113,14 +130,19 @@ def transcript_body(
         "cached": False,
     }
     if include_words:
-        body["words"] = words_message(tuple(word for part in transcript.segments for word in part.words))
+        words = tuple(word for part in transcript.segments for word in part.words)
+        body["words"] = words_message(words, speakers=labelled)
+    if transcript.num_speakers is not None:
+        body["num_speakers"] = transcript.num_speakers
+        body["speakers"] = [speaker_label(speaker) for speaker in range(transcript.num_speakers)]
     if warning:
         body["warning"] = warning
     return body
 
 
-def _segment(segment_id: int, segment: RecordingSegment) -> dict[str, object]:
-    return {
+def _segment(segment_id: int, segment: RecordingSegment, labelled: bool) -> dict[str, object]:
+    """With `labelled` and its speaker, null where it is not known."""
+    record: dict[str, object] = {
         "id": segment_id,
         "start": round(segment.start_s, 2),
         "end": round(segment.end_s, 2),
@@ -128,6 +150,9 @@ def _segment(segment_id: int, segment: RecordingSegment) -> dict[str, object]:
         "confidence": _rounded(segment.avg_logprob),
         "avg_logprob": _rounded(segment.avg_logprob),
     }
+    if labelled:
+        record["speaker"] = known_label(segment.speaker)
+    return record
 
 
 def _rounded(value: float) -> float | None:

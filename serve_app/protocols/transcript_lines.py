@@ -1,18 +1,24 @@
 """A transcript as lines that are shown whole after every change: what WhisperLiveKit's messages are made of.
 
-Finals are lines for good. The stable text of an utterance in progress is one more line behind them, which
-still grows; what may change is the buffer. A long silence is a line of its own.
+Finals are lines for good, but for their speakers. The stable text of an utterance in progress is one more
+line behind them, which still grows; what may change is the buffer. A long silence is a line of its own.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
+from itertools import islice
 
 from serve_app.asr.jobs import SAMPLE_RATE_HZ
-from serve_app.events import Final, Partial
+from serve_app.events import Final, Partial, SpeakerRevision
 from serve_app.protocols.deltas import split_stable
+from serve_app.protocols.speaker_runs import all_known, revised, speaker_runs
 
 SPEAKER = 1
+"""Where speakers are not told apart."""
+UNKNOWN = 0
+"""Where nobody knows yet: WhisperLiveKit's own page then says that speakers are being worked out."""
 SILENCE = -2
 MIN_SILENCE_S = 5.0
 """Shorter pauses are no lines of their own, as in WhisperLiveKit."""
@@ -20,6 +26,8 @@ MIN_SILENCE_S = 5.0
 MAX_LINES = 400
 """Older lines are pruned: every full update repeats all of them."""
 MAX_OPEN_UTTERANCES = 8
+MAX_WAITING = 8
+"""Finals that may wait for their speakers where lines cannot be corrected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +41,42 @@ class Line:
     language: str | None = None
 
 
-class TranscriptLines:
-    """The state of one session; `num_pruned` lines have left it at the front."""
+@dataclass(slots=True)
+class _Block:
+    """The lines of one final, and the silence before it; `final` None: some of them have been pruned."""
 
-    def __init__(self, max_lines: int = MAX_LINES) -> None:
+    final: Final | None
+    silence: list[Line]
+    lines: list[Line]
+
+    def __len__(self) -> int:
+        return len(self.silence) + len(self.lines)
+
+    def prune(self, num_lines: int) -> None:
+        self.final = None
+        kept = (self.silence + self.lines)[num_lines:]
+        self.silence, self.lines = [], kept
+
+
+class TranscriptLines:
+    """The state of one session; `num_pruned` lines have left it at the front.
+
+    `speakers`: the session tells them apart, and a final is a line for each stretch of one speaker. A
+    revision changes lines, unless `append_only`: then a final becomes lines once all its speakers are known,
+    and waits until then, for `MAX_WAITING` others at most.
+    """
+
+    def __init__(
+        self, max_lines: int = MAX_LINES, *, speakers: bool = False, append_only: bool = False
+    ) -> None:
         self._max_lines = max_lines
-        self._finished: list[Line] = []
+        self._speakers = speakers
+        self._append_only = append_only
+        self._blocks: deque[_Block] = deque()
+        self._num_lines = 0
+        self._last_end_s = 0.0
+        self._heard_s = 0.0
+        self._waiting: deque[Final] = deque()
         self._open: dict[str, Partial] = {}
         self.num_pruned = 0
         self.lag_s = 0.0
@@ -48,6 +86,7 @@ class TranscriptLines:
         while len(self._open) > MAX_OPEN_UTTERANCES:
             self._open.pop(next(iter(self._open)))
         self.lag_s = event.timing.total_ms / 1000
+        self._heard_s = max(self._heard_s, event.end_sample / SAMPLE_RATE_HZ)
 
     def final(self, event: Final) -> None:
         """Finals come in order: whatever was open before this utterance is not going to be finished."""
@@ -55,35 +94,111 @@ class TranscriptLines:
             while next(iter(self._open)) != event.utterance_id:
                 self._open.pop(next(iter(self._open)))
             self._open.pop(event.utterance_id)
-        start_s, end_s = event.start_sample / SAMPLE_RATE_HZ, event.end_sample / SAMPLE_RATE_HZ
-        before_s = self._finished[-1].end_s if self._finished else 0.0
-        if start_s - before_s >= MIN_SILENCE_S:
-            self._finished.append(Line(SILENCE, "", before_s, start_s))
-        self._finished.append(Line(SPEAKER, event.text, start_s, end_s, event.language or None))
-        excess = max(0, len(self._finished) - self._max_lines)
-        del self._finished[:excess]
-        self.num_pruned += excess
         self.lag_s = event.timing.total_ms / 1000
+        self._heard_s = max(self._heard_s, event.end_sample / SAMPLE_RATE_HZ)
+        self._waiting.append(event)
+        self._take_waiting(MAX_WAITING if self._speakers and self._append_only else 0)
+
+    def revise(self, event: SpeakerRevision) -> bool:
+        """Whether anything is shown otherwise now."""
+        for index, final in enumerate(self._waiting):
+            if final.utterance_id == event.utterance_id:
+                self._waiting[index] = revised(final, event)
+                self._take_waiting(MAX_WAITING)
+                return True
+        for block in reversed(self._blocks) if not self._append_only else ():
+            if block.final is not None and block.final.utterance_id == event.utterance_id:
+                return self._rewrite(block, revised(block.final, event))
+        return False
+
+    def settle(self) -> bool:
+        """Nothing more comes: what waits for its speakers becomes lines without; whether anything did."""
+        waited = bool(self._waiting)
+        self._take_waiting(0)
+        return waited
+
+    def _take_waiting(self, max_waiting: int) -> None:
+        while self._waiting and (len(self._waiting) > max_waiting or all_known(self._waiting[0])):
+            self._append(self._waiting.popleft())
+
+    def _append(self, final: Final) -> None:
+        lines = self._lines_of(final)
+        silence = []
+        if lines[0].start_s - self._last_end_s >= MIN_SILENCE_S:
+            silence.append(Line(SILENCE, "", self._last_end_s, lines[0].start_s))
+        self._last_end_s = lines[-1].end_s
+        self._blocks.append(_Block(final, silence, lines))
+        self._num_lines += len(lines) + len(silence)
+        self._prune()
+
+    def _rewrite(self, block: _Block, final: Final) -> bool:
+        before, num_before = block.final, len(block.lines)
+        block.final, block.lines = final, self._lines_of(final)
+        self._num_lines += len(block.lines) - num_before
+        self._prune()
+        return final != before
+
+    def _prune(self) -> None:
+        while (excess := self._num_lines - self._max_lines) > 0:
+            first = self._blocks[0]
+            pruned = min(excess, len(first))
+            if pruned == len(first):
+                self._blocks.popleft()
+            else:
+                first.prune(pruned)
+            self._num_lines -= pruned
+            self.num_pruned += pruned
+
+    def _lines_of(self, final: Final) -> list[Line]:
+        language = final.language or None
+        if not self._speakers:
+            start_s, end_s = final.start_sample / SAMPLE_RATE_HZ, final.end_sample / SAMPLE_RATE_HZ
+            return [Line(SPEAKER, final.text, start_s, end_s, language)]
+        return [
+            Line(_number(run.speaker), run.text, run.start_s, run.end_s, language)
+            for run in speaker_runs(final)
+        ]
 
     def lines(self) -> list[Line]:
-        return self._finished + [line for event in self._open.values() if (line := _growing(event)).text]
+        speaker = UNKNOWN if self._speakers else SPEAKER
+        growing = (_growing(event, speaker) for event in self._open.values())
+        return self.finished() + [line for line in growing if line.text]
 
     def finished(self) -> list[Line]:
-        """The lines that never change again."""
-        return list(self._finished)
+        """The lines whose text never changes again."""
+        return [line for block in self._blocks for line in block.silence + block.lines]
 
     def unfinished(self) -> str:
-        """All text that is no finished line yet."""
+        """All text that has no final yet."""
         return " ".join(event.text for event in self._open.values() if event.text)
 
     def buffer(self) -> str:
         """Text that may still change."""
         return " ".join(text for event in self._open.values() if (text := split_stable(event)[1]))
 
+    def unattributed(self) -> str:
+        """Text of finals that wait for their speakers."""
+        return " ".join(final.text for final in self._waiting)
 
-def _growing(event: Partial) -> Line:
+    @property
+    def speaker_lag_s(self) -> float:
+        """Audio since the first of the newest finals that nobody knows all speakers of."""
+        if not self._speakers:
+            return 0.0
+        newest = [block.final for block in islice(reversed(self._blocks), MAX_WAITING)][::-1]
+        for final in (*newest, *self._waiting):
+            if final is not None and not all_known(final):
+                return max(0.0, self._heard_s - final.start_sample / SAMPLE_RATE_HZ)
+        return 0.0
+
+
+def _number(speaker: int | None) -> int:
+    return UNKNOWN if speaker is None else speaker + 1
+
+
+def _growing(event: Partial, speaker: int) -> Line:
     start_s, end_s = event.start_sample / SAMPLE_RATE_HZ, event.end_sample / SAMPLE_RATE_HZ
-    return Line(SPEAKER, split_stable(event)[0], start_s, end_s, event.language or None)
+    return Line(speaker, split_stable(event)[0], start_s, end_s, event.language or None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,10 @@
 `/asr` writes times as H:MM:SS and has no `type` in its updates; with `mode=diff` they are a `snapshot`, then
 `diff`s numbered by `seq`: the client drops `lines_pruned` lines in front, cuts its list to `n_lines -
 len(new_lines)` and adds `new_lines`. `/ws` writes `type: transcript_update` and times as seconds. A line of
-speaker -2 is silence. Every update repeats all lines, of which the newest 400 are kept. Close codes: 4400 for
-parameters that make no sense.
+speaker -2 is silence, one of speaker 0 waits for its own; where speakers are not told apart, all are 1.
+`full` updates correct the speakers of earlier lines; with `mode=diff`, whose lines stay as they were sent,
+text waits in `buffer_diarization` until its speakers are known. Every update repeats all lines, of which the
+newest 400 are kept. Close codes: 4400 for parameters that make no sense.
 """
 
 from __future__ import annotations
@@ -23,7 +25,15 @@ import msgspec
 
 from serve_app.asr.jobs import Task
 from serve_app.errors import InvalidMessage, SottoError
-from serve_app.events import Event, Final, Partial, SessionError, SessionStarted
+from serve_app.events import (
+    Event,
+    Final,
+    Partial,
+    SessionEnded,
+    SessionError,
+    SessionStarted,
+    SpeakerRevision,
+)
 from serve_app.models.languages import normalise_language
 from serve_app.protocols.choices import (
     LanguageName,
@@ -85,6 +95,9 @@ class WhisperLiveKitDialect:
         self._open()
         return ()
 
+    def names_speakers(self) -> None:
+        self._lines = TranscriptLines(speakers=True, append_only=self._sends_changes)
+
     def opened(self, session_id: str) -> None:
         self._is_open = True
 
@@ -105,7 +118,7 @@ class WhisperLiveKitDialect:
         for name in (choices.language, choices.lang_code):
             normalise_language(name or "auto")
         self._refused_parameters = False
-        raw = RawAudio(choices.pcm_encoding, choices.sample_rate_hz)
+        raw = RawAudio(choices.pcm_encoding, choices.sample_rate_hz, choices.num_channels)
         announced = choices.encoding is not None or choices.sample_rate is not None
         return Open(choices, raw if announced else ContainerAudio(or_raw=raw), session_id)
 
@@ -121,13 +134,21 @@ class WhisperLiveKitDialect:
             case Final():
                 self._lines.final(event)
                 return (self._update(),)
+            case SpeakerRevision():
+                return (self._update(),) if self._lines.revise(event) else ()
+            case SessionEnded():
+                return (self._update(),) if self._lines.settle() else ()
             case SessionError(_, message):
                 return (self._update(error=message),)
             case _:
                 return ()
 
+    @property
+    def _sends_changes(self) -> bool:
+        return self._options.mode == "diff" and not self._typed
+
     def _update(self, error: str | None = None) -> str:
-        if self._options.mode == "diff" and not self._typed:
+        if self._sends_changes:
             return self._changes(error)
         message: dict[str, Any] = {"type": "transcript_update"} if self._typed else {}
         lines = self._lines.lines()
@@ -154,7 +175,8 @@ class WhisperLiveKitDialect:
     def _status(self, lines: list[Line], error: str | None) -> str:
         if error is not None:
             return "error"
-        return "active_transcription" if lines or self._lines.buffer() else "no_audio_detected"
+        buffer = self._lines.buffer() or self._lines.unattributed()
+        return "active_transcription" if lines or buffer else "no_audio_detected"
 
     def _line(self, line: Line) -> dict[str, Any]:
         times: tuple[Any, Any] = (round(line.start_s, 2), round(line.end_s, 2))
@@ -167,12 +189,12 @@ class WhisperLiveKitDialect:
         lag_s = round(self._lines.lag_s, 2)
         rest: dict[str, Any] = {
             "buffer_transcription": self._lines.buffer(),
-            "buffer_diarization": "",
+            "buffer_diarization": self._lines.unattributed(),
             "buffer_translation": "",
             "remaining_time_transcription": lag_s,
             "remaining_time_transcription_processing": lag_s,
             "remaining_time_transcription_policy": 0.0,
-            "remaining_time_diarization": 0.0,
+            "remaining_time_diarization": round(self._lines.speaker_lag_s, 2),
         }
         return rest if error is None else rest | {"error": error}
 

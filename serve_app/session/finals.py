@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 
 from serve_app.asr.guards import MEASURED, DecodeEvidence, is_stale_repeat, may_be_stale
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Transcript, Word
-from serve_app.events import Acknowledged, Final, SessionError, Timing
+from serve_app.events import Acknowledged, Final, SessionError, SpeakerRevision, Timing
 from serve_app.formatting import FormattingOptions, format_text, format_words
-from serve_app.session.checkpoint import Checkpoint
+from serve_app.session.checkpoint import Checkpoint, UnlabelledFinal
 from serve_app.session.language import LanguageTracker
 from serve_app.session.seams import join_words, trim_seams
+from serve_app.session.speakers import Labels, SpeakerTrack, labelled
 from serve_app.session.ticket import IssueTicket
 from serve_app.streaming.policy import Ask, StreamingPolicy
 from serve_app.vad.endpointer import Closed
@@ -77,7 +78,9 @@ class FinalsInOrder:
         carry_context: bool,
         formatting: FormattingOptions,
         issue_ticket: IssueTicket,
+        speakers: SpeakerTrack | None = None,
     ) -> None:
+        self._speakers = speakers
         self._formatting = formatting
         self._issue_ticket = issue_ticket
         self._queue: deque[PendingFinal] = deque()
@@ -119,8 +122,28 @@ class FinalsInOrder:
         self.checkpoint = replace(self.checkpoint, sample=sample)
         return self._acknowledged()
 
+    def revised(self, final: UnlabelledFinal, labels: Labels) -> SpeakerRevision:
+        """Other labels for a final that was sent, with a ticket that knows of them."""
+        self._note_speakers()
+        return SpeakerRevision(
+            utterance_id=final.utterance_id,
+            sequence=final.sequence,
+            speaker=labels.speaker,
+            word_speakers=labels.words,
+            start_sample=final.start_sample,
+            end_sample=final.end_sample,
+            resume_sample=self.checkpoint.resume_sample,
+            ticket=self._issue_ticket(self.checkpoint),
+        )
+
     def _acknowledged(self) -> Acknowledged:
-        return Acknowledged(self.checkpoint.sample, self._issue_ticket(self.checkpoint))
+        self._note_speakers()
+        return Acknowledged(self.checkpoint.resume_sample, self._issue_ticket(self.checkpoint))
+
+    def _note_speakers(self) -> None:
+        if self._speakers is not None:
+            known = self._speakers.checkpoint(self.checkpoint.sample)
+            self.checkpoint = replace(self.checkpoint, speakers=known)
 
     def _deliver(self, pending: PendingFinal) -> Final | None:
         closed, transcript = pending.closed, pending.transcript
@@ -144,6 +167,7 @@ class FinalsInOrder:
             context=self._context(transcript, text),
             doubtful=() if doubtful is None else (*self.checkpoint.doubtful, doubtful)[-MAX_DOUBTFUL:],
             language_evidence=dict(self._language.evidence),
+            speakers=self.checkpoint.speakers,
         )
         if transcript is None or not text:
             return None
@@ -151,9 +175,21 @@ class FinalsInOrder:
         if self._formatting.any:
             words = format_words(words, transcript.language, self._formatting, continues=continues)
             text = format_text(text, transcript.language, self._formatting, continues=continues)
+        name, sequence = utterance_id(pending.number), self.checkpoint.sequence - 1
+        speaker: int | None = None
+        if self._speakers is not None:
+            whole = (closed.start_sample / SAMPLE_RATE_HZ, closed.end_sample / SAMPLE_RATE_HZ)
+            spans = tuple((word.start_s, word.end_s) for word in words) or (whole,)
+            labels = self._speakers.sent(
+                UnlabelledFinal(
+                    name, sequence, closed.start_sample, closed.end_sample, spans, (None,) * len(spans)
+                )
+            )
+            speaker, words = labels.speaker, labelled(words, labels) if words else ()
+            self._note_speakers()
         return Final(
-            utterance_id=utterance_id(pending.number),
-            sequence=self.checkpoint.sequence - 1,
+            utterance_id=name,
+            sequence=sequence,
             text=text,
             words=words,
             confidence=transcript.confidence,
@@ -162,10 +198,12 @@ class FinalsInOrder:
             language_probability=transcript.language_probability,
             start_sample=closed.start_sample,
             end_sample=closed.end_sample,
-            resume_sample=closed.resume_sample,
+            resume_sample=self.checkpoint.resume_sample,
             timing=pending.timing,
             decided_sample=closed.decided_sample,
             ticket=self._issue_ticket(self.checkpoint),
+            speaker=speaker,
+            next_sample=closed.resume_sample,
         )
 
     def _context(self, transcript: Transcript | None, text: str) -> str:

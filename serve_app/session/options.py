@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Task
 from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.formatting import FormattingOptions
+from serve_app.speakers.turns import SpeakerCounts, SpeakerMode
 from serve_app.streaming.policy import PolicyOptions
 
 LANGUAGE_LOCK_S = 4.0
@@ -43,7 +44,8 @@ class SessionOptions:
     `language` None means: detect; then lock after `language_lock_s` of speech, or, where that is None,
     detect every utterance anew. `prompt` is text to expect before the first utterance, `hotwords` words to
     expect in all of them; `carry_context`: each utterance is decoded with the text before it in view.
-    `conditioning` is done to the sound, `formatting` to the text of finals.
+    `conditioning` is done to the sound, `formatting` to the text of finals. `speakers`: whether finals and
+    words say who spoke them, `speaker_counts` how many there may be.
     """
 
     session_id: str
@@ -61,4 +63,6 @@ class SessionOptions:
     conditioning: ConditioningOptions = ConditioningOptions()
     formatting: FormattingOptions = FormattingOptions()
     level_warnings: bool = False
+    speakers: SpeakerMode = SpeakerMode.OFF
+    speaker_counts: SpeakerCounts = SpeakerCounts()
     endpointing: EndpointingOptions = EndpointingOptions()

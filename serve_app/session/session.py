@@ -7,6 +7,7 @@ Nothing here awaits, reads a clock or logs; time is a sample index at 16 kHz. Wh
     on_voice(result) -> effects                 ... and brings its answer
     speculative_request(), interim_request()    takes optional work when there is room for it
     on_decoded(key, ...), on_decode_failed()    brings the text of a DecodeRequest
+    speaker_request(), on_voices()              the same for who speaks, where that was asked for
 
 and carries out the effects: an event goes to the client, a `DecodeRequest` to a recogniser. However the
 audio is chunked and however late answers come, the finals are the same. After every final the session is
@@ -35,9 +36,12 @@ from serve_app.session.effects import DecodeRequest, Effect, Purpose
 from serve_app.session.finals import FinalsInOrder, PendingFinal, utterance_id
 from serve_app.session.language import LanguageOptions, LanguageTracker
 from serve_app.session.options import SessionOptions, ms_to_samples
+from serve_app.session.speakers import SpeakerRequest, SpeakerTrack
 from serve_app.session.ticket import IssueTicket
 from serve_app.session.utterance import PendingInterim, Speculation, Utterance
 from serve_app.session.voice import BegunAnew, Cut, EndReached, Mark, VoiceSignal, VoiceTrack
+from serve_app.speakers.turns import SpeakerMode
+from serve_app.speakers.windows import WindowVoices
 from serve_app.streaming.choice import policy_maker
 from serve_app.streaming.policy import Ask
 from serve_app.vad.detector import VadRequest, VadResult
@@ -68,6 +72,10 @@ class Session:
         language = LanguageOptions(options.language, options.language_lock_s)
         self._language = LanguageTracker(language, checkpoint.language_evidence)
         self._make_policy = policy_maker(options.policy)
+        self._received = checkpoint.resume_sample
+        self._speakers: SpeakerTrack | None = None
+        if options.speakers is SpeakerMode.VOICE:
+            self._speakers = SpeakerTrack(options.speaker_counts, self._received, checkpoint.speakers)
         self._finals = FinalsInOrder(
             checkpoint,
             self._language,
@@ -75,6 +83,7 @@ class Session:
             carry_context=options.carry_context,
             formatting=options.formatting,
             issue_ticket=issue_ticket,
+            speakers=self._speakers,
         )
         self._waiting_finals: deque[tuple[PendingFinal, Pcm16]] = deque()
         self._number = checkpoint.utterance
@@ -84,13 +93,19 @@ class Session:
     # -- what the client did ---------------------------------------------------------------------
 
     def start(self) -> list[Effect]:
-        at, ticket = self.checkpoint.sample, self._issue_ticket(self.checkpoint)
+        at, ticket = self.checkpoint.resume_sample, self._issue_ticket(self.checkpoint)
         return [SessionStarted(self.options.session_id, self._resumed, at, ticket)]
 
     def push(self, samples: Pcm16) -> None:
         """Take int16 `(n,)` audio; audio after `end` is ignored."""
-        if not self._ending:
-            self._voice.push(samples)
+        if self._ending:
+            return
+        if self._speakers is not None:
+            self._speakers.push(samples)
+        known = max(0, self._voice.received_samples - self._received)
+        self._received += len(samples)
+        if known < len(samples):
+            self._voice.push(samples[known:])
 
     def flush(self) -> None:
         """Close the utterance in progress after the audio received so far."""
@@ -132,7 +147,7 @@ class Session:
 
     @property
     def received_samples(self) -> int:
-        return self._voice.received_samples
+        return self._received
 
     @property
     def unheard_samples(self) -> int:
@@ -147,7 +162,7 @@ class Session:
     @property
     def held_samples(self) -> int:
         """Audio in memory."""
-        return self._voice.held_samples
+        return self._voice.held_samples + (self._speakers.held_samples if self._speakers else 0)
 
     @property
     def num_pending_finals(self) -> int:
@@ -182,6 +197,8 @@ class Session:
             elif self._utterance is not None:
                 pause = signal.end_sample if isinstance(signal, Paused) else None
                 self._utterance.pause_end_sample = pause
+                if pause is not None and self._speakers is not None:
+                    self._speakers.paused(pause)
         return effects
 
     # -- utterances ------------------------------------------------------------------------------
@@ -208,6 +225,8 @@ class Session:
             self._waiting_finals.append((pending, cut.audio))
         self._finals.add(pending)
         self._number += 1
+        if self._speakers is not None:
+            self._speakers.closed(closed.start_sample, closed.end_sample)
         self._utterance = self._continued_utterance()
         return effects + self._dispatch() + self._deliver()
 
@@ -234,7 +253,7 @@ class Session:
                 break
             self._waiting_finals.popleft()
             pending.key = self._new_key()
-            words = self.options.word_timestamps or pending.needs_words
+            words = self._wants_words or pending.needs_words
             rest = audio[pending.ask.start_sample - pending.closed.start_sample :]
             ask = replace(pending.ask, word_timestamps=words)
             effects.append(self._request(pending.key, Purpose.FINAL, ask, rest, pending.language))
@@ -251,13 +270,67 @@ class Session:
         return [event] if event is not None and self._acknowledge else []
 
     def _finish_if_done(self) -> list[Effect]:
-        if self._end_reached and not self.ended and not len(self._finals):
-            return [self._end(EndReason.COMPLETED)]
-        return []
+        if self.ended or not self._all_said or (self._speakers is not None and self._speakers.is_waiting):
+            return []
+        return [self._end(EndReason.COMPLETED)]
+
+    @property
+    def _all_said(self) -> bool:
+        return self._end_reached and not len(self._finals)
 
     def _end(self, reason: EndReason) -> SessionEnded:
         self.ended = True
         return SessionEnded(reason, self.received_samples, self.checkpoint.sequence)
+
+    # -- who speaks ------------------------------------------------------------------------------
+
+    def speaker_request(self, step_samples: int) -> SpeakerRequest | None:
+        """Audio to listen to for its speakers, one stretch at a time; within a long utterance every
+        `step_samples`. Answered with `on_voices` or `on_voices_failed`."""
+        if self._speakers is None or self.ended:
+            return None
+        return self._speakers.request(self._voice.open_sample, self._voice.position, step_samples)
+
+    @property
+    def listens(self) -> bool:
+        """Its speakers are told apart."""
+        return self._speakers is not None and not self.ended
+
+    @property
+    def is_unlabelled(self) -> bool:
+        """A final was sent that nobody has a name for yet."""
+        return self._speakers is not None and self._speakers.is_urgent
+
+    @property
+    def waits_for_speakers(self) -> bool:
+        """Everything is said but who spoke: the session ends with that, or with `give_up_speakers`."""
+        return not self.ended and self._all_said
+
+    def on_voices(self, voices: WindowVoices) -> list[Effect]:
+        """Take the answer to the last `SpeakerRequest`."""
+        if self._speakers is None or self.ended:
+            return []
+        revised = self._speakers.on_voices(voices)
+        return [*(self._finals.revised(*labels) for labels in revised), *self._finish_if_done()]
+
+    def on_voices_failed(self) -> list[Effect]:
+        """The last `SpeakerRequest` gets no answer."""
+        if self._speakers is None or self.ended:
+            return []
+        self._speakers.on_failed()
+        return self._finish_if_done()
+
+    def give_up_speakers(self) -> list[Effect]:
+        """Labels take too long: the session may end without them."""
+        if self._speakers is None or self.ended:
+            return []
+        self._speakers.give_up()
+        return self._finish_if_done()
+
+    @property
+    def _wants_words(self) -> bool:
+        """Speakers are told by the word."""
+        return self.options.word_timestamps or self._speakers is not None
 
     # -- decoding --------------------------------------------------------------------------------
 
@@ -272,7 +345,7 @@ class Session:
         assert end is not None
         utterance.speculation = Speculation(self._new_key(), ask, end)
         utterance.covered_sample = max(utterance.covered_sample, end)
-        words = self.options.word_timestamps or self._voice.after_cut_sample is not None
+        words = self._wants_words or self._voice.after_cut_sample is not None
         audio = self._voice.slice(ask.start_sample, end)
         ask = replace(ask, word_timestamps=words)
         return self._request(utterance.speculation.key, Purpose.SPECULATIVE, ask, audio, utterance.language)

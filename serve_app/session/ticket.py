@@ -23,7 +23,7 @@ import msgspec
 from serve_app.asr.guards import DecodeEvidence
 from serve_app.asr.jobs import Word
 from serve_app.errors import InvalidTicket
-from serve_app.session.checkpoint import Checkpoint
+from serve_app.session.checkpoint import Checkpoint, SpeakerCheckpoint, UnlabelledFinal
 from serve_app.session.options import SessionOptions
 
 MAX_TICKET_CHARS = 8_192
@@ -38,6 +38,9 @@ _WINDOW_BITS = -12
 
 IssueTicket: TypeAlias = Callable[[Checkpoint], str]
 _Word: TypeAlias = tuple[str, float, float, float]
+_Final: TypeAlias = tuple[str, int, int, int, tuple[tuple[int, int, int | None], ...]]
+"""Id, sequence, first and last sample, and the words' start and end in milliseconds and their speakers."""
+_Speakers: TypeAlias = tuple[bytes, int, tuple[_Final, ...]]
 _Evidence: TypeAlias = tuple[str, float, float, float, bool, bool, bool]
 
 
@@ -54,6 +57,7 @@ class _Content(msgspec.Struct, frozen=True, array_like=True):
     context: str
     doubtful: tuple[_Evidence, ...]
     language_evidence: dict[str, float]
+    speakers: _Speakers | None = None
 
 
 _decoder = msgspec.msgpack.Decoder(_Content)
@@ -89,10 +93,11 @@ class TicketOffice:
             utterance=checkpoint.utterance,
             sequence=checkpoint.sequence,
             cut_sample=checkpoint.cut_sample,
-            last_word=None if checkpoint.last_word is None else astuple(checkpoint.last_word),
+            last_word=_word_content(checkpoint.last_word),
             context=checkpoint.context,
             doubtful=tuple(astuple(evidence) for evidence in checkpoint.doubtful),
             language_evidence=dict(checkpoint.language_evidence),
+            speakers=_speaker_content(checkpoint.speakers),
         )
         signed = _VERSION + zlib.compress(msgspec.msgpack.encode(content), wbits=_WINDOW_BITS)
         return _to_text(signed + self._mac(signed))
@@ -127,6 +132,48 @@ class TicketOffice:
         return hmac.digest(self._secret, _PURPOSE + signed, "sha256")
 
 
+def _word_content(word: Word | None) -> _Word | None:
+    return None if word is None else (word.word, word.start_s, word.end_s, word.probability)
+
+
+def _speaker_content(speakers: SpeakerCheckpoint | None) -> _Speakers | None:
+    if speakers is None:
+        return None
+    finals = tuple(
+        (
+            final.utterance_id,
+            final.sequence,
+            final.start_sample,
+            final.end_sample,
+            tuple(
+                (round(start_s * 1000), round(end_s * 1000), speaker)
+                for (start_s, end_s), speaker in zip(final.spans, final.speakers, strict=True)
+            ),
+        )
+        for final in speakers.unlabelled
+    )
+    return speakers.state, speakers.from_sample, finals
+
+
+def _speaker_checkpoint(content: _Speakers) -> SpeakerCheckpoint:
+    state, from_sample, finals = content
+    return SpeakerCheckpoint(
+        state,
+        from_sample,
+        tuple(
+            UnlabelledFinal(
+                name,
+                sequence,
+                start,
+                end,
+                spans=tuple((from_ms / 1000, to_ms / 1000) for from_ms, to_ms, _ in words),
+                speakers=tuple(speaker for _, _, speaker in words),
+            )
+            for name, sequence, start, end, words in finals
+        ),
+    )
+
+
 def _checkpoint(content: _Content) -> Checkpoint:
     return Checkpoint(
         sample=content.sample,
@@ -137,6 +184,7 @@ def _checkpoint(content: _Content) -> Checkpoint:
         context=content.context,
         doubtful=tuple(DecodeEvidence(*evidence) for evidence in content.doubtful),
         language_evidence=content.language_evidence,
+        speakers=None if content.speakers is None else _speaker_checkpoint(content.speakers),
     )
 
 

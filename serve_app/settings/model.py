@@ -33,6 +33,7 @@ from serve_app.settings.sections_live import (
     SoundSection,
     SpeechSection,
 )
+from serve_app.speakers.turns import SpeakerCounts, SpeakerMode
 from serve_app.streaming.policy import POLICY_SPELLINGS, PolicyName, PolicyOptions
 
 SECTIONS = (
@@ -150,6 +151,7 @@ class Settings(
                 raise ValueError(
                     f"{lower} ({getattr(self, lower)}) must not exceed {upper} ({getattr(self, upper)})"
                 )
+        self.speaker_counts()
         if self.auto_gain and self.gain_db:
             raise ValueError("gain_db and auto_gain exclude each other")
         return self
@@ -229,6 +231,16 @@ class Settings(
             compressor=self.compressor,
             limiter=self.limiter,
         )
+
+    def speakers(self) -> SpeakerMode:
+        """Whether a session or a recording that does not choose says who spoke, and by what."""
+        if not self.diarization_enabled:
+            return SpeakerMode.OFF
+        return SpeakerMode.CHANNEL if self.diarization_backend == "channel" else SpeakerMode.VOICE
+
+    def speaker_counts(self) -> SpeakerCounts:
+        """How many speakers to expect. Raises `ValueError` where the bounds disagree."""
+        return SpeakerCounts(least=self.min_speakers, most=self.max_speakers)
 
     def formatting(self) -> FormattingOptions:
         """How final text is written."""

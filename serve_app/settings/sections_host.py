@@ -172,25 +172,38 @@ class SpeakerSection(Section):
 
     diarization_enabled: bool = setting(
         False,
-        "Say who spoke.",
+        "Say who spoke, where a request does not choose; needs `make speakers`.",
         "DIARIZATION_ENABLED",
         flags=("diarization",),
-        later="speakers are not told apart",
-        now=(False,),
     )
-    diarization_backend: Literal["pyannote", "sortformer"] = setting(
+    diarization_backend: Literal["pyannote", "sortformer", "channel"] = setting(
         "pyannote",
-        "What tells speakers apart; `diart` means pyannote's live path.",
+        "What tells speakers apart: pyannote.audio (`diart` means its live path), NVIDIA's Sortformer (needs "
+        "NeMo), or `channel`, one speaker on each.",
         "DIARIZATION_BACKEND",
-        later="speakers are not told apart",
     )
     pyannote_model: str = setting(
         "pyannote/speaker-diarization",
-        "pyannote's pipeline, a hub id or a folder.",
+        "pyannote's pipeline for recordings, a hub id or a folder that you trust (its files are programs). "
+        "Unchanged it means segmentation-3.0 with CAM++, which need no account.",
         "PYANNOTE_MODEL",
-        later="speakers are not told apart",
         min_length=1,
         max_length=500,
+    )
+    diarization_device: Literal["auto", "cpu", "cuda", "mps"] = setting(
+        "auto", "Where speakers are told apart; auto: on a GPU where the replica has a share of one."
+    )
+    diarization_threads: int = setting(
+        1, "Cores that telling speakers apart uses on a CPU, live and for recordings each.", ge=1, le=64
+    )
+    diarization_step_s: float = setting(
+        5.0, "How often a long utterance is listened to for its speakers while it goes on.", ge=1, le=30
+    )
+    min_speakers: int | None = setting(
+        None, "Fewest speakers to expect, where a request does not say.", ge=1, le=100
+    )
+    max_speakers: int | None = setting(
+        None, "Most speakers to expect, where a request does not say.", ge=1, le=100
     )
 
 

@@ -43,16 +43,21 @@ class StablePrefix:
         self._units: list[str] = []
         self._num_stable = 0
         self._covered_to = 0
+        self._has_gap = False
 
     def update(self, tail: str, *, window_start: int, window_end: int, utterance_start: int) -> InterimText:
         """Take the text of `[window_start, window_end)` (samples) of the utterance."""
         units = split_units(tail)
+        if self._units and window_start > self._covered_to:
+            # Audio that no interim heard: what comes behind it is in the wrong place until the final.
+            self._has_gap = True
         if window_start > utterance_start and self._units:
             seen = max(1, self._covered_to - utterance_start)
             units = self._join(units, (window_start - utterance_start) / seen)
         units = self._keep_stable(units)
-        agreed = num_agreed(units, self._units)
-        self._num_stable = max(self._num_stable, min(agreed, len(units) - 1))
+        if not self._has_gap:
+            agreed = num_agreed(units, self._units)
+            self._num_stable = max(self._num_stable, min(agreed, len(units) - 1))
         self._units = units
         self._covered_to = window_end
         stable = "".join(units[: self._num_stable]).lstrip()

@@ -30,6 +30,7 @@ from serve_app.protocols.deepgram.options import ListenOptions, OptionWarning, p
 from serve_app.protocols.deepgram.recorded import RequestFacts, error_body, listen_body
 from serve_app.protocols.dialect import RawAudio
 from serve_app.service import RecordingOptions, RecordingTranscript
+from serve_app.speakers.turns import SpeakerMode
 from serve_app.web.door import Door
 from serve_app.web.live_socket import LiveSocket
 from serve_app.web.uploaded import decode_upload, while_connected
@@ -79,7 +80,8 @@ def error_answer(error: SottoError, request_id: str) -> JSONResponse:
 
 
 class _Decoded(NamedTuple):
-    """One recording's channels, each int16 `(n,)` at 16 kHz; `warning` where some of it was damaged."""
+    """What is transcribed, one after another: a recording's channels, each int16 `(n,)` at 16 kHz, or where
+    they are speakers of one transcript `(n, num_channels)`; `warning` where some of it was damaged."""
 
     channels: list[Pcm16]
     sha256: str
@@ -93,14 +95,14 @@ class _Decoded(NamedTuple):
 async def _listen(request: Request, door: Door, request_id: str) -> Response:
     created = datetime.now(UTC)
     options = parse_options(request.query_params.multi_items(), live=False)
+    asked = recording_options(options, door.recording_defaults(), door.speaker_mode)
     upload = await receive_upload(_as_audio(request), door.max_body_bytes)
     try:
-        recording = await asyncio.to_thread(_decode, upload.file, options, door)
+        recording = await asyncio.to_thread(_decode, upload.file, options, asked.speakers, door)
     finally:
         upload.close()
     began_s = perf_counter()
-    work = _transcribe(recording.channels, recording_options(options, door.recording_defaults()), door)
-    transcripts = await while_connected(request, work)
+    transcripts = await while_connected(request, _transcribe(recording.channels, asked, door))
     door.metrics.request_done(perf_counter() - began_s, recording.duration_s)
     warnings = [OptionWarning("body", recording.warning, "damaged_audio")] if recording.warning else []
     facts = RequestFacts(request_id, recording.sha256, created)
@@ -120,8 +122,13 @@ def _as_audio(request: Request) -> Request:
     return Request({**request.scope, "headers": headers}, request.receive)
 
 
-def recording_options(options: ListenOptions, defaults: RecordingOptions) -> RecordingOptions:
-    """The server's defaults with these laid over them; words always have their times."""
+def recording_options(
+    options: ListenOptions, defaults: RecordingOptions, speakers: SpeakerMode = SpeakerMode.VOICE
+) -> RecordingOptions:
+    """The server's defaults with these laid over them; words always have their times.
+
+    `speakers`: how the server tells them apart, which it does here for those who ask alone.
+    """
     text = options.text
     formatting = defaults.formatting.chosen(smart_format=text.smart_format, numerals=text.numerals)
     detects = options.detect_language or options.multilingual
@@ -131,6 +138,7 @@ def recording_options(options: ListenOptions, defaults: RecordingOptions) -> Rec
         word_timestamps=True,
         hotwords=options.hotwords or defaults.hotwords,
         formatting=formatting,
+        speakers=speakers if options.diarize else SpeakerMode.OFF,
     )
 
 
@@ -141,19 +149,28 @@ async def _transcribe(
     return [await door.service.transcribe(samples, options) for samples in channels]
 
 
-def _decode(file: BinaryIO, options: ListenOptions, door: Door) -> _Decoded:
+def _decode(file: BinaryIO, options: ListenOptions, speakers: SpeakerMode, door: Door) -> _Decoded:
+    split = options.multichannel or speakers is SpeakerMode.CHANNEL
     digest = hashlib.sha256()
     while block := file.read(HASH_BLOCK_BYTES):
         digest.update(block)
     file.seek(0)
     sha256 = digest.hexdigest()
     if isinstance(options.audio, RawAudio):
-        return _decode_raw(file.read(), options.audio, sha256, door)
-    recording = decode_upload(file, door)
-    return _Decoded([recording.samples], sha256, recording.warning)
+        samples, warning = _decode_raw(file.read(), replace(options.audio, split_channels=split), door)
+    else:
+        recording = decode_upload(file, door, keep_channels=split)
+        samples, warning = recording.samples, recording.warning
+    if not options.multichannel:
+        return _Decoded([samples], sha256, warning)
+    one_by_one = [np.ascontiguousarray(channel) for channel in samples.T]
+    if speakers is SpeakerMode.CHANNEL:
+        one_by_one = [channel[:, np.newaxis] for channel in one_by_one]
+    return _Decoded(one_by_one, sha256, warning)
 
 
-def _decode_raw(data: bytes, audio: RawAudio, sha256: str, door: Door) -> _Decoded:
+def _decode_raw(data: bytes, audio: RawAudio, door: Door) -> tuple[Pcm16, str | None]:
+    """int16 `(n,)`, or `(n, num_channels)` where they are split, and what was wrong with it."""
     frame_bytes = SAMPLE_BYTES[audio.encoding] * audio.channels
     duration_s = len(data) / frame_bytes / audio.sample_rate_hz
     if duration_s * SAMPLE_RATE_HZ > door.max_audio_samples:
@@ -165,10 +182,10 @@ def _decode_raw(data: bytes, audio: RawAudio, sha256: str, door: Door) -> _Decod
     whole = memoryview(data)[: len(data) - left_over]
     if not audio.split_channels:
         stream = PcmStream(audio.encoding, audio.sample_rate_hz, audio.channels)
-        return _Decoded([join([stream.push(bytes(whole)), stream.finish()])], sha256, warning)
+        return join([stream.push(bytes(whole)), stream.finish()]), warning
     frames = np.frombuffer(whole, np.uint8).reshape(-1, audio.channels, SAMPLE_BYTES[audio.encoding])
     channels = []
     for channel in range(audio.channels):
         stream = PcmStream(audio.encoding, audio.sample_rate_hz)
         channels.append(join([stream.push(frames[:, channel].tobytes()), stream.finish()]))
-    return _Decoded(channels, sha256, warning)
+    return np.stack(channels, axis=1), warning

@@ -16,6 +16,7 @@ from serve_app.formatting import FormattingOptions
 from serve_app.models.languages import normalise_language
 from serve_app.service import RecordingOptions, SpeechService
 from serve_app.session.options import EndpointingOptions, SessionOptions
+from serve_app.speakers.turns import SpeakerCounts, SpeakerMode
 from serve_app.streaming.policy import PolicyOptions
 from serve_app.telemetry.metrics import Metrics
 
@@ -70,12 +71,16 @@ class DoorSettings(Protocol):
     def policy(self) -> PolicyOptions: ...
     def conditioning(self) -> ConditioningOptions: ...
     def formatting(self) -> FormattingOptions: ...
+    def speakers(self) -> SpeakerMode: ...
+    def speaker_counts(self) -> SpeakerCounts: ...
     @property
     def ws_protocol(self) -> Literal["auto", "interim_final", "whisperlivekit"]: ...
     @property
     def level_warnings(self) -> bool: ...
     @property
     def normalise_uploads(self) -> bool: ...
+    @property
+    def diarization_backend(self) -> str: ...
 
 
 class Door:
@@ -98,6 +103,12 @@ class Door:
     def max_audio_samples(self) -> int:
         return int(self.settings.max_audio_length_seconds * SAMPLE_RATE_HZ)
 
+    @property
+    def speaker_mode(self) -> SpeakerMode:
+        """How speakers are told apart where a client asks for them and does not say how."""
+        by_channel = self.settings.diarization_backend == SpeakerMode.CHANNEL
+        return SpeakerMode.CHANNEL if by_channel else SpeakerMode.VOICE
+
     def session_defaults(self) -> SessionOptions:
         settings = self.settings
         return SessionOptions(
@@ -116,6 +127,8 @@ class Door:
             conditioning=settings.conditioning(),
             formatting=settings.formatting(),
             level_warnings=settings.level_warnings,
+            speakers=settings.speakers(),
+            speaker_counts=settings.speaker_counts(),
             endpointing=settings.endpointing(),
         )
 
@@ -129,6 +142,8 @@ class Door:
             conditioning=self.settings.conditioning(),
             formatting=self.settings.formatting(),
             normalise=self.settings.normalise_uploads,
+            speakers=self.settings.speakers(),
+            speaker_counts=self.settings.speaker_counts(),
             endpointing=self.settings.endpointing(),
         )
 

@@ -40,6 +40,7 @@ from serve_app.protocols.dialect import (
     KeepAlive,
     KnowsClock,
     KnowsOpening,
+    KnowsSpeakers,
     Open,
     OpensAtOnce,
     Reconfigure,
@@ -228,6 +229,8 @@ class LiveSocket:
             raise InvalidMessage("the session has already started")
         sessions = self._channels.open(command)
         self._command = command
+        if isinstance(self._dialect, KnowsSpeakers) and self._channels.tells_speakers:
+            self._dialect.names_speakers()
         if isinstance(self._dialect, KnowsOpening):
             self._dialect.opened(sessions[0].session_id)
         for channel, session in enumerate(sessions):
@@ -245,7 +248,7 @@ class LiveSocket:
         self._digest.update(data)
         if self._intake is None:
             self._intake = open_intake(
-                self._command.audio,
+                self._channels.audio,
                 self._push,
                 fail=self._container_failed,
                 warn=self._refuse,
@@ -299,7 +302,8 @@ class LiveSocket:
         """A session's events to the outbox; the last of the last session settles the conversation."""
         async for event in session.events():
             event = with_reason(event, None if self._ending is None else self._ending.reason)
-            self._outbox.put_event(channel, event)
+            if (heard := self._channels.heard(channel, event)) is not None:
+                self._outbox.put_event(channel, heard)
             if isinstance(event, SessionEnded):
                 self._channels.ended(channel, event)
                 if self._channels.all_ended.is_set():

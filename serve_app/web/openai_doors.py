@@ -21,8 +21,10 @@ from serve_app.protocols.openai.answer import transcription_body
 from serve_app.protocols.openai.errors import RefusedParameter
 from serve_app.protocols.openai.models import hosted_model, model_entry, model_list
 from serve_app.protocols.openai.request import ResponseFormat, TranscriptionRequest, transcription_request
-from serve_app.protocols.subtitles import to_srt, to_text, to_vtt
+from serve_app.protocols.subtitles import to_srt, to_text, to_turns, to_vtt
 from serve_app.service import RecordingOptions, RecordingTranscript
+from serve_app.speakers.labels import openai_label
+from serve_app.speakers.turns import SpeakerMode
 from serve_app.web.door import Door
 from serve_app.web.openai_errors import answering
 from serve_app.web.openai_realtime import openai_realtime_routes
@@ -87,8 +89,10 @@ async def _received(
     try:
         asked, vad = transcription_request(upload.fields)
         hosted_model(asked.model, door.service.status().models)
-        options = asked.recording_options(task, vad, door.recording_defaults())
-        return asked, options, await asyncio.to_thread(decode_upload, upload.file, door)
+        options = asked.recording_options(task, vad, door.recording_defaults(), door.speaker_mode)
+        by_channel = options.speakers is SpeakerMode.CHANNEL
+        decoding = asyncio.to_thread(decode_upload, upload.file, door, keep_channels=by_channel)
+        return asked, options, await decoding
     finally:
         upload.close()
 
@@ -96,9 +100,11 @@ async def _received(
 def _answer(transcript: RecordingTranscript, asked: TranscriptionRequest, task: Task) -> Response:
     match asked.response_format:
         case ResponseFormat.TEXT:
-            return Response(to_text(transcript.text), media_type="text/plain")
+            labelled = transcript.num_speakers is not None
+            text = to_turns(transcript.segments, openai_label) if labelled else to_text(transcript.text)
+            return Response(text, media_type="text/plain")
         case ResponseFormat.SRT:
-            return Response(to_srt(transcript.segments), media_type="application/x-subrip")
+            return Response(to_srt(transcript.segments, openai_label), media_type="application/x-subrip")
         case ResponseFormat.VTT:
-            return Response(to_vtt(transcript.segments), media_type="text/vtt")
+            return Response(to_vtt(transcript.segments, openai_label), media_type="text/vtt")
     return JSONResponse(transcription_body(transcript, asked, task))

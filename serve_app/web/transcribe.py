@@ -13,9 +13,10 @@ from starlette.routing import BaseRoute, Route
 
 from serve_app.audio.recordings import DecodedRecording
 from serve_app.errors import SottoError
-from serve_app.protocols.subtitles import to_srt, to_text, to_vtt
+from serve_app.protocols.subtitles import to_srt, to_text, to_turns, to_vtt
 from serve_app.protocols.transcribe import ProcessingTime, ResponseFormat, transcript_body, upload_choices
 from serve_app.service import RecordingTranscript
+from serve_app.speakers.turns import SpeakerMode
 from serve_app.web.door import Door
 from serve_app.web.uploaded import decode_upload, while_connected
 from serve_app.web.uploads import receive_upload
@@ -43,13 +44,15 @@ def transcribe_routes(door: Door) -> list[BaseRoute]:
 
 async def _transcribe(request: Request, door: Door) -> Response:
     started_s = perf_counter()
-    upload_choices(request.query_params.multi_items())  # a bad query costs no upload
+    asked = upload_choices(request.query_params.multi_items())
+    asked.recording_options(door.recording_defaults(), door.speaker_mode)  # a bad query costs no upload
     upload = await receive_upload(request, door.max_body_bytes)
     try:
         choices = upload_choices([*request.query_params.multi_items(), *upload.fields])
-        options = choices.recording_options(door.recording_defaults())
+        options = choices.recording_options(door.recording_defaults(), door.speaker_mode)
         decode_started_s = perf_counter()
-        recording = await asyncio.to_thread(decode_upload, upload.file, door)
+        by_channel = options.speakers is SpeakerMode.CHANNEL
+        recording = await asyncio.to_thread(decode_upload, upload.file, door, keep_channels=by_channel)
     finally:
         upload.close()
     decoded_s = perf_counter()
@@ -69,7 +72,9 @@ def _answer(
 ) -> Response:
     match response_format:
         case ResponseFormat.TEXT:
-            return Response(to_text(transcript.text), media_type="text/plain")
+            labelled = transcript.num_speakers is not None
+            text = to_turns(transcript.segments) if labelled else to_text(transcript.text)
+            return Response(text, media_type="text/plain")
         case ResponseFormat.SRT:
             return Response(to_srt(transcript.segments), media_type="application/x-subrip")
         case ResponseFormat.VTT:

@@ -17,12 +17,13 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
-from serve_app.errors import InternalError, SottoError
+from serve_app.errors import InternalError, InvalidMessage, SottoError
 from serve_app.events import EndReason, Event, SessionEnded
 from serve_app.protocols import ndjson
 from serve_app.protocols.choices import choices_from_query
 from serve_app.protocols.media_type import AudioBody, RawAudio, parse_audio_type
 from serve_app.service import LiveSession
+from serve_app.speakers.turns import SpeakerMode
 from serve_app.web.audio_bodies import pump_container, pump_raw
 from serve_app.web.door import Door, new_session_id
 from serve_app.web.duplex import Duplex
@@ -39,11 +40,20 @@ def transcribe_stream_routes(door: Door) -> list[BaseRoute]:
         session_id, choices = choices_from_query(request.query_params.multi_items())
         if isinstance(body, RawAudio):
             encoding = choices.pcm_encoding if choices.encoding else body.encoding
-            body = replace(body, encoding=encoding, sample_rate_hz=choices.sample_rate or body.sample_rate_hz)
-        options = choices.session_options(session_id or new_session_id(), door.session_defaults())
+            rate_hz = choices.sample_rate or body.sample_rate_hz
+            channels = choices.channels or body.channels
+            body = replace(body, encoding=encoding, sample_rate_hz=rate_hz, channels=channels)
+        named = session_id or new_session_id()
+        options = choices.session_options(named, door.session_defaults(), door.speaker_mode)
+        if options.speakers is SpeakerMode.CHANNEL:
+            if choices.wants_speakers:
+                raise InvalidMessage("each channel is a speaker, and channels are mixed here: use /ws/stt")
+            options = replace(options, speakers=SpeakerMode.OFF)
         session = door.service.open_session(options)
+        speakers = options.speakers is not SpeakerMode.OFF
+        lines = ndjson.EventLines(session.session_id, speakers=speakers)
         return Duplex(
-            StreamedSession(request, session, body, door).lines(),
+            StreamedSession(request, session, body, door, lines).lines(),
             media_type=ndjson.MEDIA_TYPE,
             max_stall_s=door.settings.max_session_s,
             on_closed=lambda: door.service.session_closed(options.session_id, session),
@@ -55,7 +65,15 @@ def transcribe_stream_routes(door: Door) -> list[BaseRoute]:
 class StreamedSession:
     """One request: its body into a session, the session's events out as lines."""
 
-    def __init__(self, request: Request, session: LiveSession, body: AudioBody, door: Door) -> None:
+    def __init__(
+        self,
+        request: Request,
+        session: LiveSession,
+        body: AudioBody,
+        door: Door,
+        lines: ndjson.EventLines,
+    ) -> None:
+        self._lines = lines
         self._request = request
         self._session = session
         self._body = body
@@ -159,7 +177,7 @@ class StreamedSession:
     def _line(self, event: Event) -> bytes:
         if isinstance(event, SessionEnded) and event.reason is EndReason.COMPLETED and self._ending:
             event = replace(event, reason=self._ending)
-        return ndjson.event_line(event, self._session.session_id)
+        return self._lines.line(event)
 
     def _deadline_s(self) -> float:
         if self._uploading and self._waiting:

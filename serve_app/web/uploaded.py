@@ -17,10 +17,13 @@ from serve_app.web.door import Door
 T = TypeVar("T")
 
 
-def decode_upload(file: BinaryIO, door: Door) -> DecodedRecording:
+def decode_upload(file: BinaryIO, door: Door, *, keep_channels: bool = False) -> DecodedRecording:
     """Decode within the door's limits. Blocking. Raises `InvalidAudio`, `UnsupportedFormat` and the like."""
     recording = decode_recording(
-        file, max_samples=door.max_audio_samples, allowed_formats=door.allowed_formats
+        file,
+        max_samples=door.max_audio_samples,
+        allowed_formats=door.allowed_formats,
+        keep_channels=keep_channels,
     )
     min_s = door.settings.min_audio_length_seconds
     if len(recording.samples) < min_s * SAMPLE_RATE_HZ:

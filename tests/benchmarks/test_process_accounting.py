@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.processes import CLIENT, CpuSnapshot, cpu_between, kind_of, overhead_s, snapshot
+from benchmarks.processes import CLIENT, CpuSnapshot, cpu_between, overhead_s, snapshot
+from serve_app.launch.process_kinds import kind_of
 
 
 @pytest.mark.parametrize(

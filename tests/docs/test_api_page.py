@@ -25,7 +25,7 @@ from serve_app.protocols.transcribe import UploadChoices
 
 CHECKOUT = Path(__file__).parents[2]
 PAGE = (CHECKOUT / "docs" / "api.md").read_text()
-MAX_LINES = 500
+MAX_LINES = 540
 
 FRAMEWORKS = ("livekit", "pipecat")
 """Snippets of these are parts of programs: they are compiled, and run in tests/integrations."""

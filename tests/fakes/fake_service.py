@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -33,6 +33,7 @@ from serve_app.service import (
     ServiceStatus,
 )
 from serve_app.session.options import EndpointingOptions, SessionOptions
+from serve_app.speakers.turns import SpeakerCounts, SpeakerMode, Turn
 from serve_app.streaming.policy import PolicyOptions
 
 TIMING = Timing(1.0, 2.0, 30.0, 0.5, 33.5, "base")
@@ -63,6 +64,19 @@ HELLO = RecordingTranscript(
     model="base",
     transcribe_s=0.1,
 )
+
+TWO_VOICES = replace(
+    HELLO,
+    segments=tuple(
+        replace(
+            segment, speaker=speaker, words=tuple(replace(word, speaker=speaker) for word in segment.words)
+        )
+        for speaker, segment in enumerate(HELLO.segments)
+    ),
+    turns=(Turn(0.0, 1.0, 0), Turn(1.2, 2.0, 1)),
+    num_speakers=2,
+)
+"""What `HELLO` is where speakers were asked for."""
 
 
 class FakeSession:
@@ -182,6 +196,7 @@ class FakeService:
 
     max_sessions: int = 8
     transcript: RecordingTranscript = HELLO
+    diarized: RecordingTranscript = TWO_VOICES
     ready: bool = True
     refuse_with: SottoError | None = None
     coalesce: bool = False
@@ -230,10 +245,12 @@ class FakeService:
             raise
         if self.transcribe_error is not None:
             raise self.transcribe_error
+        assert audio.ndim == (2 if options.speakers is SpeakerMode.CHANNEL else 1)
+        transcript = self.transcript if options.speakers is SpeakerMode.OFF else self.diarized
         if on_segment is not None:
-            for segment in self.transcript.segments:
+            for segment in transcript.segments:
                 on_segment(segment)
-        return self.transcript
+        return transcript
 
     def status(self) -> ServiceStatus:
         models = (
@@ -269,6 +286,9 @@ class FakeSettings:
     level_warnings: bool = False
     ws_protocol: Literal["auto", "interim_final", "whisperlivekit"] = "auto"
     normalise_uploads: bool = False
+    diarization_enabled: bool = False
+    diarization_backend: str = "pyannote"
+    max_speakers: int | None = None
     task: str = "transcribe"
     initial_prompt: str = ""
     vad_enabled: bool = True
@@ -296,3 +316,11 @@ class FakeSettings:
 
     def endpointing(self) -> EndpointingOptions:
         return EndpointingOptions(enabled=self.vad_enabled)
+
+    def speakers(self) -> SpeakerMode:
+        if not self.diarization_enabled:
+            return SpeakerMode.OFF
+        return SpeakerMode.CHANNEL if self.diarization_backend == "channel" else SpeakerMode.VOICE
+
+    def speaker_counts(self) -> SpeakerCounts:
+        return SpeakerCounts(most=self.max_speakers)

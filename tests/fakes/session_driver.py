@@ -6,12 +6,16 @@ import random
 from collections.abc import Callable
 
 from fakes.talk import FakeDetector, decode
+from fakes.voices import analyse
 
 from serve_app.asr.jobs import Pcm16, Transcript
 from serve_app.events import Event, Final
 from serve_app.session.checkpoint import Checkpoint
 from serve_app.session.effects import DecodeRequest, Effect
 from serve_app.session.session import Session
+from serve_app.session.speakers import SpeakerRequest
+
+STEP_SAMPLES = 2 * 16_000
 
 
 class Driver:
@@ -32,6 +36,8 @@ class Driver:
         self.requests: list[DecodeRequest] = []
         self.detector = FakeDetector()
         self.origin = session.received_samples
+        self.listening: SpeakerRequest | None = None
+        self.num_failing_windows = 0
 
     def apply(self, effects: list[Effect]) -> None:
         for effect in effects:
@@ -57,6 +63,15 @@ class Driver:
             if offered is not None:
                 self.requests.append(offered)
                 self.waiting.append(offered)
+        if self.listening is None:
+            self.listening = self.session.speaker_request(STEP_SAMPLES)
+        if self.listening is not None and (answer_all or self.rng is None or self.rng.random() < 0.3):
+            request, self.listening = self.listening, None
+            if self.num_failing_windows:
+                self.num_failing_windows -= 1
+                self.apply(self.session.on_voices_failed())
+            else:
+                self.apply(self.session.on_voices(analyse([request.window])[0]))
         while self.waiting and (answer_all or self.rng is None or self.rng.random() < 0.5):
             index = self.rng.randrange(len(self.waiting)) if self.rng else 0
             request_ = self.waiting.pop(index)

@@ -112,8 +112,9 @@ async def transcribe(request: Request) -> Response:
         return JSONResponse({"detail": "no audio in it"}, status_code=400)
     if data == b"busy":
         return JSONResponse({"detail": "full"}, status_code=503, headers={"Retry-After": "2"})
+    diarize = request.query_params.get("diarize") == "true"
     if request.query_params["response_format"] == "text":
-        return PlainTextResponse("hello\n")
+        return PlainTextResponse("SPEAKER_01: hello\n" if diarize else "hello\n")
     if request.query_params["response_format"] == "srt":
         return PlainTextResponse("1\n00:00:00,000 --> 00:00:01,000\nhello\n")
     return JSONResponse(
@@ -122,11 +123,16 @@ async def transcribe(request: Request) -> Response:
             "language": request.query_params.get("language", "en"),
             "language_probability": 0.99,
             "duration": 1.5,
-            "segments": [{"id": 1, "start": 0.0, "end": 1.5, "text": "hello", "confidence": -0.2}],
+            "segments": [
+                {"id": 1, "start": 0.0, "end": 1.5, "text": "hello", "confidence": -0.2}
+                | ({"speaker": "SPEAKER_01"} if diarize else {})
+            ],
+            **({"speakers": ["SPEAKER_01"], "num_speakers": 1} if diarize else {}),
             "processing_time": {"preprocess_ms": 1.0, "transcribe_ms": 10.0, "total_ms": 12.0},
             "real_time_factor": 0.01,
             "model": "fake",
             "num_bytes": len(data),
+            "query": dict(request.query_params),
         }
     )
 

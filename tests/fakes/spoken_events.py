@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from serve_app.asr.jobs import Word
 from serve_app.events import (
     EndReason,
@@ -11,6 +13,7 @@ from serve_app.events import (
     SessionEnded,
     SessionError,
     SessionStarted,
+    SpeakerRevision,
     SpeechEnded,
     SpeechStarted,
     Timing,
@@ -77,3 +80,44 @@ TALK: tuple[Event, ...] = (
 )
 """Stable text at 5 and 11 characters; a second utterance after a long silence, whose final differs from
 the stable interim; an error; the end."""
+
+
+def spoken_by(event: Final, speaker: int | None, *speakers: int | None) -> Final:
+    """The final, its words spoken by `speakers`."""
+    words = (replace(word, speaker=one) for word, one in zip(event.words, speakers, strict=True))
+    return replace(event, speaker=speaker, words=tuple(words))
+
+
+def revision(event: Final, speaker: int | None, *speakers: int | None, ticket: str = "") -> SpeakerRevision:
+    """What is known now of a final that was sent."""
+    return SpeakerRevision(
+        event.utterance_id,
+        event.sequence,
+        speaker,
+        speakers,
+        event.start_sample,
+        event.end_sample,
+        event.resume_sample,
+        ticket,
+    )
+
+
+ANSWER_WORDS = (Word(" -", 3.0, 3.0, 0.5), Word(" Sí,", 3.1, 3.4, 0.9), Word(" doctor.", 3.5, 4.0, 0.9))
+
+GREETING = spoken_by(final("Hello world. Good day.", WORDS, 0, 1.0, 2.8), 0, 0, 0, 1, None)
+ANSWER = spoken_by(final("- Sí, doctor.", ANSWER_WORDS, 1, 3.0, 4.1, "es"), None, None, None, None)
+
+DIALOGUE: tuple[Event, ...] = (
+    SessionStarted("session-1234"),
+    partial("Hello world good", 11, 2.5),
+    GREETING,
+    partial("Si doctor", 2, 4.0, number=1, start_s=3.0),
+    ANSWER,
+    revision(ANSWER, 1, 1, 1, 1, ticket="ticket-2"),
+    revision(GREETING, 0, 0, 0, 1, 1),
+    revision(GREETING, 1, 1, 1, 1, 0),
+    revision(final("Long ago.", WORDS[:2], 9, 1.0, 2.0), 2, 2, 2),
+    SessionEnded(EndReason.COMPLETED, 80_000, 2),
+)
+"""Two voices in the first utterance, whose last word nobody has been found for yet; a second one whose
+speaker is known later; corrections of both, and of one that was never sent."""

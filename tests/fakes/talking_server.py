@@ -11,12 +11,15 @@ from contextlib import asynccontextmanager
 import uvicorn
 from fakes.fake_service import FakeSettings
 from fakes.ports import FakeRecogniser, FakeVoice
+from fakes.voices import FakeSpeakers
 
 from serve_app.asr.jobs import ModelInfo
+from serve_app.conductor.attributed import AttributedRecordings
 from serve_app.conductor.conductor import Conductor, ConductorConfig
 from serve_app.conductor.recordings import RecordingTranscriber
 from serve_app.conductor.speech import AdmissionLimits, Speech
 from serve_app.conductor.tally import Tally
+from serve_app.service import SpeakerStatus
 from serve_app.session.ticket import TicketOffice
 from serve_app.web.app import create_app
 
@@ -28,9 +31,14 @@ async def talking_speech(
     key: bytes = b"key", limits: AdmissionLimits | None = None, now_s: Callable[[], float] = time.time
 ) -> AsyncIterator[Speech]:
     """One replica's service, on this loop; its tickets hold for a minute."""
-    recogniser, voice, tally = FakeRecogniser(), FakeVoice(), Tally()
+    recogniser, voice, tally, speakers = FakeRecogniser(), FakeVoice(), Tally(), FakeSpeakers()
     conductor = Conductor(
-        ConductorConfig(tick_s=0.001), voice=voice, interim=recogniser, final=recogniser, tally=tally
+        ConductorConfig(tick_s=0.001),
+        voice=voice,
+        interim=recogniser,
+        final=recogniser,
+        tally=tally,
+        speakers=speakers,
     )
 
     async def metrics_text() -> str:
@@ -39,7 +47,10 @@ async def talking_speech(
     speech = Speech(
         limits or AdmissionLimits(),
         conductor=conductor,
-        recordings=RecordingTranscriber(voice=voice, recogniser=recogniser, max_windows_in_flight=3),
+        recordings=AttributedRecordings(
+            RecordingTranscriber(voice=voice, recogniser=recogniser, max_windows_in_flight=3), speakers
+        ),
+        speakers=lambda: SpeakerStatus("fake"),
         tally=tally,
         models=lambda: MODELS,
         final_models=lambda: MODELS,

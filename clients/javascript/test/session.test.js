@@ -13,7 +13,7 @@ async function begin(t, options = {}, { accept = true } = {}) {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const session = new LiveSession({ url: "http://host:8000", WebSocket: FakeSocket, random: () => 1, ...options });
   const events = [];
-  for (const type of ["partial", "final", "vad", "warning", "error", "ended", "resumed", "message"]) {
+  for (const type of ["partial", "final", "speaker", "vad", "warning", "error", "ended", "resumed", "message"]) {
     session.on(type, (event) => events.push(event));
   }
   const started = session.start();
@@ -349,4 +349,54 @@ test("bytes are taken as little-endian samples wherever they begin", async (t) =
   session.sendAudio(new Uint8Array([9, 1, 0, 255, 255]).subarray(1));
   session.sendAudio(new Uint8Array([2, 0]).buffer);
   assert.deepEqual(socket.audio, [1, -1, 2]);
+});
+
+const revision = (fields = {}) => ({
+  type: "speaker_revision",
+  session_id: "s1",
+  segment_id: "seg-0000",
+  speaker: "SPEAKER_02",
+  words: ["SPEAKER_02"],
+  start_ms: 0,
+  end_ms: 1900,
+  ...fields,
+});
+
+test("finals name their speaker, and a revision corrects it", async (t) => {
+  const { events, socket } = await begin(t, { config: { diarization: true } });
+  assert.equal(socket.sent[0].config.diarization, true);
+  socket.say(finalMessage("one", 0, 1900));
+  socket.say(finalMessage("two", 2000, 3000, { segment_id: "seg-0001", speaker: "SPEAKER_01" }));
+  socket.say(revision());
+  socket.say(revision({ words: null }));
+  assert.deepEqual(events.map((event) => event.speaker), [null, "SPEAKER_01", "SPEAKER_02", "SPEAKER_02"]);
+  assert.deepEqual(events[2], {
+    type: "speaker", segmentId: "seg-0000", speaker: "SPEAKER_02", words: ["SPEAKER_02"], startMs: 0, endMs: 1900,
+  });
+  assert.equal(events[3].words, null);
+});
+
+test("the ticket of a revision is the newer one, unless its audio is gone", async (t) => {
+  const { session, socket } = await begin(t);
+  session.sendAudio(counting(0, 48000));
+  socket.say(finalMessage("one", 0, 1900, { ticket: "ticket-1", resume_from_samples: 16000 }));
+  socket.say(revision({ ticket: "ticket-2", resume_from_samples: 32000 }));
+  socket.say(revision({ ticket: "ticket-3", resume_from_samples: 16000 }));
+  socket.say(revision());
+  const second = await reconnect(t, socket);
+  second.open();
+  assert.equal(second.sent[0].resume, "ticket-2");
+  second.say({ type: "session_started", session_id: "s1", resumed: true, resume_from_samples: 32000 });
+  assert.deepEqual(second.audio, [...counting(32000, 16000)]);
+});
+
+test("finals that want the same audio again all come, and each once", async (t) => {
+  const { session, events, socket } = await begin(t);
+  session.sendAudio(counting(0, 48000));
+  const one = finalMessage("one", 0, 1900, { ticket: "ticket-1", resume_from_samples: 0 });
+  const two = finalMessage("two", 2000, 3000, { segment_id: "seg-0001", ticket: "ticket-2", resume_from_samples: 0 });
+  socket.say(one);
+  socket.say(two);
+  socket.say(two);
+  assert.deepEqual(events.map((event) => event.text), ["one", "two"]);
 });

@@ -31,19 +31,32 @@ class Segment(Server, frozen=True, kw_only=True):
     start: float
     end: float
     text: str
+    speaker: str | None | UnsetType = UNSET
 
 
 class Final(Server, tag_field="type", tag="final", frozen=True, kw_only=True):
-    """Text of a finished utterance; `t0` and `t1` are Unix seconds."""
+    """Text of a finished utterance; `t0` and `t1` are Unix seconds. `speaker`, where they are told apart:
+    `SPEAKER_01`, null where nobody knows yet."""
 
     conn: str
     text: str
+    speaker: str | None | UnsetType = UNSET
     segments: list[Segment]
     language: str
     t0: float
     t1: float
     new_text: str | UnsetType = UNSET
     keep_chars: int | UnsetType = UNSET
+
+
+class Revision(Server, tag_field="type", tag="speaker_revision", frozen=True, kw_only=True):
+    """Who spoke the final of the same `t0` and `t1`, as it is known now."""
+
+    conn: str
+    speaker: str | None
+    segments: list[Segment]
+    t0: float
+    t1: float
 
 
 class LoadStatus(Server, tag_field="type", tag="status", frozen=True, kw_only=True):
@@ -75,7 +88,7 @@ class ReadyToStop(Server, tag_field="type", tag="ready_to_stop", frozen=True, kw
 
 
 class ClockLine(Server, frozen=True, kw_only=True):
-    """A line of `/asr`, times as H:MM:SS; speaker -2 is silence."""
+    """A line of `/asr`, times as H:MM:SS; speaker -2 is silence, 0 not known yet."""
 
     speaker: int
     text: str
@@ -85,7 +98,7 @@ class ClockLine(Server, frozen=True, kw_only=True):
 
 
 class SecondsLine(Server, frozen=True, kw_only=True):
-    """A line of `/ws`, times in seconds; speaker -2 is silence."""
+    """A line of `/ws`, times in seconds; speaker -2 is silence, 0 not known yet."""
 
     speaker: int
     text: str

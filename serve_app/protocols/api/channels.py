@@ -69,6 +69,7 @@ _EVENTS: Final = _messages(
     native_records.AudioWarning,
     native_records.PartialTranscript,
     native_records.FinalTranscript,
+    native_records.SpeakerRevision,
     native_records.Error,
     native_records.SessionEnded,
 )
@@ -87,7 +88,9 @@ def _opus_stream(path: str, name: str) -> Channel:
     )
 
 
-_INTERIM_FINAL: Final = _messages(browser.Interim, browser.Final, browser.LoadStatus, browser.LiveError)
+_INTERIM_FINAL: Final = _messages(
+    browser.Interim, browser.Final, browser.Revision, browser.LoadStatus, browser.LiveError
+)
 
 CHANNELS: Final = (
     Channel(
@@ -176,6 +179,7 @@ CHANNELS: Final = (
             realtime_records.ItemAdded,
             realtime_records.ItemDone,
             realtime_records.Delta,
+            realtime_records.Segment,
             realtime_records.Completed,
             realtime_records.Failed,
             realtime_records.Error,

@@ -36,6 +36,7 @@ class Word(Server, frozen=True, kw_only=True):
     confidence: float
     punctuated_word: str | UnsetType = UNSET
     language: str | UnsetType = UNSET
+    speaker: int | UnsetType = UNSET
 
 
 class Sentence(Server, frozen=True, kw_only=True):
@@ -46,6 +47,7 @@ class Sentence(Server, frozen=True, kw_only=True):
 
 class Paragraph(Server, frozen=True, kw_only=True):
     sentences: list[Sentence]
+    speaker: int | UnsetType = UNSET
     num_words: int
     start: float
     end: float
@@ -177,6 +179,7 @@ class Utterance(Server, frozen=True, kw_only=True):
     words: list[Word]
     id: str
     languages: list[str] | UnsetType = UNSET
+    speaker: int | UnsetType = UNSET
 
 
 class RecordedResults(Server, frozen=True, kw_only=True):

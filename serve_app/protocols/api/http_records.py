@@ -22,7 +22,8 @@ class ProcessingTime(Server, frozen=True, kw_only=True):
 
 
 class Segment(Server, frozen=True, kw_only=True):
-    """Times in seconds; `confidence` is the mean log-probability, as `avg_logprob`."""
+    """Times in seconds; `confidence` is the mean log-probability, as `avg_logprob`. `speaker`, if asked for:
+    null where it is not known."""
 
     id: int
     start: float
@@ -30,10 +31,12 @@ class Segment(Server, frozen=True, kw_only=True):
     text: str
     confidence: float | None
     avg_logprob: float | None
+    speaker: str | None | UnsetType = UNSET
 
 
 class Transcript(Server, frozen=True, kw_only=True):
-    """A recording's text; `confidence` is the probability of the language. Times are seconds."""
+    """A recording's text; `confidence` is the probability of the language. Times are seconds. Speakers are
+    there where they were asked for."""
 
     transcript: str
     confidence: float | None
@@ -47,6 +50,8 @@ class Transcript(Server, frozen=True, kw_only=True):
     timestamp: str
     cached: bool
     words: list[Word] | UnsetType = UNSET
+    num_speakers: int | UnsetType = UNSET
+    speakers: list[str] | UnsetType = UNSET
     warning: str | UnsetType = UNSET
 
 

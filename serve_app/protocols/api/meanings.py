@@ -12,6 +12,7 @@ SESSION_MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "language": "The same under its other name.",
         "sample_rate": "Samples a second of raw audio, 16000 unless given.",
         "encoding": "Raw samples: `pcm16` (default), `float32`, `mulaw` or `alaw`, or other names of these.",
+        "channels": "Interleaved channels of raw audio, 1 unless given; mixed, unless each is a speaker.",
         "vad_enabled": "Find speech; off: finals on flush, end and maximum utterance only.",
         "vad_threshold": "Probability from which audio counts as speech.",
         "partial_results": "Send interim text.",
@@ -26,6 +27,12 @@ SESSION_MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "auto_gain": "Bring speech to an even level.",
         "high_pass": "Take rumble out of the sound.",
         "level_warnings": "Tell when the sound clips, is dead silent, too quiet or off centre.",
+        "diarization": "Tell speakers apart.",
+        "diarize": "The same under its other name.",
+        "diarization_backend": "`channel`: each channel of raw audio is a speaker; others: by their voices.",
+        "num_speakers": "So many speakers, exactly.",
+        "min_speakers": "So many at least.",
+        "max_speakers": "So many at most.",
         "smart_format": "Write capitals, spacing and numbers.",
         "numerals": "Write spoken numbers as digits; wins over `smart_format`.",
         "min_chunk_ms": "Least new audio that a streaming policy decodes.",
@@ -49,10 +56,19 @@ ADDRESS_MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "vad_filter": "`vad_enabled` under its upload name.",
         "only_new_words": "Interims carry only what is new and will stay.",
         "resume": "Ticket of a session to go on with; empty: a new one that can be.",
-        "channels": "Interleaved channels of raw audio; they are mixed.",
         "mode": "`full`: every update repeats all lines; `diff`: only what changed.",
         "target_language": "`en` translates into English; there is no other.",
         "protocol": "What this socket speaks, where the first frame shall not decide.",
+    }
+)
+
+SPEAKER_MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "diarize": "Say who spoke.",
+        "num_speakers": "So many speakers; else they are counted.",
+        "min_speakers": "Not fewer speakers.",
+        "max_speakers": "Not more speakers.",
+        "diarization_backend": "What tells speakers apart: their voices, or the `channel` each is heard on.",
     }
 )
 
@@ -69,6 +85,7 @@ UPLOAD_MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "temperature": "Randomness of the search; 0 is none.",
         "normalise": "Bring the recording's peak to -1 dBFS first.",
         "smart_format": "Write capitals, spacing and numbers.",
+        **SPEAKER_MEANINGS,
     }
 )
 
@@ -80,11 +97,13 @@ LISTEN_MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "encoding": "Raw samples: `linear16`, `linear32`, `mulaw`, `alaw`; else a container.",
         "sample_rate": "Samples a second, needed with `linear16` and `linear32`.",
         "channels": "Interleaved channels of raw audio.",
-        "multichannel": "A transcript for each channel of raw audio, else one of their mix.",
+        "multichannel": "A transcript for each channel, of live containers one of their mix.",
         "interim_results": "Send results that are not final.",
         "endpointing": "Milliseconds of silence that end an utterance (300 at least), or `false`.",
         "utterance_end_ms": "Send `UtteranceEnd` after so long (at least 1000) without words; with interims.",
         "vad_events": "Send `SpeechStarted`.",
+        "diarize": "Tell speakers apart: words have `speaker`, counted from 0.",
+        "diarize_model": "The same; whichever is named, the server's own tells them apart.",
         "punctuate": "Punctuation and capitals.",
         "smart_format": "The same, and numbers as digits.",
         "numerals": "Numbers as digits.",
@@ -108,6 +127,7 @@ MEANINGS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         "TextOptions": ADDRESS_MEANINGS,
         "_Options": ADDRESS_MEANINGS,
         "UploadChoices": UPLOAD_MEANINGS,
+        "TranscriptionRequest": SPEAKER_MEANINGS,
         "_Query": LISTEN_MEANINGS,
     }
 )

@@ -62,12 +62,13 @@ class Timing(Server, frozen=True, kw_only=True):
 
 
 class Word(Server, frozen=True, kw_only=True):
-    """A word as spoken, without punctuation; seconds from the first sample."""
+    """A word as spoken, without punctuation; seconds from the first sample. `speaker`: as in its final."""
 
     word: str
     start: float
     end: float
     probability: float
+    speaker: str | None | UnsetType = UNSET
 
 
 class PartialTranscript(Server, tag_field="type", tag="partial_transcript", frozen=True, kw_only=True):
@@ -92,7 +93,8 @@ class PartialTranscript(Server, tag_field="type", tag="partial_transcript", froz
 class FinalTranscript(Server, tag_field="type", tag="final_transcript", frozen=True, kw_only=True):
     """Text of a finished segment, once and in order; `endpoint_ms` is when it could be closed.
 
-    With `only_new_words`, `new_text` goes behind the first `keep_chars` of what was sent.
+    With `only_new_words`, `new_text` goes behind the first `keep_chars` of what was sent. `speaker`, where
+    speakers are told apart: `SPEAKER_01`, of most of it; null where nobody knows yet.
     """
 
     session_id: str
@@ -100,6 +102,7 @@ class FinalTranscript(Server, tag_field="type", tag="final_transcript", frozen=T
     text: str
     confidence: float
     is_final: Literal[True]
+    speaker: str | None | UnsetType = UNSET
     words: list[Word]
     audio_duration_ms: float
     language: str
@@ -112,6 +115,20 @@ class FinalTranscript(Server, tag_field="type", tag="final_transcript", frozen=T
     ticket: str | UnsetType = UNSET
     new_text: str | UnsetType = UNSET
     keep_chars: int | UnsetType = UNSET
+
+
+class SpeakerRevision(Server, tag_field="type", tag="speaker_revision", frozen=True, kw_only=True):
+    """Who spoke a final that was sent: known now, or known better. A speaker for each of its `words`; null
+    where the final was sent on an earlier connection."""
+
+    session_id: str
+    segment_id: str
+    speaker: str | None
+    words: list[str | None] | None
+    start_ms: float
+    end_ms: float
+    resume_from_samples: int | UnsetType = UNSET
+    ticket: str | UnsetType = UNSET
 
 
 class Error(Server, tag_field="type", tag="error", frozen=True, kw_only=True):
@@ -153,6 +170,7 @@ NativeEvent: TypeAlias = (
     | AudioWarning
     | PartialTranscript
     | FinalTranscript
+    | SpeakerRevision
     | Error
     | SessionEnded
 )

@@ -46,7 +46,7 @@ class TimedWord(Server, frozen=True, kw_only=True):
 
 
 class Segment(Server, frozen=True, kw_only=True):
-    """Times in seconds; `tokens` is empty."""
+    """Times in seconds; `tokens` is empty. `speaker` (`A`, `B`, ...) only where it was asked for."""
 
     id: int
     seek: int
@@ -58,6 +58,7 @@ class Segment(Server, frozen=True, kw_only=True):
     avg_logprob: float
     compression_ratio: float
     no_speech_prob: float
+    speaker: str | UnsetType = UNSET
 
 
 class VerboseTranscription(Server, frozen=True, kw_only=True):
@@ -72,15 +73,27 @@ class VerboseTranscription(Server, frozen=True, kw_only=True):
     words: list[TimedWord] | UnsetType = UNSET
 
 
+class DiarizedTranscription(Server, frozen=True, kw_only=True):
+    """`response_format=diarized_json`."""
+
+    task: Literal["transcribe", "translate"]
+    duration: float
+    text: str
+    segments: list[TextSegment]
+    usage: Usage
+
+
 class TextDelta(Server, tag_field="type", tag="transcript.text.delta", frozen=True, kw_only=True):
-    """`stream=true`: the next piece of text."""
+    """`stream=true`: the next piece of text; `segment_id` with `diarized_json`."""
 
     delta: str
+    segment_id: str | UnsetType = UNSET
     logprobs: list[Logprob] | UnsetType = UNSET
 
 
 class TextSegment(Server, tag_field="type", tag="transcript.text.segment", frozen=True, kw_only=True):
-    """`stream=true` with `verbose_json`: a segment with its times."""
+    """A segment of `diarized_json`; `stream=true` with it or `verbose_json`: an event. `speaker` is `A`, `B`,
+    ..., or empty where nobody was asked."""
 
     id: str
     start: float

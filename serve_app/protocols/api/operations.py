@@ -146,7 +146,7 @@ def _openai(path: str, name: str, summary: str) -> Operation:
         form=Form(TranscriptionRequest, LISTS, _CHUNKING),
         answers=(
             Answer(
-                record=(openai.Transcription, openai.VerboseTranscription),
+                record=(openai.Transcription, openai.VerboseTranscription, openai.DiarizedTranscription),
                 texts=("text/plain", "application/x-subrip", "text/vtt"),
                 streams={EVENT_STREAM_TYPE: events},
             ),

@@ -230,6 +230,22 @@ class Completed(
     logprobs: list[Logprob] | UnsetType = UNSET
 
 
+class Segment(
+    _Text,
+    tag_field="type",
+    tag="conversation.item.input_audio_transcription.segment",
+    frozen=True,
+    kw_only=True,
+):
+    """A stretch of one speaker, seconds from the first sample; only with `gpt-4o-transcribe-diarize`."""
+
+    id: str
+    start: float
+    end: float
+    text: str
+    speaker: str
+
+
 class FailedFields(Server, frozen=True, kw_only=True):
     type: str
     code: str | None

@@ -15,11 +15,15 @@
 
 Interim results are `is_final: false`; a final that a pause ended is `speech_final`, one that was cut for its
 length is not. Times are seconds from the first sample. Our additions: `warnings` in the metadata.
+
+With `diarize` the words of finals have `speaker`, as far as it is known by then: nothing is held back for it,
+and nothing in this protocol corrects what was said before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -230,6 +234,8 @@ class DeepgramDialect:
     def _final(self, event: Final, channel: int) -> list[Frame]:
         start_s, end_s = event.start_sample / SAMPLE_RATE_HZ, event.end_sample / SAMPLE_RATE_HZ
         words = timed_words(event.words, event.text, start_s, end_s, event.confidence)
+        if not event.words:
+            words = tuple(replace(word, speaker=event.speaker) for word in words)
         last_word_end_s = words[-1].end_s if words else end_s
         paused, answers = self._pauses[channel].final(event, last_word_end_s, self._received_s)
         result = Result(

@@ -47,9 +47,6 @@ _NOT_SERVED: Final = MappingProxyType(
         "custom_topic": "topics are not detected",
         "detect_entities": "entities are not detected",
         "detect_topics": "topics are not detected",
-        "diarize": "speakers are not labelled",
-        "diarize_model": "speakers are not labelled",
-        "diarize_version": "speakers are not labelled",
         "dictation": "spoken punctuation stays in words",
         "filler_words": "the models here leave filler words out",
         "intents": "intents are not recognised",
@@ -66,9 +63,10 @@ _NOT_SERVED: Final = MappingProxyType(
 
 _WITHOUT_EFFECT: Final = frozenset(
     {"callback_method", "custom_intent_mode", "custom_topic_mode", "mip_opt_out", "no_delay", "token"}
-    | {"access_token"}
+    | {"access_token", "diarize_version"}
 )
-"""What they ask for is so anyway (no audio is kept, no answer is held back), or is another layer's affair."""
+"""What they ask for is so anyway (no audio is kept, no answer is held back), or is another layer's affair, or
+chooses among Deepgram's own models."""
 
 _OFF: Final = frozenset({"", "false", "0", "no", "none"})
 
@@ -96,6 +94,8 @@ class _Query(msgspec.Struct, frozen=True, kw_only=True):
     endpointing: Annotated[str, Meta(max_length=16)] | None = None
     utterance_end_ms: Annotated[int, Meta(ge=0, le=60_000)] = 0
     vad_events: bool = False
+    diarize: bool = False
+    diarize_model: Annotated[str, Meta(max_length=32)] = ""
     punctuate: bool = False
     smart_format: bool | None = None
     numerals: bool | None = None
@@ -125,7 +125,8 @@ class ListenOptions:
 
     `language` is a Whisper code or None, the server's own; `detect_language`: none, whatever the server's;
     `multilingual`: detected for every utterance anew. `endpoint_ms` None: the server's own; `endpoints`
-    False: no result is `speech_final`. `multichannel`: a transcript for each channel of raw audio.
+    False: no result is `speech_final`. `multichannel`: a transcript for each channel, of a recording's
+    container too. `diarize`: words have speakers, whichever model was named for it.
     """
 
     model: str = ""
@@ -140,6 +141,7 @@ class ListenOptions:
     endpoint_ms: int | None = None
     utterance_end_ms: int | None = None
     vad_events: bool = False
+    diarize: bool = False
     text: TextOptions = TextOptions()
     paragraphs: bool = False
     utterances: bool = False
@@ -166,6 +168,7 @@ class ListenOptions:
             min_silence_ms=self.endpoint_ms,
             smart_format=self.text.smart_format,
             numerals=self.text.numerals,
+            diarization=self.diarize,
         )
 
 
@@ -180,7 +183,8 @@ def parse_options(parameters: Parameters, *, live: bool) -> ListenOptions:
         warnings.append(OptionWarning(name, f"it is for {'recordings' if live else 'live streams'}"))
     endpoints, endpoint_ms = _endpointing(query.endpointing)
     audio = audio_input(query.encoding, query.sample_rate, query.channels, query.multichannel)
-    if query.multichannel and not isinstance(audio, RawAudio):
+    splits = query.multichannel and (not live or isinstance(audio, RawAudio))
+    if query.multichannel and not splits:
         warnings.append(OptionWarning("multichannel", "the channels of a container are mixed to one"))
     detect, multilingual = _detects(repeated.get("detect_language", []), query.language, warnings)
     hotwords = _hotwords(repeated, warnings)
@@ -192,12 +196,13 @@ def parse_options(parameters: Parameters, *, live: bool) -> ListenOptions:
         multilingual=multilingual,
         audio=audio,
         channels=query.channels,
-        multichannel=query.multichannel and isinstance(audio, RawAudio),
+        multichannel=splits,
         interim_results=query.interim_results,
         endpoints=endpoints,
         endpoint_ms=endpoint_ms,
         utterance_end_ms=_utterance_end_ms(query) if live else None,
         vad_events=query.vad_events,
+        diarize=query.diarize or query.diarize_model.strip().lower() not in _OFF,
         text=TextOptions(
             punctuated=query.punctuate or smart or (query.paragraphs and not live),
             smart_format=query.smart_format,

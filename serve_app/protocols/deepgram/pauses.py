@@ -63,7 +63,7 @@ class Pauses:
         self._heard_s = max(self._heard_s, decided_s)
         self._lag_s = max(0.0, received_s - decided_s)
         self.last_word_end_s = last_word_end_s
-        cut = final.resume_sample < final.end_sample
+        cut = final.begins_next < final.end_sample
         paused = any(
             spell.end_sample is not None and final.start_sample <= spell.end_sample <= final.end_sample
             for spell in self._spells

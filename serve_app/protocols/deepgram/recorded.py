@@ -1,4 +1,8 @@
-"""Deepgram's answer for a recording, `POST /v1/listen`, and its errors."""
+"""Deepgram's answer for a recording, `POST /v1/listen`, and its errors.
+
+Speakers are numbers from 0, at words, utterances and paragraphs, which end where another speaker begins.
+There is no figure of how sure a speaker is, so `speaker_confidence` is left out.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +97,10 @@ def _words_of(transcript: RecordingTranscript, options: ListenOptions) -> tuple[
             None,
         )
         if first is not None:
-            words += [replace(first, word=f" {first.word.lstrip()}"), *rest]
+            spoken = [replace(first, word=f" {first.word.lstrip()}"), *rest]
+            words += [
+                word if word.speaker is not None else replace(word, speaker=part.speaker) for word in spoken
+            ]
     return replace_words(words, options.text.replacements)
 
 
@@ -125,7 +132,8 @@ def _utterances(
     options: ListenOptions,
     request_id: str,
 ) -> list[dict[str, Any]]:
-    """Stretches between pauses of `utterance_split_s`, of all channels in the order of their beginning."""
+    """Stretches of one speaker between pauses of `utterance_split_s`, of all channels in the order of their
+    beginning."""
     utterances = []
     for channel, (words, transcript) in enumerate(zip(channels, transcripts, strict=True)):
         language = transcript.language if options.multilingual else ""
@@ -141,14 +149,17 @@ def _utterances(
             }
             if language:
                 utterance["languages"] = [language]
+            if part[0].speaker is not None:
+                utterance["speaker"] = part[0].speaker
             utterances.append(utterance)
     return sorted(utterances, key=lambda utterance: utterance["start"])
 
 
 def _split(words: Sequence[Word], gap_s: float) -> Iterator[list[Word]]:
+    """At pauses and where another speaker begins."""
     part: list[Word] = []
     for word in words:
-        if part and word.start_s - part[-1].end_s >= gap_s:
+        if part and (word.start_s - part[-1].end_s >= gap_s or word.speaker != part[-1].speaker):
             yield part
             part = []
         part.append(word)
@@ -159,15 +170,20 @@ def _split(words: Sequence[Word], gap_s: float) -> Iterator[list[Word]]:
 def _paragraphs(words: Sequence[Word], options: ListenOptions) -> dict[str, Any]:
     paragraphs: list[dict[str, Any]] = []
     texts: list[str] = []
+    named: int | None = None
     for stretch in _split(words, PARAGRAPH_GAP_S):
         sentences = list(_sentences(stretch))
+        speaker = stretch[0].speaker
         for first in range(0, len(sentences), MAX_PARAGRAPH_SENTENCES):
             some = sentences[first : first + MAX_PARAGRAPH_SENTENCES]
             records = [_sentence(sentence, options) for sentence in some]
-            texts.append(" ".join(record["text"] for record in records))
+            text = " ".join(record["text"] for record in records)
+            texts.append(text if speaker in (None, named) else f"Speaker {speaker}: {text}")
+            named = speaker
             paragraphs.append(
                 {
                     "sentences": records,
+                    **({} if speaker is None else {"speaker": speaker}),
                     "num_words": sum(len(word_records(part, options.text)) for part in some),
                     "start": records[0]["start"],
                     "end": records[-1]["end"],

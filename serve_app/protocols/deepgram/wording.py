@@ -57,7 +57,7 @@ def _joined(words: Sequence[Word], replacement: str) -> Word:
     written = last.word.strip()
     marks = written[written.rfind(spoken_form(last.word)) + len(spoken_form(last.word)) :]
     probability = sum(word.probability for word in words) / len(words)
-    return Word(f"{space}{replacement}{marks}", first.start_s, last.end_s, probability)
+    return Word(f"{space}{replacement}{marks}", first.start_s, last.end_s, probability, first.speaker)
 
 
 def transcript_of(words: Sequence[Word], *, punctuated: bool) -> str:
@@ -71,7 +71,8 @@ def transcript_of(words: Sequence[Word], *, punctuated: bool) -> str:
 def word_records(
     words: Sequence[Word], text: TextOptions, language: str | None = None
 ) -> list[dict[str, object]]:
-    """The `words` of an alternative, `language` named at each; a mark that stands alone is no word."""
+    """The `words` of an alternative, `language` named at each, and the speaker where it is known; a mark that
+    stands alone is no word."""
     records = []
     for word in words:
         bare = _bare(word)
@@ -87,6 +88,8 @@ def word_records(
             record["punctuated_word"] = word.word.strip()
         if language:
             record["language"] = language
+        if word.speaker is not None:
+            record["speaker"] = word.speaker
         records.append(record)
     return records
 

@@ -3,7 +3,7 @@
 `logprobs` has one entry per word: Whisper's tokens are no longer at hand behind the recognisers, so a token
 here is a word as written, with the logarithm of that word's probability. `tokens` of a segment is empty for
 the same reason. `usage` counts seconds of audio; OpenAI's `transcript.text.done` knows tokens only, so that
-event has none.
+event has none. Speakers are called `A`, `B` and so on; an empty name is that of somebody unknown.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from serve_app.protocols.openai.errors import error_body
 from serve_app.protocols.openai.request import ResponseFormat, TranscriptionRequest
 from serve_app.protocols.spoken_words import spoken_form
 from serve_app.service import RecordingSegment, RecordingTranscript
+from serve_app.speakers.labels import openai_label
 
 EVENT_STREAM_TYPE = "text/event-stream"
 KEEP_ALIVE = b": keep-alive\n\n"
@@ -36,9 +37,11 @@ _encoder = msgspec.json.Encoder()
 
 
 def transcription_body(transcript: RecordingTranscript, request: TranscriptionRequest, task: Task) -> Body:
-    """The `json` or `verbose_json` body."""
+    """The `json`, `verbose_json` or `diarized_json` body."""
     if request.response_format is ResponseFormat.VERBOSE_JSON:
         return _verbose(transcript, request, task)
+    if request.response_format is ResponseFormat.DIARIZED_JSON:
+        return _diarized(transcript, task)
     body: Body = {"text": transcript.text.strip()}
     if request.wants_logprobs:
         body["logprobs"] = logprobs(_words(transcript))
@@ -46,6 +49,36 @@ def transcription_body(transcript: RecordingTranscript, request: TranscriptionRe
         body["languages"] = languages(transcript.language)
         body["usage"] = usage(transcript.duration_s)
     return body
+
+
+def _diarized(transcript: RecordingTranscript, task: Task) -> Body:
+    return {
+        "task": task.value,
+        "duration": round(transcript.duration_s, 3),
+        "text": transcript.text.strip(),
+        "segments": [_spoken_segment(index, part) for index, part in enumerate(transcript.segments)],
+        "usage": usage(transcript.duration_s),
+    }
+
+
+def _spoken_segment(index: int, segment: RecordingSegment) -> Body:
+    """A segment and its speaker, in the body and as an event alike."""
+    return {
+        "type": "transcript.text.segment",
+        "id": _segment_id(index),
+        "start": round(segment.start_s, 3),
+        "end": round(segment.end_s, 3),
+        "text": segment.text.strip(),
+        "speaker": _speaker(segment),
+    }
+
+
+def _segment_id(index: int) -> str:
+    return f"seg_{index:03d}"
+
+
+def _speaker(segment: RecordingSegment) -> str:
+    return "" if segment.speaker is None else openai_label(segment.speaker)
 
 
 def _verbose(transcript: RecordingTranscript, request: TranscriptionRequest, task: Task) -> Body:
@@ -59,7 +92,11 @@ def _verbose(transcript: RecordingTranscript, request: TranscriptionRequest, tas
     }
     if request.wants_segments:
         temperature = request.temperature or 0.0
-        body["segments"] = [_segment(i, part, temperature) for i, part in enumerate(transcript.segments)]
+        labelled = transcript.num_speakers is not None
+        body["segments"] = [
+            _segment(i, part, temperature) | ({"speaker": _speaker(part)} if labelled else {})
+            for i, part in enumerate(transcript.segments)
+        ]
     if request.wants_words:
         body["words"] = [
             {"word": spoken, "start": round(word.start_s, 3), "end": round(word.end_s, 3)}
@@ -94,7 +131,7 @@ class StreamedTranscript:
         self._num_segments = 0
 
     def segment(self, segment: RecordingSegment) -> bytes:
-        """A delta; with `verbose_json` the segment with its times too. No speakers are known."""
+        """A delta; with `verbose_json` and `diarized_json` the segment with its times and speaker too."""
         text = segment.text.strip()
         delta: Body = {
             "type": "transcript.text.delta",
@@ -102,18 +139,11 @@ class StreamedTranscript:
         }
         if self._request.wants_logprobs:
             delta["logprobs"] = logprobs(segment.words)
+        if self._request.response_format is ResponseFormat.DIARIZED_JSON:
+            delta["segment_id"] = _segment_id(self._num_segments)
         frames = _event(delta)
-        if self._request.response_format is ResponseFormat.VERBOSE_JSON:
-            frames += _event(
-                {
-                    "type": "transcript.text.segment",
-                    "id": f"seg_{self._num_segments:03d}",
-                    "start": round(segment.start_s, 3),
-                    "end": round(segment.end_s, 3),
-                    "text": text,
-                    "speaker": "",
-                }
-            )
+        if self._request.response_format in (ResponseFormat.VERBOSE_JSON, ResponseFormat.DIARIZED_JSON):
+            frames += _event(_spoken_segment(self._num_segments, segment))
         self._num_segments += 1
         return frames
 

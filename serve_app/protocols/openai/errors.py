@@ -9,6 +9,7 @@ from serve_app.errors import (
     InvalidAudio,
     InvalidMessage,
     SottoError,
+    SpeakersUnavailable,
     UnsupportedFormat,
     UnsupportedLanguage,
 )
@@ -56,6 +57,8 @@ def _param_and_code(error: SottoError) -> tuple[str | None, str | None]:
             return error.param, error.reason
         case UnsupportedLanguage():
             return "language", "invalid_language"
+        case SpeakersUnavailable():
+            return None, "speakers_unavailable"
         case UnsupportedFormat():
             return "file", "unsupported_format"
         case InvalidAudio():

@@ -10,13 +10,15 @@
                                              <-  input_audio_buffer.speech_stopped, .committed
                                              <-  conversation.item.created, GA: .added, .done too
                                              <-  conversation.item.input_audio_transcription.completed
+                                             <-  conversation.item.input_audio_transcription.segment
     input_audio_buffer.commit | .clear       ->
                                              <-  input_audio_buffer.committed | .cleared
 
 Deltas only ever add: they are the text that will not change in later interims. The transcript in `completed`
 is what counts: where a final says something else than its interims, the deltas put together differ from it.
-The session begins with its first audio, with what was chosen up to then. With detection on, a commit ends the
-turn in progress at once. The beta is spoken where the handshake asked for it, and from the first
+Segments come with the diarizing model only, each once its speaker is known, and `completed` does not wait for
+them. The session begins with its first audio, with what was chosen up to then. With detection on, a commit
+ends the turn in progress at once. The beta is spoken where the handshake asked for it, and from the first
 `transcription_session.update` on. Times are milliseconds from the session's first sample.
 """
 
@@ -36,6 +38,7 @@ from serve_app.events import (
     Partial,
     SessionEnded,
     SessionError,
+    SpeakerRevision,
     SpeechEnded,
     SpeechStarted,
 )
@@ -56,6 +59,7 @@ from serve_app.protocols.openai.errors import RefusedParameter, error_fields
 from serve_app.protocols.openai.realtime_audio import MAX_EVENT_CHARS, ClientEvent, decode_audio, pieces_of
 from serve_app.protocols.openai.realtime_frames import RealtimeFrames
 from serve_app.protocols.openai.realtime_items import TOLERANCE_SAMPLES, Item, Items
+from serve_app.protocols.openai.realtime_segments import RealtimeSegments
 from serve_app.protocols.openai.realtime_session import (
     DEFAULT_SESSION,
     RealtimeSession,
@@ -103,6 +107,7 @@ class RealtimeDialect:
         self._frames = RealtimeFrames(name, beta=beta, expires_at=expires_at)
         self._check_model = check_model
         self._items = Items(name)
+        self._segments = RealtimeSegments(self._frames)
         self._new_words = NewWords()
         self._num_bytes = 0
         self._mark_sample = 0
@@ -161,12 +166,14 @@ class RealtimeDialect:
                 return self._partial(event)
             case Final():
                 return self._final(event)
+            case SpeakerRevision():
+                return self._segments.revise(event)
             case Acknowledged(sample):
                 return self._completed(self._items.take_over_at(sample))
             case SessionError():
                 return self._session_error(event)
             case SessionEnded(reason):
-                return self._session_ended(reason)
+                return [*self._session_ended(reason), *self._segments.settle()]
         return []
 
     def refuse(self, error: SottoError) -> Sequence[Frame]:
@@ -296,14 +303,21 @@ class RealtimeDialect:
             stray = self._items.stray(event.start_sample)
             frames = self._committed(stray)
             stray.add(event)
-            return frames + self._completed([stray])
+            return frames + self._spoken(stray, event) + self._completed([stray])
         frames += self._completed(self._items.take_before(item))
         shown = self._new_words.shown(event.utterance_id)
         delta = self._new_words.final(event)
         if delta.text and delta.keep_chars == len(shown) and not item.discarded:
             frames.append(self._frames.delta(item, delta.text, starts=not shown))
         item.add(event)
-        return frames + self._completed(self._items.take_over_at(event.resume_sample))
+        frames += self._spoken(item, event)
+        return frames + self._completed(self._items.take_over_at(event.begins_next))
+
+    def _spoken(self, item: Item, event: Final) -> list[Frame]:
+        """The segments that are due with a final."""
+        if not self._session.tells_speakers or item.discarded:
+            return []
+        return [*self._segments.final(item.item_id, event)]
 
     def _session_error(self, event: SessionError) -> list[Frame]:
         error = {

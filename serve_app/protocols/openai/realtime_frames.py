@@ -79,5 +79,8 @@ class RealtimeFrames:
             **({"logprobs": logprobs_of(item.words)} if logprobs else {}),
         )
 
+    def segment(self, item_id: str, **fields: Any) -> str:
+        return self.frame(f"{_TRANSCRIPTION}.segment", item_id=item_id, content_index=0, **fields)
+
     def failed(self, item: Item, error: dict[str, Any]) -> str:
         return self.frame(f"{_TRANSCRIPTION}.failed", item_id=item.item_id, content_index=0, error=error)

@@ -8,6 +8,7 @@ either is understood wherever it comes. A field that is not given keeps its valu
     turn_detection null          no endpointing: `commit` ends an utterance
     delay                        the interval of interim texts
     noise_reduction              not done, and shown as null
+    model                        `gpt-4o-transcribe-diarize` tells speakers apart, in `segment` events
 """
 
 from __future__ import annotations
@@ -31,7 +32,12 @@ from serve_app.protocols.choices import (
     message_of,
 )
 from serve_app.protocols.openai.errors import RefusedParameter
-from serve_app.protocols.openai.request import MAX_KEYWORDS, MAX_LANGUAGES, expected_words
+from serve_app.protocols.openai.request import (
+    DIARIZING_MODEL,
+    MAX_KEYWORDS,
+    MAX_LANGUAGES,
+    expected_words,
+)
 
 LOGPROBS: Final = "item.input_audio_transcription.logprobs"
 
@@ -143,6 +149,10 @@ class RealtimeSession:
             return _EAGERNESS_MS[vad.eagerness]
         return vad.silence_duration_ms if vad is not None else 0
 
+    @property
+    def tells_speakers(self) -> bool:
+        return self.model.lower() == DIARIZING_MODEL
+
     def choices(self) -> SessionChoices:
         """The same for our own session; what the client left open is the server's to choose."""
         vad = self.turn_detection
@@ -155,7 +165,8 @@ class RealtimeSession:
             encoding=self.format.encoding,
             vad_enabled=vad is not None,
             vad_threshold=vad.threshold if isinstance(vad, ServerVad) else None,
-            word_timestamps=True if self.logprobs else None,
+            word_timestamps=True if self.logprobs or self.tells_speakers else None,
+            diarization=self.tells_speakers,
             partial_results=True,
             partial_interval_ms=None if self.delay is None else _DELAY_MS[self.delay],
             prompt=self.prompt or None,
@@ -201,7 +212,8 @@ def merged(session: RealtimeSession, update: SessionUpdate) -> RealtimeSession:
 
 
 def refuse_late_change(before: RealtimeSession, after: RealtimeSession) -> None:
-    """Once audio has come only language, delay, include and the model's name may change.
+    """Once audio has come only language, delay, include and the model's name may change, which cannot begin
+    or cease to tell speakers apart then.
 
     Raises `RefusedParameter` naming the field that came too late.
     """
@@ -210,6 +222,7 @@ def refuse_late_change(before: RealtimeSession, after: RealtimeSession) -> None:
         ("turn_detection", "turn_detection"),
         ("prompt", "transcription.prompt"),
         ("keywords", "transcription.keywords"),
+        ("tells_speakers", "transcription.model"),
     ):
         if getattr(before, name) != getattr(after, name):
             raise RefusedParameter(

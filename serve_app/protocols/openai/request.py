@@ -1,8 +1,12 @@
 """The form fields of `POST /v1/audio/transcriptions` and `/translations`, checked, as options of a recording.
 
 Lists come as `name[]`, `name` or several of either; `chunking_strategy` as JSON or as
-`chunking_strategy[threshold]`. `hotwords` and `vad_filter` are ours beside OpenAI's `keywords`. Unknown and
-empty fields are ignored.
+`chunking_strategy[threshold]`. `hotwords` and `vad_filter` are ours beside OpenAI's `keywords`, and so are
+`diarize` and the fields with it. Unknown and empty fields are ignored.
+
+Who spoke is told by `diarized_json`, whatever the model's name; with the model `gpt-4o-transcribe-diarize`,
+or `diarize`, by `verbose_json`, `srt` and `vtt` too, with `diarize` by `text`. Voices are not matched with
+names: a request that brings known speakers is refused, since it counts on their names.
 """
 
 from __future__ import annotations
@@ -21,19 +25,24 @@ from serve_app.protocols.choices import (
     MAX_HOTWORD_CHARS,
     MAX_PROMPT_CHARS,
     LanguageName,
+    NumSpeakers,
     Parameters,
     Probability,
     message_of,
 )
 from serve_app.protocols.openai.errors import RefusedParameter
+from serve_app.protocols.speaker_choices import DiarizationBackend, with_speakers
 from serve_app.service import RecordingOptions
 from serve_app.session.options import EndpointingOptions
+from serve_app.speakers.turns import SpeakerMode
 
 MAX_KEYWORDS = 100
 MAX_LANGUAGES = 16
 
 _LISTS = frozenset({"timestamp_granularities", "include", "keywords", "languages"})
 _STRATEGY = "chunking_strategy"
+_KNOWN_SPEAKERS = ("known_speaker_names", "known_speaker_references")
+DIARIZING_MODEL = "gpt-4o-transcribe-diarize"
 
 
 class ResponseFormat(StrEnum):
@@ -76,6 +85,23 @@ class TranscriptionRequest(msgspec.Struct, frozen=True, kw_only=True):
     include: frozenset[Literal["logprobs"]] = frozenset()
     stream: bool = False
     vad_filter: bool | None = None
+    diarize: bool | None = None
+    num_speakers: NumSpeakers | None = None
+    min_speakers: NumSpeakers | None = None
+    max_speakers: NumSpeakers | None = None
+    diarization_backend: DiarizationBackend | None = None
+
+    @property
+    def wants_speakers(self) -> bool | None:
+        """None where the server's own choice stands; its answers to OpenAI's plain formats stay plain."""
+        match self.response_format:
+            case ResponseFormat.DIARIZED_JSON:
+                return True
+            case ResponseFormat.JSON:
+                return False
+            case ResponseFormat.TEXT:
+                return bool(self.diarize)
+        return True if self.diarize is None and self.model.lower() == DIARIZING_MODEL else self.diarize
 
     @property
     def wants_logprobs(self) -> bool:
@@ -90,12 +116,19 @@ class TranscriptionRequest(msgspec.Struct, frozen=True, kw_only=True):
         return "segment" in self.timestamp_granularities
 
     def recording_options(
-        self, task: Task, vad: ServerVad | None, defaults: RecordingOptions
+        self,
+        task: Task,
+        vad: ServerVad | None,
+        defaults: RecordingOptions,
+        speakers: SpeakerMode = SpeakerMode.VOICE,
     ) -> RecordingOptions:
-        """The server's defaults with these choices laid over them. Raises `UnsupportedLanguage`."""
+        """The server's defaults with these choices laid over them; `speakers`: how it tells them apart.
+
+        Raises `UnsupportedLanguage`, `InvalidMessage`.
+        """
         hotwords = expected_words(self.hotwords, self.keywords)
         subtitles = self.response_format in (ResponseFormat.SRT, ResponseFormat.VTT)
-        return replace(
+        options = replace(
             defaults,
             language=chosen_language(self.language, self.languages, defaults.language),
             task=task,
@@ -106,6 +139,7 @@ class TranscriptionRequest(msgspec.Struct, frozen=True, kw_only=True):
             temperature=defaults.temperature if self.temperature is None else self.temperature,
             endpointing=defaults.endpointing if vad is None else vad.endpointing(defaults.endpointing),
         )
+        return with_speakers(options, self.wants_speakers, self, speakers)
 
 
 def transcription_request(fields: Parameters) -> tuple[TranscriptionRequest, ServerVad | None]:
@@ -117,12 +151,6 @@ def transcription_request(fields: Parameters) -> tuple[TranscriptionRequest, Ser
     if "model" not in given:
         raise RefusedParameter("you must provide a model parameter", param="model")
     request = _converted(given, TranscriptionRequest)
-    if request.response_format is ResponseFormat.DIARIZED_JSON:
-        raise RefusedParameter(
-            "diarized_json needs speaker recognition, which is not installed on this server",
-            param="response_format",
-            reason="unsupported_value",
-        )
     if request.stream and request.response_format in (ResponseFormat.SRT, ResponseFormat.VTT):
         raise RefusedParameter(
             f"response_format {request.response_format.value!r} cannot be streamed",
@@ -161,6 +189,12 @@ def _grouped(fields: Parameters) -> tuple[dict[str, Any], dict[str, str] | str]:
         base = name.partition("[")[0]
         if not value:
             continue
+        if base in _KNOWN_SPEAKERS:
+            raise RefusedParameter(
+                "voices are not matched with names here: speakers are called A, B and so on",
+                param=base,
+                reason="unsupported_parameter",
+            )
         if base in _LISTS:
             given.setdefault(base, []).append(value)
         elif name == _STRATEGY:

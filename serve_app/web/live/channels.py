@@ -11,10 +11,12 @@ from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
 from serve_app.errors import InvalidMessage, SottoError
 from serve_app.events import EndReason, Event, SessionEnded
 from serve_app.protocols.choices import SessionChoices
-from serve_app.protocols.dialect import Open
+from serve_app.protocols.dialect import AudioInput, Open, RawAudio
 from serve_app.service import LiveSession
 from serve_app.session.options import SessionOptions
+from serve_app.speakers.turns import SpeakerMode
 from serve_app.web.door import Door, new_session_id
+from serve_app.web.live.channel_speakers import ChannelSpeakers, labelled
 from serve_app.web.live.intake import num_sessions
 
 
@@ -29,6 +31,8 @@ class Channels:
         self._options: list[SessionOptions] = []
         self._num_samples: list[int] = []
         self._ended: dict[int, SessionEnded] = {}
+        self._merged: ChannelSpeakers | None = None
+        self.audio: AudioInput = RawAudio()
         self.all_ended = asyncio.Event()
 
     @property
@@ -49,23 +53,41 @@ class Channels:
         return self._options[0]
 
     def open(self, command: Open) -> list[LiveSession]:
-        """Admit the sessions. Raises `SottoError`: then none is open."""
-        number = num_sessions(command.audio)
+        """Admit the sessions; their audio comes as `self.audio` says. Raises `SottoError`: then none is
+        open."""
+        first_id = command.session_id or ("" if command.resume else new_session_id())
+        defaults, usual = self._door.session_defaults(), self._door.speaker_mode
+        first = command.choices.session_options(first_id, defaults, usual)
+        if first.speakers is SpeakerMode.CHANNEL:
+            first, audio = _by_channel(command, first)
+        else:
+            audio = command.audio
+        number = num_sessions(audio)
         if number > 1 and command.resume:
             raise InvalidMessage("sessions of several channels cannot be resumed")
-        first_id = command.session_id or ("" if command.resume else new_session_id())
-        ids = [first_id] + [f"{first_id}-{channel}" for channel in range(1, number)]
-        defaults = self._door.session_defaults()
-        options = [command.choices.session_options(session_id, defaults) for session_id in ids]
+        options = [first] + [replace(first, session_id=f"{first_id}-{i}") for i in range(1, number)]
         try:
             for chosen in options:
-                self._sessions.append(self._door.service.open_session(chosen, command.resume))
+                ticket = None if number > 1 else command.resume
+                self._sessions.append(self._door.service.open_session(chosen, ticket))
         except SottoError:
             self.close()
             raise
+        self.audio = audio
+        self._merged = ChannelSpeakers(number) if audio != command.audio and number > 1 else None
         self._options = options
         self._num_samples = [0] * number
         return list(self._sessions)
+
+    @property
+    def tells_speakers(self) -> bool:
+        return self._options[0].speakers is not SpeakerMode.OFF
+
+    def heard(self, channel: int, event: Event) -> Event | None:
+        """An event as the client is to hear it; None: it is not."""
+        if self.options.speakers is SpeakerMode.CHANNEL:
+            event = labelled(event, channel)
+        return event if self._merged is None else self._merged.heard(channel, event)
 
     async def push(self, channel: int, samples: Pcm16) -> None:
         if not any(self._num_samples):
@@ -117,6 +139,20 @@ class Channels:
     @property
     def num_finals(self) -> int:
         return sum(event.num_finals for event in self._ended.values())
+
+
+def _by_channel(command: Open, options: SessionOptions) -> tuple[SessionOptions, AudioInput]:
+    """Raw audio with a session for each of its channels. A container's channels are mixed before anybody
+    hears them: `InvalidMessage` where the client wants to know them apart, no speakers where only a default
+    does."""
+    if isinstance(command.audio, RawAudio):
+        return options, replace(command.audio, split_channels=True)
+    if command.choices.wants_speakers:
+        raise InvalidMessage(
+            "each channel is a speaker here, and those of a container are mixed: send raw samples, announced "
+            "with sample_rate and channels"
+        )
+    return replace(options, speakers=SpeakerMode.OFF), command.audio
 
 
 def with_reason(event: Event, reason: EndReason | None) -> Event:

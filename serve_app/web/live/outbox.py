@@ -2,7 +2,7 @@
 
 Events wait as events, not as frames: a dialect that sends differences must see only what is really sent. From
 `COALESCE_BYTES` on an unread interim is replaced by the next one of its utterance, and dropped when the
-utterance's final comes. Finals wait.
+utterance's final comes. Finals wait. Of the unread revisions of one final's speakers only the newest does.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from typing import Final as Constant
 from typing import TypeAlias
 
-from serve_app.events import Event, Final, Partial
+from serve_app.events import Event, Final, Partial, SpeakerRevision
 from serve_app.protocols.dialect import Frame
 
 COALESCE_BYTES: Constant = 16 * 1024
 MAX_UNREAD_BYTES: Constant = 2 * 1024 * 1024
 """Two to three hours of speech as the native protocol writes it."""
 
-_MESSAGE_BYTES, _WORD_BYTES = 400, 80
-"""About what a message and each of its words take besides the text itself."""
+_MESSAGE_BYTES, _WORD_BYTES, _LABEL_BYTES = 400, 80, 16
+"""About what a message, each of its words and a speaker's label take besides the text itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ class Outbox:
         self._coalesce_bytes = coalesce_bytes
         self._items: OrderedDict[int, Item] = OrderedDict()
         self._partials: dict[tuple[int, str], int] = {}
+        self._revisions: dict[tuple[int, str], int] = {}
         self._next_key = 0
         self._closed = False
         self._changed = asyncio.Event()
@@ -55,9 +56,13 @@ class Outbox:
             unread = self._partials.get((channel, event.utterance_id))
             if unread is not None and self.num_bytes >= self._coalesce_bytes:
                 self._remove(unread)
+        elif isinstance(event, SpeakerRevision):
+            unread = self._revisions.get((channel, event.utterance_id))
+            if unread is not None:
+                self._remove(unread)
         key = self._put(ChannelEvent(channel, event))
-        if isinstance(event, Partial):
-            self._partials[channel, event.utterance_id] = key
+        if isinstance(event, Partial | SpeakerRevision):
+            self._unread(event)[channel, event.utterance_id] = key
 
     def put_frames(self, frames: Sequence[Frame]) -> None:
         for frame in frames:
@@ -67,6 +72,7 @@ class Outbox:
         """Drop what waits."""
         self._items.clear()
         self._partials.clear()
+        self._revisions.clear()
         self.num_bytes = 0
 
     def close(self) -> None:
@@ -92,13 +98,17 @@ class Outbox:
             self.overflowed.set()
         return self._next_key
 
+    def _unread(self, event: Partial | SpeakerRevision) -> dict[tuple[int, str], int]:
+        return self._partials if isinstance(event, Partial) else self._revisions
+
     def _remove(self, key: int) -> Item:
         item = self._items.pop(key)
         self.num_bytes -= _size_bytes(item)
-        if isinstance(item, ChannelEvent) and isinstance(item.event, Partial):
+        if isinstance(item, ChannelEvent) and isinstance(item.event, Partial | SpeakerRevision):
+            known = self._unread(item.event)
             utterance = (item.channel, item.event.utterance_id)
-            if self._partials.get(utterance) == key:
-                del self._partials[utterance]
+            if known.get(utterance) == key:
+                del known[utterance]
         return item
 
 
@@ -111,5 +121,7 @@ def _size_bytes(item: Item) -> int:
             return _MESSAGE_BYTES + 2 * len(text)
         case Final(text=text, words=words):
             return _MESSAGE_BYTES + 2 * len(text) + _WORD_BYTES * len(words)
+        case SpeakerRevision(word_speakers=words):
+            return _MESSAGE_BYTES + _LABEL_BYTES * len(words)
         case _:
             return _MESSAGE_BYTES

@@ -282,7 +282,7 @@ def test_an_item_on_which_the_model_fails_does_not_take_its_batch_along(
 
     def fail_on_poison(engine: CTranslate2Engine, mels: np.ndarray) -> np.ndarray:
         if any(np.array_equal(mel, poison) for mel in mels):
-            raise RuntimeError("out of memory")
+            raise RuntimeError("cuBLAS failed with status CUBLAS_STATUS_EXECUTION_FAILED")
         return encode(engine, mels)
 
     monkeypatch.setattr(CTranslate2Engine, "encode", fail_on_poison)

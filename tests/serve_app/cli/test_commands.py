@@ -45,6 +45,19 @@ def test_transcribe(url: str, output_format: str, expected: str) -> None:
     assert expected in out
 
 
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--diarize"], "SPEAKER_01: hello\n"),
+        (["--num-speakers", "2"], "SPEAKER_01: hello\n"),
+        (["--num-speakers", "2", "--no-diarize"], "hello\n"),
+    ],
+)
+def test_transcribe_says_who_spoke(url: str, flags: list[str], expected: str) -> None:
+    status, out, _ = run("transcribe", str(CLIP), "--url", url, *flags)
+    assert (status, out) == (0, expected)
+
+
 def test_several_files_are_one_json_a_line(url: str) -> None:
     status, out, _ = run("transcribe", str(CLIP), str(CLIP), "--url", url, "--format", "json")
     assert status == 0

@@ -7,10 +7,23 @@ from serve_app.clients.messages import (
     Heartbeat,
     OtherMessage,
     PartialTranscript,
+    SpeakerRevision,
     SpokenWord,
     VadEvent,
     parse_message,
 )
+
+REVISION = {
+    "type": "speaker_revision",
+    "session_id": "s",
+    "segment_id": "seg-1",
+    "speaker": "SPEAKER_01",
+    "words": ["SPEAKER_01"],
+    "start_ms": 0.0,
+    "end_ms": 1200.0,
+    "resume_from_samples": 19_200,
+    "ticket": "newer",
+}
 
 
 def test_final() -> None:
@@ -56,3 +69,28 @@ def test_small_messages(fields: dict[str, object], expected: object) -> None:
 def test_a_message_without_its_required_fields_is_an_error() -> None:
     with pytest.raises(KeyError):
         parse_message({"type": "vad_event"})
+
+
+def test_speakers_of_a_final_and_their_revision() -> None:
+    fields = final_message("hello", 1200.0)
+    unknown = parse_message(fields | {"speaker": None})
+    assert isinstance(unknown, FinalTranscript)
+    assert (unknown.speaker, unknown.words[0].speaker) == (None, None)
+    fields["words"][0]["speaker"] = "SPEAKER_02"
+    final = parse_message(fields | {"speaker": "SPEAKER_02"})
+    assert isinstance(final, FinalTranscript)
+    assert (final.speaker, final.words[0].speaker) == ("SPEAKER_02", "SPEAKER_02")
+    revised = parse_message(REVISION)
+    assert revised == SpeakerRevision("seg-1", "SPEAKER_01", ("SPEAKER_01",), 0.0, 1200.0, 19_200, "newer")
+    assert isinstance(revised, SpeakerRevision)
+    assert revised.applied_to(unknown).words[0].speaker == "SPEAKER_01"
+    assert revised.applied_to(final).speaker == "SPEAKER_01"
+
+
+def test_a_revision_of_words_that_the_server_has_forgotten_names_the_whole_alone() -> None:
+    final = parse_message(final_message("hello", 1200.0))
+    revised = parse_message(REVISION | {"words": None})
+    assert isinstance(final, FinalTranscript)
+    assert isinstance(revised, SpeakerRevision)
+    known = revised.applied_to(final)
+    assert (known.speaker, known.words) == ("SPEAKER_01", final.words)

@@ -11,6 +11,7 @@ import pytest
 from fakes.app_server import running_app
 from fakes.fake_service import FakeService, FakeSettings
 from fakes.speech_server import final_message, partial_message
+from fakes.spoken_events import GREETING
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
@@ -25,6 +26,7 @@ from livekit import rtc
 from livekit.agents import APIConnectionError, APIConnectOptions, APIStatusError, stt
 
 from serve_app.clients.errors import GaveUp, RequestFailed, SessionFailed
+from serve_app.clients.live import SessionConfig
 from serve_app.clients.livekit_events import api_error
 from serve_app.clients.livekit_plugin import WhisperSTT
 
@@ -277,6 +279,19 @@ async def test_a_lost_connection_is_resumed_without_the_framework_noticing() -> 
     assert replica.num_bytes[1] == 16_000
     texts = [event.alternatives[0].text for event in of(events, Kind.FINAL_TRANSCRIPT)]
     assert texts == ["hello", "again"]
+
+
+async def test_finals_have_the_speaker_that_is_known(service: FakeService, url: str) -> None:
+    service.on_open = lambda session: session.say(GREETING)
+    async with WhisperSTT(url, config=SessionConfig(diarization=True)) as whisper:
+        assert whisper.capabilities.diarization
+        stream = whisper.stream(conn_options=ONCE)
+        for frame in frames(silence(0.2)):
+            stream.push_frame(frame)
+        stream.end_input()
+        finals = of(await told(stream), Kind.FINAL_TRANSCRIPT)
+    assert [event.alternatives[0].speaker_id for event in finals] == ["SPEAKER_01", None]
+    assert not WhisperSTT(url).capabilities.diarization
 
 
 async def test_a_recording_is_transcribed_with_words(service: FakeService, url: str) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from fakes.app_server import running_app
 from fakes.fake_service import FakeService, FakeSettings
+from fakes.spoken_events import GREETING
 
 from serve_app.errors import MaxSessionsReached
 from serve_app.web.app import create_app
@@ -25,6 +26,7 @@ from pipecat.frames.frames import (
 from pipecat.services.settings import STTSettings
 from pipecat.transcriptions.language import Language
 
+from serve_app.clients.live import SessionConfig
 from serve_app.clients.messages import FinalTranscript
 from serve_app.clients.pipecat_service import SottoSTTService, language_of
 
@@ -40,6 +42,15 @@ def service() -> FakeService:
 def url(service: FakeService) -> Iterator[str]:
     with running_app(create_app(service, FakeSettings())) as port:
         yield f"http://127.0.0.1:{port}"
+
+
+async def test_the_user_of_a_final_is_its_speaker(service: FakeService, url: str) -> None:
+    service.on_open = lambda session: session.say(GREETING)
+    stt = SottoSTTService(url, ttfs_p99_latency=0.5, config=SessionConfig(diarization=True))
+    async with running_pipeline(stt) as pipeline:
+        await pipeline.speak(SPEECH)
+        await pipeline.until(TranscriptionFrame)
+    assert pipeline.of(TranscriptionFrame)[0].user_id == "SPEAKER_01"
 
 
 async def test_interims_and_a_finalized_final(service: FakeService, url: str) -> None:

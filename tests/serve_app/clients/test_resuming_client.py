@@ -112,7 +112,7 @@ async def test_a_session_of_another_rate_and_encoding_goes_on_too() -> None:
         for start in range(0, len(audio), 19_200):
             yield audio[start : start + 19_200]
 
-    async with talking_server() as port, CuttingProxy([port], [Cut(True, 1_500_000), Cut(False, 5_000)]) as p:
+    async with talking_server() as port, CuttingProxy([port], [Cut(True, 1_500_000), Cut(False, 2_000)]) as p:
         messages = [m async for m in stream_audio(chunks(), url=p.url, config=config)]
         assert p.num_connections == 3
     texts = [word for word in words(messages).split() if word != "w7"]

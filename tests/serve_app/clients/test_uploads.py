@@ -30,6 +30,21 @@ async def test_transcribe_file(speech_server: str, recording: Path) -> None:
     assert len(seen) > 2
 
 
+async def test_who_spoke(speech_server: str, recording: Path) -> None:
+    options = UploadOptions(diarize=True, num_speakers=2, diarization_backend="channel")
+    answer = await transcribe_file(recording, url=speech_server, options=options)
+    assert (answer.segments[0].speaker, answer.speakers) == ("SPEAKER_01", ("SPEAKER_01",))
+    query = answer.body["query"]
+    assert (query["diarize"], query["num_speakers"], query["diarization_backend"]) == ("true", "2", "channel")
+    assert "max_speakers" not in query
+
+
+async def test_nobody_is_named_unless_asked_for(speech_server: str, recording: Path) -> None:
+    answer = await transcribe_file(recording, url=speech_server)
+    assert (answer.segments[0].speaker, answer.speakers) == (None, ())
+    assert "diarize" not in answer.body["query"]
+
+
 async def test_subtitles_come_as_they_are(speech_server: str, recording: Path) -> None:
     assert "-->" in await transcribe_file_as(recording, "srt", url=speech_server)
 

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from fakes.ports import FakeRecogniser, FakeVoice
 from fakes.talk import Say, speak
+from fakes.voices import FakeSpeakers
 
 from serve_app.asr.jobs import ModelInfo, Task
 from serve_app.audio.conditioning import ConditioningOptions
+from serve_app.conductor.assembly import NO_SPEAKERS
+from serve_app.conductor.attributed import AttributedRecordings
 from serve_app.conductor.conductor import Conductor, ConductorConfig
 from serve_app.conductor.recordings import RecordingTranscriber
 from serve_app.conductor.speech import AdmissionLimits, Speech
@@ -25,7 +28,7 @@ from serve_app.errors import (
     UnsupportedPolicy,
 )
 from serve_app.events import SoundWarning
-from serve_app.service import RecordingOptions
+from serve_app.service import RecordingOptions, SpeakerStatus
 from serve_app.session.options import SessionOptions
 from serve_app.session.ticket import TicketOffice
 from serve_app.streaming.policy import PolicyName, PolicyOptions
@@ -37,10 +40,13 @@ def speech(
     limits: AdmissionLimits | None = None,
     recogniser: FakeRecogniser | None = None,
     models: tuple[ModelInfo, ...] = (),
+    speakers: FakeSpeakers | None = None,
 ) -> Speech:
     recogniser = recogniser or FakeRecogniser()
     tally, voice = Tally(), FakeVoice()
-    conductor = Conductor(ConductorConfig(), voice=voice, interim=recogniser, final=recogniser, tally=tally)
+    conductor = Conductor(
+        ConductorConfig(), voice=voice, interim=recogniser, final=recogniser, tally=tally, speakers=speakers
+    )
 
     async def metrics_text() -> str:
         return ""
@@ -48,7 +54,10 @@ def speech(
     return Speech(
         limits or AdmissionLimits(),
         conductor=conductor,
-        recordings=RecordingTranscriber(voice=voice, recogniser=recogniser, max_windows_in_flight=3),
+        recordings=AttributedRecordings(
+            RecordingTranscriber(voice=voice, recogniser=recogniser, max_windows_in_flight=3), speakers
+        ),
+        speakers=lambda: SpeakerStatus("fake") if speakers else NO_SPEAKERS,
         tally=tally,
         models=lambda: MODELS,
         final_models=lambda: models or MODELS,

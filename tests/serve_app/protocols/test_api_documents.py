@@ -248,10 +248,11 @@ def test_golden_pages(name, path):
 
 def test_golden_transcript():
     body_of("/transcribe").validate(golden("transcribe.json"))
+    body_of("/transcribe").validate(golden("transcribe_speakers.json"))
     body_of("/transcribe", status="503").validate({"detail": "full"})
 
 
-@pytest.mark.parametrize("name", ["plain", "mono", "two_channels"])
+@pytest.mark.parametrize("name", ["plain", "mono", "two_channels", "speakers"])
 def test_golden_listen_answers(name):
     body_of("/v1/listen").validate(golden("deepgram_recorded.json")[name])
 
@@ -263,7 +264,17 @@ def test_golden_listen_error():
 OPENAI = golden("openai_rest.json")
 
 
-@pytest.mark.parametrize("name", ["json", "json_logprobs", "verbose_json", "verbose_json_words"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "json",
+        "json_logprobs",
+        "verbose_json",
+        "verbose_json_words",
+        "verbose_json_speakers",
+        "diarized_json",
+    ],
+)
 def test_golden_openai_answers(name):
     body_of("/v1/audio/transcriptions").validate(OPENAI[name])
 
@@ -273,7 +284,7 @@ def test_golden_openai_translations(name):
     body_of("/v1/audio/translations").validate(OPENAI[name])
 
 
-@pytest.mark.parametrize("name", ["stream", "stream_logprobs", "stream_verbose_json"])
+@pytest.mark.parametrize("name", ["stream", "stream_logprobs", "stream_verbose_json", "stream_diarized_json"])
 def test_golden_openai_events(name):
     events = body_of("/v1/audio/transcriptions", media_type="text/event-stream")
     for event in OPENAI[name]:

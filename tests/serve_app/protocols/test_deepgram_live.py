@@ -1,10 +1,12 @@
 import json
 import random
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from fakes.spoken_events import revision, spoken_by
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -60,7 +62,7 @@ EVERYTHING = RAW | {
     "utterance_end_ms": "1000",
     "smart_format": "true",
     "endpointing": "300",
-    "diarize": "true",
+    "sentiment": "true",
     "search": "mundo",
     "tag": "ward-3",
     "extra": "visit:12",
@@ -128,6 +130,7 @@ def conversation():
     (said["configure_failure"],) = messages(
         replies(dialect.receive('{"type":"Configure","features":{"numerals":true}}'))
     )
+    (said["diarized"],) = messages(dialect_of(RAW | {"diarize": "true"}).send(spoken_by(final(), 0, 0, 1)))
     (said["metadata"],) = messages(dialect.farewell(1000, Totals(audio_ms=3_000.0, sha256=SHA256)).frames)
     return said
 
@@ -243,6 +246,18 @@ def test_words_without_marks_unless_asked_for():
     assert [word["punctuated_word"] for word in alternative["words"]] == ["Olá,", "mundo."]
 
 
+@pytest.mark.parametrize("option", [{"diarize": "true"}, {"diarize_model": "latest"}])
+def test_words_have_speakers_as_far_as_they_are_known(option):
+    dialect = dialect_of(RAW | option)
+    spoken = spoken_by(final(), 1, 1, None)
+    (message,) = messages(dialect.send(spoken))
+    assert [word.get("speaker") for word in message["channel"]["alternatives"][0]["words"]] == [1, None]
+    (message,) = messages(dialect.send(replace(final(words=False), speaker=2)))
+    assert [word["speaker"] for word in message["channel"]["alternatives"][0]["words"]] == [2, 2]
+    assert dialect.send(revision(spoken, 0, 0, 0)) == []
+    assert "warnings" not in message["metadata"]
+
+
 def test_languages_are_named_in_multilingual_streams():
     (message,) = messages(dialect_of(RAW | {"language": "multi"}).send(final()))
     (alternative,) = message["channel"]["alternatives"]
@@ -325,10 +340,10 @@ def test_what_has_no_message_is_silent():
 
 
 def test_warnings_come_with_the_first_result_and_at_the_end():
-    dialect = dialect_of(RAW | {"diarize": "true"})
+    dialect = dialect_of(RAW | {"sentiment": "true"})
     first, second = (messages(dialect.send(final()))[0]["metadata"] for _ in range(2))
     (metadata,) = messages(dialect.farewell(1000, Totals()).frames)
-    assert [warning["parameter"] for warning in first["warnings"]] == ["diarize"]
+    assert [warning["parameter"] for warning in first["warnings"]] == ["sentiment"]
     assert "warnings" not in second
     assert metadata["warnings"] == first["warnings"]
 

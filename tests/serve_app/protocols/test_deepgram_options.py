@@ -15,6 +15,7 @@ from serve_app.protocols.deepgram.options import (
 )
 from serve_app.protocols.dialect import ContainerAudio, RawAudio
 from serve_app.session.options import SessionOptions
+from serve_app.speakers.turns import SpeakerMode
 
 LIVEKIT = [
     ("model", "nova-3"), ("punctuate", "true"), ("smart_format", "false"), ("no_delay", "true"),
@@ -145,8 +146,6 @@ def test_pairs():
 @pytest.mark.parametrize(
     ("query", "parameter"),
     [
-        ("diarize=true", "diarize"),
-        ("diarize_model=latest", "diarize_model"),
         ("profanity_filter=true", "profanity_filter"),
         ("dictation=True", "dictation"),
         ("detect_entities=true", "detect_entities"),
@@ -167,6 +166,8 @@ def test_what_is_not_served_is_warned_about(query, parameter):
     "query",
     [
         [("diarize", "false")],
+        [("diarize", "true"), ("diarize_version", "2025-01-01")],
+        [("diarize_model", "v2")],
         [("profanity_filter", "False")],
         [("redact", "false")],
         [("alternatives", "1")],
@@ -177,6 +178,16 @@ def test_what_is_not_served_is_warned_about(query, parameter):
 )
 def test_what_is_so_anyway_is_not(query):
     assert parse_options(query, live=True).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [([], False), ([("diarize", "True")], True), ([("diarize", "false"), ("diarize_model", "latest")], True)],
+)
+def test_speakers_are_told_apart_where_that_is_asked_for_alone(query, wanted):
+    choices = parse_options(query, live=True).session_choices()
+    session = choices.session_options("s", SessionOptions("", speakers=SpeakerMode.VOICE))
+    assert session.speakers is (SpeakerMode.VOICE if wanted else SpeakerMode.OFF)
 
 
 def test_live_options_are_warned_about_for_recordings():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from serve_app.events import Final, Timing
@@ -36,6 +38,13 @@ def test_a_cut_whose_rest_is_silent_is_not_one_of_speech_though_that_has_ended()
     pauses = Pauses()
     spoken(pauses, 0, 20.0)
     assert pauses.final(final(0, 20.1, resume_s=19.9, decided_s=25), 20.0, 25)[0] is False
+
+
+def test_audio_that_is_sent_again_for_its_speakers_is_no_cut():
+    pauses = Pauses()
+    spoken(pauses, 2.2, 3.2)
+    event = replace(final(2.0, 3.4, resume_s=0.5, decided_s=3.7), next_sample=3.7 * 16_000)
+    assert pauses.final(event, 3.2, 3.8) == (True, False)
 
 
 def test_without_voice_detection_no_final_is_one_of_speech():

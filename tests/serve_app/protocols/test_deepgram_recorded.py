@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from fakes.fake_service import HELLO
+from fakes.fake_service import HELLO, TWO_VOICES
 
 from serve_app.asr.jobs import Word
 from serve_app.errors import (
@@ -31,7 +31,7 @@ MONO = {
     "utterances": "true",
     "utt_split": "0.25",
     "search": "general kenobi",
-    "diarize": "true",
+    "sentiment": "true",
     "tag": "ward-3",
     "extra": "visit:12",
 }
@@ -63,6 +63,9 @@ def bodies():
             **MONO, warnings=[OptionWarning("body", "the data is damaged after 2.0 s", "damaged_audio")]
         ),
         "two_channels": body_of((HELLO, LATER), **TWO_CHANNELS),
+        "speakers": body_of(
+            (TWO_VOICES,), diarize="true", utterances="true", paragraphs="true", utt_split="9"
+        ),
         "error": error_body(InvalidMessage("redact: text cannot be redacted here"), FACTS.request_id),
     }
 
@@ -74,6 +77,27 @@ def test_every_body_is_the_golden_one(name):
 
 def test_every_body_has_a_golden_one():
     assert bodies().keys() == GOLDEN.keys()
+
+
+def test_a_paragraph_names_its_speaker_where_another_begins():
+    first, second = TWO_VOICES.segments
+    said = replace(TWO_VOICES, segments=(first, replace(first, start_s=8.0, end_s=9.0, words=()), second))
+    paragraphs = alternative_of(body_of((said,), diarize="true", paragraphs="true"))["paragraphs"]
+    assert [paragraph["speaker"] for paragraph in paragraphs["paragraphs"]] == [0, 0, 1]
+    assert paragraphs["transcript"] == (
+        "\nSpeaker 0: Hello there.\n\nHello there.\n\nSpeaker 1: General Kenobi."
+    )
+
+
+def test_words_without_times_have_the_speaker_of_their_segment():
+    segments = tuple(replace(segment, words=()) for segment in TWO_VOICES.segments)
+    words = alternative_of(body_of((replace(TWO_VOICES, segments=segments),)))["words"]
+    assert [word["speaker"] for word in words] == [0, 0, 1, 1]
+
+
+def test_replaced_words_keep_their_speaker():
+    words = alternative_of(body_of((TWO_VOICES,), replace="general kenobi:him"))["words"]
+    assert [(word["word"], word["speaker"]) for word in words] == [("hello", 0), ("there", 0), ("him", 1)]
 
 
 def alternative_of(body):

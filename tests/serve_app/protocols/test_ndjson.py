@@ -1,16 +1,27 @@
 import json
 
+from fakes.spoken_events import GREETING, revision
+
 from serve_app.errors import InvalidAudio
 from serve_app.events import EndReason, SessionEnded, SessionStarted
 from serve_app.protocols import native, ndjson
 
 
 def test_events_are_the_native_messages_one_a_line():
+    lines = ndjson.EventLines("s")
     for event in (SessionStarted("s"), SessionEnded(EndReason.COMPLETED, 16_000, 1)):
-        line = ndjson.event_line(event, "s")
+        line = lines.line(event)
         assert line.count(b"\n") == 1
         assert line.endswith(b"\n")
         assert line[:-1] == native.encode_event(event, "s")
+
+
+def test_speakers_are_named_where_they_were_asked_for():
+    assert "speaker" not in json.loads(ndjson.EventLines("s").line(GREETING))
+    lines = ndjson.EventLines("s", speakers=True)
+    assert json.loads(lines.line(GREETING))["speaker"] == "SPEAKER_01"
+    revised = json.loads(lines.line(revision(GREETING, 1, 1, 1, 1, 1)))
+    assert (revised["type"], revised["words"]) == ("speaker_revision", ["SPEAKER_02"] * 4)
 
 
 def test_heartbeats_say_how_much_audio_was_taken():

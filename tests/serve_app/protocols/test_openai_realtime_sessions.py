@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from fakes.session_driver import Driver
 from fakes.talk import Say, speak
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from serve_app.events import Final, SessionEnded
@@ -119,6 +119,7 @@ def test_turns_found_by_the_detector(seed, num_words, max_utterance_ms):
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 40), st.sampled_from([2_000, 5_000, 30_000]))
+@example(seed=3976, num_words=33, max_utterance_ms=30_000)  # audio that no interim heard
 def test_turns_made_by_commits(seed, num_words, max_utterance_ms):
     rng = random.Random(seed)
     words = talk_of(rng, num_words)

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fakes.fake_service import HELLO
+from fakes.fake_service import HELLO, TWO_VOICES
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +16,7 @@ from serve_app.errors import (
     PayloadTooLarge,
     QueueFull,
     SottoError,
+    SpeakersUnavailable,
     UnsupportedFormat,
     UnsupportedLanguage,
 )
@@ -31,6 +32,7 @@ from serve_app.protocols.openai.models import OPENAI_NAMES, hosted_model, model_
 from serve_app.protocols.openai.request import MAX_KEYWORDS, ServerVad, transcription_request
 from serve_app.service import RecordingOptions
 from serve_app.session.options import EndpointingOptions
+from serve_app.speakers.turns import SpeakerCounts, SpeakerMode
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "openai_rest.json").read_text())
 
@@ -65,6 +67,63 @@ def events_of(frames):
 )
 def test_bodies_are_the_golden_ones(name, fields, task):
     assert transcription_body(HELLO, asked(*fields), task) == GOLDEN[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("verbose_json_speakers", [("response_format", "verbose_json"), ("diarize", "true")]),
+        ("diarized_json", [("response_format", "diarized_json")]),
+    ],
+)
+def test_bodies_with_speakers_are_the_golden_ones(name, fields):
+    assert transcription_body(TWO_VOICES, asked(*fields), Task.TRANSCRIBE) == GOLDEN[name]
+
+
+def test_a_stream_with_speakers_is_the_golden_one():
+    stream = StreamedTranscript(asked(("stream", "true"), ("response_format", "diarized_json")))
+    frames = b"".join(stream.segment(segment) for segment in TWO_VOICES.segments) + stream.done(TWO_VOICES)
+    assert events_of(frames) == GOLDEN["stream_diarized_json"]
+
+
+def test_somebody_unknown_has_an_empty_name():
+    (segment, _) = TWO_VOICES.segments
+    unknown = replace(TWO_VOICES, segments=(replace(segment, speaker=None),))
+    body = transcription_body(unknown, asked(("response_format", "diarized_json")), Task.TRANSCRIBE)
+    assert body["segments"][0]["speaker"] == ""
+
+
+DIARIZER = "gpt-4o-transcribe-diarize"
+
+
+@pytest.mark.parametrize(
+    ("fields", "model", "usual", "expected"),
+    [
+        ({"response_format": "diarized_json"}, "whisper-1", False, True),
+        ({"response_format": "diarized_json", "diarize": "false"}, DIARIZER, False, True),
+        ({}, DIARIZER, True, False),
+        ({"diarize": "true"}, DIARIZER, True, False),
+        ({"response_format": "text"}, DIARIZER, True, False),
+        ({"response_format": "text", "diarize": "true"}, "whisper-1", False, True),
+        ({"response_format": "srt"}, DIARIZER, False, True),
+        ({"response_format": "vtt", "diarize": "false"}, DIARIZER, True, False),
+        ({"response_format": "verbose_json"}, "whisper-1", False, False),
+        ({"response_format": "verbose_json"}, "whisper-1", True, True),
+        ({"response_format": "verbose_json", "diarize": "true"}, "whisper-1", False, True),
+    ],
+)
+def test_speakers_are_asked_for_where_the_answer_names_them(fields, model, usual, expected):
+    defaults = replace(DEFAULTS, speakers=SpeakerMode.VOICE if usual else SpeakerMode.OFF)
+    options = asked(*fields.items(), model=model).recording_options(Task.TRANSCRIBE, None, defaults)
+    assert options.speakers is (SpeakerMode.VOICE if expected else SpeakerMode.OFF)
+
+
+def test_how_speakers_are_told_apart_reaches_the_options():
+    request = asked(
+        ("response_format", "diarized_json"), ("num_speakers", "2"), ("diarization_backend", "channel")
+    )
+    options = request.recording_options(Task.TRANSCRIBE, None, DEFAULTS)
+    assert (options.speakers, options.speaker_counts) == (SpeakerMode.CHANNEL, SpeakerCounts(2))
 
 
 @pytest.mark.parametrize(
@@ -113,6 +172,7 @@ def test_models_are_the_golden_list():
         InferenceError("model failed"),
         ModelNotFound("no such model"),
         RefusedParameter("bad", param="temperature", reason="invalid_value"),
+        SpeakersUnavailable("speakers cannot be told apart here: make speakers"),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -194,7 +254,9 @@ def test_automatic_chunking_is_the_servers(strategy):
     ("fields", "param"),
     [
         ([("response_format", "xml")], "response_format"),
-        ([("response_format", "diarized_json")], "response_format"),
+        ([("known_speaker_names[]", "Agent")], "known_speaker_names"),
+        ([("known_speaker_references[]", "data:audio/wav;base64,AAAA")], "known_speaker_references"),
+        ([("num_speakers", "0")], "num_speakers"),
         ([("stream", "true"), ("response_format", "srt")], "response_format"),
         ([("temperature", "2")], "temperature"),
         ([("temperature", "warm")], "temperature"),

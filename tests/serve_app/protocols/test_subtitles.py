@@ -1,12 +1,24 @@
 import re
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from serve_app.asr.jobs import Word
-from serve_app.protocols.subtitles import MAX_CUE_MS, MAX_LINE_CHARS, Cue, cues, to_srt, to_text, to_vtt
+from serve_app.protocols.subtitles import (
+    MAX_CUE_MS,
+    MAX_LINE_CHARS,
+    Cue,
+    cues,
+    to_srt,
+    to_text,
+    to_turns,
+    to_vtt,
+)
 from serve_app.service import RecordingSegment
+from serve_app.speakers.labels import openai_label, speaker_label
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "subtitles"
 
@@ -38,6 +50,55 @@ TALK = (
 def test_srt_and_vtt_are_the_golden_files():
     assert to_srt(TALK) == (GOLDEN / "talk.srt").read_text()
     assert to_vtt(TALK) == (GOLDEN / "talk.vtt").read_text()
+
+
+DIALOGUE = (
+    replace(spoken("How are you feeling today? Better than"), speaker=0),
+    replace(spoken("last week?", start_s=2.9), speaker=0),
+    replace(spoken("A little, thank you.", start_s=4.0), speaker=1),
+    replace(
+        spoken("The cough that kept me awake for about three weeks is gone now & <well>", start_s=6.0),
+        speaker=1,
+    ),
+    replace(written(" Hm.", 12.0, 12.5), speaker=None),
+)
+
+
+def test_subtitles_with_speakers_are_the_golden_files():
+    assert to_srt(DIALOGUE) == (GOLDEN / "dialogue.srt").read_text()
+    assert to_vtt(DIALOGUE) == (GOLDEN / "dialogue.vtt").read_text()
+
+
+def test_a_turn_is_a_line():
+    assert to_turns(DIALOGUE, openai_label) == (
+        "A: How are you feeling today? Better than last week?\n"
+        "B: A little, thank you. The cough that kept me awake for about three weeks is gone now & <well>\n"
+        "Hm.\n"
+    )
+    assert to_turns(()) == "\n"
+
+
+segments_of_speakers = st.lists(
+    st.tuples(st.text("ab .あ", min_size=1, max_size=120), st.sampled_from([0, 1, 99, None])), max_size=6
+)
+
+
+@given(segments_of_speakers)
+def test_a_cue_has_one_speaker_and_its_name_takes_part_in_its_width(said):
+    segments = [replace(written(text, at, at + 1.0), speaker=who) for at, (text, who) in enumerate(said)]
+    found = cues(segments, speaker_label)
+    for before, after in pairwise(found):
+        assert before.end_ms <= after.start_ms
+    for cue in found:
+        assert 1 <= len(cue.lines) <= 2
+        assert all(len(line) <= MAX_LINE_CHARS for line in cue.lines)
+        name = "" if cue.speaker is None else speaker_label(cue.speaker) + ":"
+        assert cue.lines[0].startswith(name)
+        shown = "".join("".join(cue.lines).split()).removeprefix(name)
+        assert shown in "".join("".join(text.split()) for text, who in said if who == cue.speaker)
+    spoken_text = "".join("".join(text.split()) for text, _ in said)
+    plain = "".join("".join("".join(cue.lines).split()) for cue in cues(segments))
+    assert plain == spoken_text
 
 
 def test_cues_end_with_sentences_but_not_with_abbreviations():

@@ -1,9 +1,10 @@
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from fakes.fake_service import HELLO
+from fakes.fake_service import HELLO, TWO_VOICES
 
 from serve_app.asr.jobs import Task
 from serve_app.errors import InvalidMessage, SottoError, UnsupportedLanguage
@@ -17,6 +18,7 @@ from serve_app.protocols.transcribe import (
 from serve_app.service import RecordingOptions, RecordingTranscript
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "transcribe.json"
+WITH_SPEAKERS = GOLDEN.with_name("transcribe_speakers.json")
 AT = datetime(2026, 2, 2, 12, 30, 45, 123456, tzinfo=UTC)
 TIME = ProcessingTime(preprocess_s=0.0123, transcribe_s=0.5, total_s=0.53)
 
@@ -25,6 +27,18 @@ def test_the_body_is_the_golden_one():
     body = transcript_body(HELLO, TIME, AT)
     assert body == json.loads(GOLDEN.read_text())
     assert list(body) == list(json.loads(GOLDEN.read_text()))
+
+
+def test_the_body_with_speakers_is_the_golden_one():
+    body = transcript_body(TWO_VOICES, TIME, AT, include_words=True)
+    assert body == json.loads(WITH_SPEAKERS.read_text())
+    assert list(body) == list(json.loads(WITH_SPEAKERS.read_text()))
+
+
+def test_somebody_unknown_is_null():
+    silent = replace(TWO_VOICES, num_speakers=0, segments=(replace(HELLO.segments[0], speaker=None),))
+    body = transcript_body(silent, TIME, AT)
+    assert (body["speakers"], body["num_speakers"], body["segments"][0]["speaker"]) == ([], 0, None)
 
 
 def test_words_and_a_warning_come_behind_it_when_there_are_any():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,9 +12,11 @@ from hypothesis import strategies as st
 from serve_app.asr.guards import DecodeEvidence
 from serve_app.asr.jobs import Task, Word
 from serve_app.errors import InvalidTicket
-from serve_app.session.checkpoint import Checkpoint
+from serve_app.session.checkpoint import Checkpoint, SpeakerCheckpoint, UnlabelledFinal
 from serve_app.session.options import EndpointingOptions, SessionOptions
+from serve_app.session.speakers import MAX_TICKET_WORDS
 from serve_app.session.ticket import MAX_TICKET_CHARS, TicketOffice
+from serve_app.speakers.labeller_state import LabellerState, SpeakerRow
 from serve_app.streaming.policy import PolicyName, PolicyOptions
 
 NOW_S = 1_800_000_000.0
@@ -23,6 +26,19 @@ OPTIONS = SessionOptions("session-0123456789abcdef01234567", language="en")
 number = st.floats(allow_nan=False, width=64)
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
 samples = st.integers(0, 2**40)
+spoken = st.lists(
+    st.tuples(st.integers(0, 10**8), st.integers(0, 10**8), st.none() | st.integers(0, 15)), max_size=20
+)
+
+
+def unlabelled(start: int, words: list[tuple[int, int, int | None]]) -> UnlabelledFinal:
+    """Times are whole milliseconds in a ticket."""
+    spans = tuple((start_ms / 1000, end_ms / 1000) for start_ms, end_ms, _ in words)
+    return UnlabelledFinal(
+        "seg-0001", 7, start, start + 16_000, spans, tuple(speaker for _, _, speaker in words)
+    )
+
+
 checkpoints = st.builds(
     Checkpoint,
     sample=samples,
@@ -36,6 +52,13 @@ checkpoints = st.builds(
         max_size=2,
     ).map(tuple),
     language_evidence=st.dictionaries(st.sampled_from(["en", "pt", "yue"]), number),
+    speakers=st.none()
+    | st.builds(
+        SpeakerCheckpoint,
+        state=st.binary(max_size=400),
+        from_sample=samples,
+        unlabelled=st.lists(st.builds(unlabelled, samples, spoken), max_size=3).map(tuple),
+    ),
 )
 
 
@@ -54,12 +77,17 @@ def test_the_round_trip_covers_every_field() -> None:
     """A field added to one of these has to be added to the ticket too."""
     assert {field.name for field in fields(Checkpoint)} == {
         "sample", "utterance", "sequence", "cut_sample", "last_word", "context", "doubtful",
-        "language_evidence",
+        "language_evidence", "speakers",
     }  # fmt: skip
+    assert [field.name for field in fields(SpeakerCheckpoint)] == ["state", "from_sample", "unlabelled"]
+    assert [field.name for field in fields(UnlabelledFinal)] == [
+        "utterance_id", "sequence", "start_sample", "end_sample", "spans", "speakers",
+    ]  # fmt: skip
     assert [field.name for field in fields(DecodeEvidence)] == [
         "text", "avg_logprob", "no_speech_prob", "audio_s", "spaced", "ended", "looped",
     ]  # fmt: skip
-    assert [field.name for field in fields(Word)] == ["word", "start_s", "end_s", "probability"]
+    # A last word's speaker is not in it: nobody asks for that.
+    assert [field.name for field in fields(Word)] == ["word", "start_s", "end_s", "probability", "speaker"]
 
 
 def test_a_ticket_is_small() -> None:
@@ -78,6 +106,21 @@ def test_a_ticket_is_small() -> None:
         language_evidence={"en": 3.27182818, "pt": 0.314159265},
     )
     assert len(OFFICE.issue(OPTIONS, full, NOW_S)) < 600
+
+
+def test_the_largest_ticket_of_sixteen_voices_is_taken() -> None:
+    rng = np.random.default_rng(3)
+    rows = [SpeakerRow.of(label, 60.0, rng.normal(size=192).astype(np.float32)) for label in range(16)]
+    words = [(250_000_000 + 110 * k, 250_000_090 + 110 * k, None) for k in range(MAX_TICKET_WORDS)]
+    speakers = SpeakerCheckpoint(
+        LabellerState(2_500.0, tuple(rows)).to_bytes(), 40_000_000, (unlabelled(40_000_000, words),)
+    )
+    checkpoint = Checkpoint(sample=40_000_000, context="word " * 60, speakers=speakers)
+    ticket = OFFICE.issue(OPTIONS, checkpoint, NOW_S)
+    assert len(ticket) <= MAX_TICKET_CHARS
+    assert OFFICE.redeem(ticket, OPTIONS, NOW_S).checkpoint == checkpoint
+    eight = replace(speakers, state=LabellerState(2_500.0, tuple(rows[:8])).to_bytes(), unlabelled=())
+    assert len(OFFICE.issue(OPTIONS, replace(checkpoint, speakers=eight, context=""), NOW_S)) < 2_600
 
 
 FULL = OFFICE.issue(

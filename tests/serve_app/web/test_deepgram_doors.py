@@ -1,10 +1,12 @@
 import asyncio
 import hashlib
+import io
 from contextlib import asynccontextmanager
 
 import httpx
 import numpy as np
 import pytest
+import soundfile
 from fakes.asgi_socket import AsgiSocket
 from fakes.encoded_audio import chirp, encoded, wav
 from fakes.fake_service import FakeService, FakeSettings
@@ -12,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette
 
-from serve_app.errors import InferenceError, MaxSessionsReached, QueueFull
+from serve_app.errors import InferenceError, MaxSessionsReached, QueueFull, SpeakersUnavailable
+from serve_app.speakers.turns import SpeakerMode
 from serve_app.telemetry.local_metrics import LocalInstruments
 from serve_app.telemetry.metrics import Recorder
 from serve_app.web.deepgram_doors import deepgram_routes
@@ -20,6 +23,13 @@ from serve_app.web.door import Door
 from serve_app.web.errors import exception_handlers
 
 TWO_SECONDS = wav(chirp(2.0, 16_000), 16_000)
+
+
+def container_of(samples, name):
+    """int16 `(n, num_channels)` at 16 kHz as a file."""
+    file = io.BytesIO()
+    soundfile.write(file, samples, 16_000, format=name, subtype="PCM_16")
+    return file.getvalue()
 
 
 def app_of(service, local=None, **changes):
@@ -95,6 +105,60 @@ async def test_each_channel_of_raw_samples_gets_its_transcript(client, service):
     assert (body["metadata"]["channels"], len(body["results"]["channels"])) == (2, 2)
     assert np.array_equal(service.uploads[0][0], left)
     assert np.array_equal(service.uploads[1][0], right)
+
+
+@pytest.mark.parametrize("name", ["wav", "flac"])
+async def test_each_channel_of_a_container_gets_its_transcript(client, service, name):
+    left, right = chirp(1.0, 16_000), chirp(1.0, 16_000)[::-1]
+    data = container_of(np.stack([left, right], axis=1), name)
+    body = (await listen(client, data, multichannel="true", utterances="true")).json()
+    assert (body["metadata"]["channels"], len(body["results"]["channels"])) == (2, 2)
+    assert {utterance["channel"] for utterance in body["results"]["utterances"]} == {0, 1}
+    assert "warnings" not in body["metadata"]
+    for (audio, options), channel in zip(service.uploads, (left, right), strict=True):
+        assert np.array_equal(audio, channel)
+        assert audio.flags.c_contiguous
+        assert options.speakers is SpeakerMode.OFF
+
+
+async def test_speakers(client, service):
+    body = (await listen(client, diarize="true", utterances="true")).json()
+    words = body["results"]["channels"][0]["alternatives"][0]["words"]
+    assert [word["speaker"] for word in words] == [0, 0, 1, 1]
+    assert [utterance["speaker"] for utterance in body["results"]["utterances"]] == [0, 1]
+    assert service.uploads[0][1].speakers is SpeakerMode.VOICE
+
+
+async def test_speakers_come_to_those_who_ask_alone(service):
+    async with client_of(service, diarization_enabled=True) as client:
+        body = (await listen(client)).json()
+    assert "speaker" not in body["results"]["channels"][0]["alternatives"][0]["words"][0]
+
+
+RAW = {"encoding": "linear16", "sample_rate": "16000", "channels": "2"}
+
+
+@pytest.mark.parametrize(
+    ("query", "raw", "shapes"),
+    [
+        ({}, False, [(16_000, 2)]),
+        (RAW, True, [(16_000, 2)]),
+        ({"multichannel": "true"}, False, [(16_000, 1)] * 2),
+        ({"multichannel": "true", **RAW}, True, [(16_000, 1)] * 2),
+    ],
+)
+async def test_channels_that_are_speakers_share_a_transcript(service, query, raw, shapes):
+    stereo = np.stack([chirp(1.0, 16_000)] * 2, axis=1)
+    async with client_of(service, diarization_backend="channel") as client:
+        data = stereo.tobytes() if raw else wav(stereo, 16_000)
+        assert (await listen(client, data, diarize="true", **query)).status_code == 200
+    assert [audio.shape for audio, _ in service.uploads] == shapes
+
+
+async def test_a_server_without_speakers_says_so(client, service):
+    service.transcribe_error = SpeakersUnavailable("speakers cannot be told apart here: make speakers")
+    answer = await listen(client, diarize="true")
+    assert (answer.status_code, answer.json()["err_msg"]) == (400, str(service.transcribe_error))
 
 
 async def test_a_half_sample_at_the_end_is_warned_about(client, service):

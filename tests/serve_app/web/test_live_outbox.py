@@ -1,6 +1,6 @@
 import asyncio
 
-from fakes.spoken_events import WORDS, final, partial
+from fakes.spoken_events import ANSWER, GREETING, WORDS, final, partial, revision
 
 from serve_app.events import SpeechStarted
 from serve_app.web.live.outbox import ChannelEvent, Outbox
@@ -68,3 +68,30 @@ async def test_whoever_takes_waits_for_what_comes():
     await asyncio.sleep(0)
     outbox.put_frames(["late"])
     assert await asyncio.wait_for(taking, 5) == "late"
+
+
+async def test_only_the_newest_revision_of_a_final_waits():
+    outbox = Outbox()
+    outbox.put_event(0, GREETING)
+    outbox.put_event(0, revision(GREETING, 0, 0, 0, 1, 1))
+    outbox.put_event(1, revision(GREETING, 2, 2, 2, 2, 2))
+    outbox.put_event(0, revision(ANSWER, 1, 1, 1, 1))
+    newest = revision(GREETING, 1, 1, 1, 1, 1)
+    outbox.put_event(0, newest)
+    told = await drained(outbox)
+    assert told == [
+        GREETING,
+        revision(GREETING, 2, 2, 2, 2, 2),
+        revision(ANSWER, 1, 1, 1, 1),
+        newest,
+    ]
+    assert outbox.num_bytes == 0
+
+
+async def test_a_revision_that_was_read_is_not_taken_back():
+    outbox = Outbox()
+    first, second = revision(GREETING, 0, 0, 0, 0, 0), revision(GREETING, 1, 1, 1, 1, 1)
+    outbox.put_event(0, first)
+    assert await outbox.take() == ChannelEvent(0, first)
+    outbox.put_event(0, second)
+    assert await drained(outbox) == [second]

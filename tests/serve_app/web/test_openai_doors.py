@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from fakes.encoded_audio import chirp, encoded, wav
 from fakes.fake_service import HELLO, FakeService, FakeSettings
@@ -11,9 +12,10 @@ from starlette.applications import Starlette
 from starlette.websockets import WebSocket
 
 from serve_app.asr.jobs import Task
-from serve_app.errors import InferenceError, InvalidMessage, QueueFull
+from serve_app.errors import InferenceError, InvalidMessage, QueueFull, SpeakersUnavailable
 from serve_app.protocols.openai.client_secrets import verify_secret
 from serve_app.protocols.openai.errors import ModelNotFound, RefusedParameter
+from serve_app.speakers.turns import SpeakerMode
 from serve_app.telemetry.local_metrics import LocalInstruments
 from serve_app.telemetry.metrics import Recorder
 from serve_app.web import door as doors
@@ -66,6 +68,45 @@ async def post(client, path=TRANSCRIPTIONS, data=TWO_SECONDS, **fields):
 def events_of(answer):
     lines = [line for line in answer.text.split("\n\n") if line and not line.startswith(":")]
     return [json.loads(line.removeprefix("data: ")) for line in lines]
+
+
+DIARIZED = {"response_format": "diarized_json", "chunking_strategy": "auto"}
+
+
+async def test_speakers_by_openais_model(client, service):
+    answer = await post(client, model="gpt-4o-transcribe-diarize", **DIARIZED)
+    assert answer.json() == GOLDEN["diarized_json"]
+    assert service.uploads[0][1].speakers is SpeakerMode.VOICE
+
+
+async def test_speakers_are_streamed_as_segments(client):
+    answer = await post(client, stream="true", **DIARIZED)
+    assert events_of(answer) == GOLDEN["stream_diarized_json"]
+
+
+@pytest.mark.parametrize("stream", ["false", "true"])
+async def test_a_server_without_speakers_says_so(client, service, stream):
+    service.transcribe_error = SpeakersUnavailable("speakers cannot be told apart here: make speakers")
+    answer = await post(client, stream=stream, **DIARIZED)
+    assert [answer.status_code, answer.json()] == GOLDEN["errors"]["SpeakersUnavailable"]
+
+
+async def test_channels_are_kept_where_they_are_speakers(client, service):
+    stereo = wav(np.stack([chirp(1.0, 16_000)] * 2, axis=1), 16_000)
+    await post(client, data=stereo, diarization_backend="channel", **DIARIZED)
+    assert service.uploads[0][0].shape == (16_000, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("text", "A: Hello there.\nB: General Kenobi.\n"),
+        ("srt", "1\n00:00:00,000 --> 00:00:00,900\nA: Hello there.\n"),
+        ("vtt", "WEBVTT\n\n00:00:00.000 --> 00:00:00.900\n<v A>Hello there.\n"),
+    ],
+)
+async def test_other_formats_name_speakers_if_asked(client, name, expected):
+    assert (await post(client, response_format=name, diarize="true")).text.startswith(expected)
 
 
 async def test_json_is_the_default(client, service, local):
@@ -247,7 +288,7 @@ async def test_the_upload_slot_is_free_again(service, monkeypatch):
     [
         ({"model": "large-v9"}, TWO_SECONDS, 404, "model_not_found", "model"),
         ({"model": ""}, TWO_SECONDS, 400, None, "model"),
-        ({"response_format": "diarized_json"}, TWO_SECONDS, 400, "unsupported_value", "response_format"),
+        ({"known_speaker_names[]": "Ada"}, TWO_SECONDS, 400, "unsupported_parameter", "known_speaker_names"),
         ({"language": "klingon"}, TWO_SECONDS, 400, "invalid_language", "language"),
         ({"temperature": "9"}, TWO_SECONDS, 400, "invalid_value", "temperature"),
         ({}, b"not audio at all", 400, "invalid_audio", None),

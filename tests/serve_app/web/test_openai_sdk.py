@@ -180,7 +180,12 @@ def test_models(client):
     ("options", "error", "param", "code"),
     [
         ({"model": "large-v9"}, "NotFoundError", "model", "model_not_found"),
-        ({"response_format": "diarized_json"}, "BadRequestError", "response_format", "unsupported_value"),
+        (
+            {"known_speaker_names": ["Ada"]},
+            "BadRequestError",
+            "known_speaker_names",
+            "unsupported_parameter",
+        ),
         ({"language": "klingon"}, "BadRequestError", "language", "invalid_language"),
         ({"temperature": 3}, "BadRequestError", "temperature", "invalid_value"),
         ({"file": ("x.wav", b"not audio")}, "BadRequestError", None, "invalid_audio"),
@@ -190,6 +195,33 @@ def test_refusals_are_its_exceptions(client, options, error, param, code):
     with pytest.raises(getattr(openai, error)) as caught:
         client.audio.transcriptions.create(**{"model": "whisper-1", "file": TWO_SECONDS, **options})
     assert (caught.value.param, caught.value.code) == (param, code)
+
+
+DIARIZED = {
+    "model": "gpt-4o-transcribe-diarize",
+    "file": TWO_SECONDS,
+    "response_format": "diarized_json",
+    "chunking_strategy": "auto",
+}
+
+
+def test_speakers(client):
+    answer = client.audio.transcriptions.create(**DIARIZED)
+    assert type(answer).__name__ == "TranscriptionDiarized"
+    assert [(part.speaker, part.text) for part in answer.segments] == [
+        ("A", "Hello there."),
+        ("B", "General Kenobi."),
+    ]
+    assert (answer.text, answer.duration) == (TEXT, 2.0)
+
+
+def test_speakers_of_a_stream(client):
+    events = list(client.audio.transcriptions.create(**DIARIZED, stream=True))
+    segments = [event for event in events if event.type == "transcript.text.segment"]
+    deltas = [event for event in events if event.type == "transcript.text.delta"]
+    assert [(part.id, part.speaker) for part in segments] == [("seg_000", "A"), ("seg_001", "B")]
+    assert [delta.segment_id for delta in deltas] == ["seg_000", "seg_001"]
+    assert events[-1].text == "".join(delta.delta for delta in deltas) == TEXT
 
 
 def test_a_busy_server_is_tried_again():

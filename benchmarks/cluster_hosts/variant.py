@@ -1,0 +1,75 @@
+"""serve_config.yaml made small enough for hosts that share one machine's few cores; its shape stays."""
+
+from __future__ import annotations
+
+import copy
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from serve_app.launch.cluster import SOURCE_DIR
+from serve_app.launch.deploy_config import DeployConfig, read_deploy_config
+
+PRODUCTION = SOURCE_DIR / "serve_config.yaml"
+NUM_CPUS = 0.1
+SPEAKER_LABEL = "sotto-speakers"
+SPEAKER_CARD = f"{SPEAKER_LABEL}=true"
+"""Label of the nodes whose card is kept for telling speakers apart, where there is more than one card."""
+SMALL_SETTINGS: dict[str, Any] = {
+    "model": "tiny.en",
+    "language": "en",
+    "num_workers": 1,
+    "offline": True,
+    "log_level": "WARNING",
+}
+
+
+def small_config(
+    *,
+    path: Path = PRODUCTION,
+    settings: Mapping[str, Any] | None = None,
+    autoscaling: Mapping[str, Mapping[str, Any]] | None = None,
+) -> DeployConfig:
+    """The production file with tiny models, little CPU a replica, and proxies that other hosts reach.
+
+    `autoscaling` is laid over each deployment's own, by its name.
+    """
+    config = copy.deepcopy(read_deploy_config(path))
+    config["proxy_location"] = "EveryNode"
+    config["http_options"] = {**config["http_options"], "host": "0.0.0.0"}
+    application = config["applications"][0]
+    args = dict(application.get("args") or {})
+    # Every ingress must take the tickets of the others: on a cluster the key comes from a secret.
+    key = {"ticket_secret": secrets.token_urlsafe(32)}
+    args["settings"] = {**(args.get("settings") or {}), **SMALL_SETTINGS, **key, **(settings or {})}
+    application["args"] = args
+    for entry in application["deployments"]:
+        entry["ray_actor_options"] = {**(entry.get("ray_actor_options") or {}), "num_cpus": NUM_CPUS}
+        if "autoscaling_config" in entry:
+            changes = (autoscaling or {}).get(entry["name"], {})
+            entry["autoscaling_config"] = {**entry["autoscaling_config"], **changes}
+    return config
+
+
+def many_cards(config: DeployConfig) -> DeployConfig:
+    """A copy for more than one card: two replicas of what sessions hang on, so that no host has the last one,
+    and finals on other cards than speakers where a node has the label. Both only prefer their cards."""
+    changed = copy.deepcopy(config)
+    for name in ("Ingress", "VoiceActivity", "InterimAsr", "FinalAsr"):
+        scaling = deployment(changed, name)["autoscaling_config"]
+        scaling["min_replicas"] = max(2, scaling.get("min_replicas", 1))
+    for name, wish in (("Diarization", "true"), ("FinalAsr", "!true")):
+        options = deployment(changed, name)["ray_actor_options"]
+        options["label_selector"] = {SPEAKER_LABEL: wish}
+        options["fallback_strategy"] = [{"label_selector": {}}]
+    return changed
+
+
+def deployment(config: DeployConfig, name: str) -> dict[str, Any]:
+    """The entry of one deployment. Raises `KeyError`."""
+    for entry in config["applications"][0]["deployments"]:
+        if entry["name"] == name:
+            found: dict[str, Any] = entry
+            return found
+    raise KeyError(name)

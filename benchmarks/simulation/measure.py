@@ -1,0 +1,107 @@
+"""Decode times for the simulation: from a file, or measured here with the real models."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.clips import Clip
+from benchmarks.simulation.talk import Moment, listen
+from serve_app.asr.jobs import SAMPLE_RATE_HZ, DecodeJob, Pcm16, Role, Transcript
+from serve_app.asr.recogniser import Recogniser
+from serve_app.scaling.costs import DecodeCost, DecodeSample
+from serve_app.vad.detector import WINDOW_SAMPLES, VadRequest, VoiceDetector
+
+INTERIM_LENGTHS_S = (0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
+MAX_FILE_BYTES = 16 * 1024 * 1024
+
+
+def read_costs(path: Path) -> dict[Role, DecodeCost]:
+    """A file as `costs_to_json` describes it. Raises `OSError`, `ValueError`."""
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise ValueError(f"{path} is larger than {MAX_FILE_BYTES} bytes")
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        return {role: _cost(fields[role.value]) for role in (Role.FINAL, Role.INTERIM)}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} holds no decode costs: {type(error).__name__}: {error}") from None
+
+
+def costs_to_json(costs: Mapping[Role, DecodeCost]) -> dict[str, Any]:
+    """What `read_costs` reads."""
+    return {role.value: asdict(cost) for role, cost in costs.items()}
+
+
+def _cost(fields: Mapping[str, Any]) -> DecodeCost:
+    spread = tuple(float(ratio) for ratio in fields.get("spread") or (1.0,))
+    fixed_s, longest, audio = (
+        float(fields.get(part, 0.0)) for part in ("fixed_s", "per_longest", "per_audio")
+    )
+    return DecodeCost(fixed_s, longest, audio, spread)
+
+
+def measure_voice(detector: VoiceDetector, num_sessions: int = 16) -> tuple[float, float]:
+    """Seconds of one voice call: what is fixed, and per session with three new windows each."""
+    request = VadRequest(np.zeros(3 * WINDOW_SAMPLES, np.int16))
+    times = []
+    for number in (1, num_sessions):
+        requests = [request] * number
+        detector.detect(requests)
+        began_s = time.perf_counter()
+        for _ in range(20):
+            detector.detect(requests)
+        times.append((time.perf_counter() - began_s) / 20)
+    per_session_s = max(0.0, (times[1] - times[0]) / (num_sessions - 1))
+    return max(0.0, times[0] - per_session_s), per_session_s
+
+
+def measure_costs(
+    clips: Sequence[Clip], recogniser: Recogniser, detector: VoiceDetector
+) -> dict[Role, DecodeCost]:
+    """Decode the clips' own utterances one by one as finals, and windows of them as interims, alone and side
+    by side."""
+    talks = listen([clip.samples for clip in clips], detector)
+    spoken = [
+        clip.samples[round(moment.start_s * SAMPLE_RATE_HZ) : round(moment.end_s * SAMPLE_RATE_HZ)]
+        for clip, talk in zip(clips, talks, strict=True)
+        for moment in talk.moments
+        if moment.kind is Moment.CLOSED
+    ]
+    windows = [
+        clip.samples[: round(length_s * SAMPLE_RATE_HZ)] for clip in clips for length_s in INTERIM_LENGTHS_S
+    ]
+
+    async def run() -> dict[Role, DecodeCost]:
+        finals = [await _timed(recogniser, [audio], Role.FINAL) for audio in spoken]
+        interims = [
+            await _timed(recogniser, [audio] * size, Role.INTERIM) for audio in windows for size in (1, 4)
+        ]
+        await recogniser.close()
+        return {
+            Role.FINAL: DecodeCost.fitted(sample for batch in finals for sample in batch),
+            Role.INTERIM: DecodeCost.fitted(sample for batch in interims for sample in batch),
+        }
+
+    return asyncio.run(run())
+
+
+async def _timed(recogniser: Recogniser, audio: Sequence[Pcm16], role: Role) -> list[DecodeSample]:
+    """These jobs together: each batch that they were decoded in, once."""
+    jobs = [
+        DecodeJob(number, role, samples, "en", word_timestamps=role is Role.FINAL)
+        for number, samples in enumerate(audio)
+    ]
+    batches: dict[float, list[float]] = {}
+    async for result in recogniser.decode(jobs):
+        if isinstance(result, Transcript):
+            timing = result.timing
+            busy_s = (timing.preprocess_ms + timing.inference_ms + timing.postprocess_ms) / 1000
+            batches.setdefault(busy_s, []).append(jobs[result.job_id].audio_s)
+    return [DecodeSample(tuple(lengths), busy_s) for busy_s, lengths in batches.items() if busy_s > 0]

@@ -1,0 +1,45 @@
+"""Who speaks: voices in windows of live sessions, and turns of whole recordings, in a process of its own.
+
+pyannote.audio and torch take a gigabyte and many seconds to import; nothing else in the graph imports them.
+They are loaded when they are first needed, or right after the start where speakers are told apart by default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from serve_app.asr.jobs import Pcm16
+from serve_app.service import SpeakerStatus
+from serve_app.settings import Settings
+from serve_app.speakers import turns
+from serve_app.speakers.host import SpeakerHost
+from serve_app.speakers.windows import SpeakerWindow, WindowVoices
+
+
+class Diarization:
+    """Live windows and recordings on a thread each; a recording pauses while windows wait."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._host = SpeakerHost(Settings.from_dict(settings))
+
+    async def listen(self, windows: list[SpeakerWindow]) -> list[WindowVoices]:
+        """The voices of each window."""
+        return await self._host.listen(windows)
+
+    async def diarize(
+        self, audio: Pcm16, counts: turns.SpeakerCounts
+    ) -> AsyncIterator[float | turns.Diarization]:
+        """The share that is done, from time to time, then what was found."""
+        async for answer in self._host.diarize(audio, counts):
+            yield answer
+
+    async def describe(self) -> SpeakerStatus:
+        return self._host.describe()
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """Seconds of audio that wait, as the recognisers report them."""
+        return {"waiting_audio_s": self._host.waiting_audio_s}
+
+    def check_health(self) -> None:
+        self._host.check()

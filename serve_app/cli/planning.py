@@ -1,0 +1,88 @@
+"""`sotto plan`: what a number of speakers needs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from serve_app.cli.console import complain, out, plain
+from serve_app.scaling.figures import MeasuredCards, Origin
+from serve_app.scaling.plan import HOURS_PER_MONTH, Plan, PlanRequest, Speaking, plan
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """The command's flags."""
+
+    speakers: int
+    model: str | None
+    gpu: str
+    interim_model: str
+    price: float | None
+    p95_ms: float
+    speech_share: float
+    batch: int
+    figures: Path | None
+    as_json: bool
+
+
+def show_plan(options: PlanOptions) -> int:
+    """Print the plan; 2 where nothing is known of the model or the device, 1 where the bar is not met."""
+    try:
+        measured = MeasuredCards.read(options.figures) if options.figures is not None else None
+        request = PlanRequest(
+            speakers=options.speakers,
+            model=options.model or _usual_model(options.gpu),
+            gpu=options.gpu,
+            interim_model=options.interim_model,
+            price=options.price,
+            p95_ms=options.p95_ms,
+            batch=options.batch,
+            speaking=Speaking(speech_share=options.speech_share),
+        )
+        answer = plan(request, measured)
+    except (ValueError, OSError) as error:
+        complain(str(error))
+        return 2
+    if options.as_json:
+        plain(json.dumps(answer.to_json(), indent=2))
+    else:
+        out.print(_table(answer))
+        for source in answer.sources:
+            out.print(f"  {source}", style="dim", markup=False)
+        if answer.origin is Origin.ESTIMATED:
+            out.print(
+                "  An estimate: no GPU figures were given (--figures FILE of benchmarks.gpu).", style="yellow"
+            )
+    return 0 if answer.within_bar else 1
+
+
+def _usual_model(gpu: str) -> str:
+    return "tiny.en" if gpu.strip().lower() == "cpu" else "large-v3-turbo"
+
+
+def _table(answer: Plan) -> Table:
+    table = Table(show_header=False, box=None)
+    plural = "s" if answer.units > 1 else ""
+    rows = [
+        ("speakers", f"{answer.speakers} ({answer.speakers_per_unit:g} per {answer.unit})"),
+        ("models", f"finals {answer.model}, interims {answer.interim_model}"),
+        (answer.device, f"{answer.units} {answer.unit}{plural} ({answer.origin.value})"),
+        ("replicas", ", ".join(f"{name} {number}" for name, number in answer.replicas.items())),
+    ]
+    if answer.fractions:
+        shares = ", ".join(f"{name} {share:g}" for name, share in answer.fractions.items())
+        rows.append(("share of a GPU", shares))
+        rows.append(("busy, memory per GPU", f"{answer.busy_share:.0%}, {answer.memory_gb_per_unit} GB"))
+    bar = "" if answer.within_bar else ", which is too late"
+    rows.append(("final latency, p95", f"{answer.expected_p95_ms:.0f} ms{bar}"))
+    if answer.price_per_hour is not None:
+        month = f"{answer.price_per_month:,.0f} a month of {HOURS_PER_MONTH} hours"
+        rows.append(("price", f"{answer.price_per_hour:.2f} an hour, {month}"))
+        rows.append(("per speaker and hour", f"{answer.price_per_speaker_hour:.4f}"))
+    for name, value in rows:
+        table.add_row(name, value)
+    return table

@@ -1,0 +1,134 @@
+"""Who speaks in the live sessions of one ingress replica: windows out to the diarizer, voices back.
+
+One call carries the windows of several sessions. Only so many are on their way at once, sessions whose
+finals wait for a name first, then those that have waited longest; the rest come with their newest audio when
+there is room. So load makes the steps longer and labels later, and takes nothing from text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from serve_app.asr.jobs import SAMPLE_RATE_HZ
+from serve_app.conductor.live import Live
+from serve_app.conductor.ports import SpeakerPort
+from serve_app.conductor.retries import listen_reliably
+from serve_app.errors import SottoError
+from serve_app.session.speakers import SpeakerRequest
+
+log = structlog.get_logger(__name__)
+
+DEFAULT_STEP_S = 5.0
+MAX_WINDOWS_PER_CALL = 4
+"""More would only make the first of them wait for the last."""
+PATIENCE_S = 30.0
+"""So long a session that has said everything waits for the names of its last speakers."""
+
+
+class Listening:
+    """Sends windows while fewer than `max_calls` calls are open; `wake` hears that there was an answer."""
+
+    def __init__(
+        self,
+        port: SpeakerPort,
+        *,
+        wake: Callable[[], None],
+        on_retry: Callable[[], None] = lambda: None,
+        on_answer: Callable[[float, int], None] = lambda _ms, _windows: None,
+        step_s: float = DEFAULT_STEP_S,
+        max_calls: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._port = port
+        self._wake = wake
+        self._on_retry = on_retry
+        self._on_answer = on_answer
+        self._step_samples = round(step_s * SAMPLE_RATE_HZ)
+        self._max_calls = max_calls
+        self._clock = clock
+        self._calls: set[asyncio.Task[None]] = set()
+        self._is_warm = False
+        self._served_s: dict[str, float] = {}
+        self._waits_since_s: dict[str, float] = {}
+
+    @property
+    def num_calls(self) -> int:
+        return len(self._calls)
+
+    def offer(self, lives: Iterable[Live]) -> None:
+        """Send what is due, as far as there is room."""
+        listening = [live for live in lives if live.session.listens]
+        if not listening:
+            self._served_s.clear()
+            return
+        self._give_up_on_late(listening)
+        if not self._is_warm:
+            # The models load while the first speaker draws breath.
+            self._is_warm = True
+            self._start([])
+        while len(self._calls) < self._max_calls:
+            batch = self._batch(listening)
+            if not batch:
+                break
+            self._start(batch)
+        known = {live.session_id for live in listening}
+        self._served_s = {name: at for name, at in self._served_s.items() if name in known}
+
+    async def close(self) -> None:
+        """Cancel what is on its way."""
+        for call in tuple(self._calls):
+            call.cancel()
+        await asyncio.gather(*self._calls, return_exceptions=True)
+
+    def _start(self, batch: list[tuple[Live, SpeakerRequest]]) -> None:
+        call = asyncio.create_task(self._call(batch))
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+
+    def _batch(self, lives: list[Live]) -> list[tuple[Live, SpeakerRequest]]:
+        batch: list[tuple[Live, SpeakerRequest]] = []
+        for live in sorted(lives, key=self._turn):
+            request = live.session.speaker_request(self._step_samples)
+            if request is not None:
+                self._served_s[live.session_id] = self._clock()
+                batch.append((live, request))
+            if len(batch) == MAX_WINDOWS_PER_CALL:
+                break
+        return batch
+
+    def _turn(self, live: Live) -> tuple[bool, float]:
+        return not live.session.is_unlabelled, self._served_s.get(live.session_id, 0.0)
+
+    async def _call(self, batch: list[tuple[Live, SpeakerRequest]]) -> None:
+        """The outermost shell of a call: whatever goes wrong in it, its sessions go on."""
+        began_s = self._clock()
+        try:
+            voices = await listen_reliably(self._port, [r.window for _, r in batch], self._on_retry)
+        except SottoError as error:
+            log.warning("no speakers for some windows", num_windows=len(batch), reason=str(error))
+            voices = []
+        except Exception:
+            log.exception("diarization call failed", num_windows=len(batch))
+            voices = []
+        for index, (live, _) in enumerate(batch):
+            if index < len(voices):
+                live.apply(live.session.on_voices(voices[index]))
+            else:
+                live.apply(live.session.on_voices_failed())
+        self._on_answer((self._clock() - began_s) * 1000, len(batch))
+        self._wake()
+
+    def _give_up_on_late(self, lives: list[Live]) -> None:
+        now_s = self._clock()
+        waiting = {live.session_id: live for live in lives if live.session.waits_for_speakers}
+        if waiting.keys() - self._waits_since_s.keys():
+            # Nothing else may wake the conductor while a call hangs.
+            asyncio.get_running_loop().call_later(PATIENCE_S + 0.1, self._wake)
+        self._waits_since_s = {name: self._waits_since_s.get(name, now_s) for name in waiting}
+        for name, live in waiting.items():
+            if now_s - self._waits_since_s[name] >= PATIENCE_S:
+                live.apply(live.session.give_up_speakers())

@@ -1,0 +1,60 @@
+"""What a client chooses about speakers, laid over what the server does: one rule for every door."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal, Protocol, TypeAlias
+
+from serve_app.errors import InvalidMessage
+from serve_app.service import RecordingOptions
+from serve_app.speakers.turns import SpeakerCounts, SpeakerMode
+
+DiarizationBackend: TypeAlias = Literal["pyannote", "diart", "sortformer", "channel"]
+
+
+class SpeakerChoices(Protocol):
+    """The fields of a record that say how speakers are told apart; what is None is left to the server."""
+
+    @property
+    def num_speakers(self) -> int | None: ...
+    @property
+    def min_speakers(self) -> int | None: ...
+    @property
+    def max_speakers(self) -> int | None: ...
+    @property
+    def diarization_backend(self) -> DiarizationBackend | None: ...
+
+
+def chosen_mode(
+    wanted: bool | None, choices: SpeakerChoices, default: SpeakerMode, usual: SpeakerMode
+) -> SpeakerMode:
+    """`default`: what the server does where nothing is chosen; `usual`: how it tells speakers apart where a
+    client wants them and does not say how."""
+    is_on = default is not SpeakerMode.OFF
+    if not (is_on if wanted is None else wanted):
+        return SpeakerMode.OFF
+    if choices.diarization_backend is None:
+        return default if is_on else usual
+    return SpeakerMode.CHANNEL if choices.diarization_backend == "channel" else SpeakerMode.VOICE
+
+
+def chosen_counts(choices: SpeakerChoices, defaults: SpeakerCounts) -> SpeakerCounts:
+    """Raises `InvalidMessage` where the numbers disagree."""
+    exact, least, most = choices.num_speakers, choices.min_speakers, choices.max_speakers
+    if exact is not None and not (least or exact) <= exact <= (most or exact):
+        raise InvalidMessage("num_speakers lies outside min_speakers and max_speakers")
+    try:
+        return SpeakerCounts(exact or defaults.exact, least or defaults.least, most or defaults.most)
+    except ValueError as error:
+        raise InvalidMessage(str(error)) from None
+
+
+def with_speakers(
+    options: RecordingOptions, wanted: bool | None, choices: SpeakerChoices, usual: SpeakerMode
+) -> RecordingOptions:
+    """`options`, which hold the server's own choice, with the client's. Raises `InvalidMessage`."""
+    counts = chosen_counts(choices, options.speaker_counts)
+    mode = chosen_mode(wanted, choices, options.speakers, usual)
+    if mode is SpeakerMode.OFF:
+        return replace(options, speakers=mode)
+    return replace(options, speakers=mode, speaker_counts=counts)

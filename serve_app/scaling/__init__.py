@@ -1,0 +1,1 @@
+"""How many replicas, cards and machines the work needs: decided while it runs, and planned ahead."""

@@ -1,0 +1,94 @@
+"""Which backend tells speakers apart here: what it is called, whether it can run, and what loads it."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+
+from serve_app.service import SpeakerStatus
+from serve_app.settings import Settings
+from serve_app.speakers.offline import BUILT_IN, SpeakerModels, load_offline
+from serve_app.speakers.ports import Analyser, Diarizer
+from serve_app.speakers.weights import encoder_path, segmentation_path
+
+
+def status_of(settings: Settings) -> SpeakerStatus:
+    """What would run with these settings in this environment; imports nothing of it."""
+    backend = settings.diarization_backend
+    if backend == "channel":
+        return SpeakerStatus(
+            backend,
+            missing="this server tells speakers apart by channel: ask with diarization_backend=channel",
+        )
+    if backend == "sortformer":
+        missing = "" if _is_there("nemo") else MISSING_NEMO
+        return SpeakerStatus(backend, ("diar_streaming_sortformer_4spk-v2",), _device(settings), missing)
+    missing = "" if _is_there("pyannote.audio") else MISSING_PYANNOTE
+    built_in = settings.pyannote_model == BUILT_IN
+    models = ("segmentation-3.0", "CAM++") if built_in else (settings.pyannote_model,)
+    return SpeakerStatus(backend, models, _device(settings), missing)
+
+
+MISSING_PYANNOTE = (
+    "telling speakers apart needs pyannote.audio, which is not installed on this server: `make speakers` "
+    "installs it, or ask for one speaker a channel with diarization_backend=channel"
+)
+MISSING_NEMO = (
+    "the sortformer backend needs NVIDIA NeMo, which is not installed on this server: "
+    "pip install 'nemo_toolkit[asr]'"
+)
+
+
+def load_analyser(settings: Settings) -> Analyser:
+    """What listens to windows of live sessions: the built-in pair, whatever listens to recordings. Blocking
+    for seconds. Raises `ModelUnavailable`."""
+    from serve_app.speakers.library import forbid_hub, quiet_pyannote, require_pyannote
+
+    quiet_pyannote()
+    require_pyannote()
+    if settings.offline or settings.pyannote_model == BUILT_IN:
+        forbid_hub()
+    import torch
+
+    from serve_app.speakers.encoder import SpeakerEncoder
+    from serve_app.speakers.live_windows import WindowAnalyser
+    from serve_app.speakers.segmentation import SpeakerSegmenter
+
+    device = _device(settings)
+    if device == "cpu":
+        torch.set_num_threads(settings.diarization_threads)
+    return WindowAnalyser(
+        SpeakerSegmenter(segmentation_path(), device), SpeakerEncoder(encoder_path(), device)
+    )
+
+
+def load_diarizer(settings: Settings) -> Diarizer:
+    """What listens to recordings. Blocking for seconds. Raises `ModelUnavailable`, which says what to do."""
+    device = _device(settings)
+    if settings.diarization_backend == "sortformer":
+        from serve_app.speakers.sortformer import SortformerDiarizer
+
+        return SortformerDiarizer(device=device, offline=settings.offline)
+    models = SpeakerModels(
+        pipeline=settings.pyannote_model,
+        hf_token=settings.secret("hf_token"),
+        offline=settings.offline,
+        device=device,
+        num_threads=settings.diarization_threads if device == "cpu" else 0,
+    )
+    return load_offline(models)
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _device(settings: Settings) -> str:
+    """`auto` is decided by the replica that has a share of a GPU, or none."""
+    if settings.diarization_device != "auto":
+        return settings.diarization_device
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return "cpu" if visible in (None, "", "-1") else "cuda"

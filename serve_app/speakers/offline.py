@@ -1,0 +1,135 @@
+"""Who spoke when in a recording, by the models that the settings name."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
+from serve_app.speakers.library import forbid_hub, quiet_pyannote, require_pyannote
+from serve_app.speakers.ports import Diarizer
+from serve_app.speakers.turn_grouping import group_turns
+from serve_app.speakers.turn_lists import join_turns, relabelled, to_diarization, turns_of
+from serve_app.speakers.turns import Diarization, SpeakerCounts, Turn
+from serve_app.speakers.weights import encoder_path, segmentation_path
+
+BUILT_IN = "pyannote/speaker-diarization"
+"""As a pipeline's name: segmentation-3.0 and CAM++, which need no account."""
+_FIRST_PASS = 0.9
+"""Of all the work."""
+_LEAST_EMBEDDED_S = 0.2
+_JOIN_S = 0.2
+"""A shorter pause does not end a turn."""
+_MAX_EMBEDDED_S = 30.0
+"""Of one turn: more tells nothing new of its voice."""
+_CPU_BATCH, _GPU_BATCH = 4, 32
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerModels:
+    """Which models, and where. `pipeline` is `BUILT_IN`, a hub id of pyannote's, or a folder with a
+    `config.yaml`; `offline` forbids the hub; `device` is "cpu" or "cuda"; `num_threads` of the CPU, 0: as
+    torch chooses."""
+
+    pipeline: str = BUILT_IN
+    hf_token: str | None = None
+    offline: bool = False
+    device: str = "cpu"
+    num_threads: int = 0
+
+
+def load_offline(models: SpeakerModels) -> Diarizer:
+    """What listens to recordings. Blocking for seconds. Raises `ModelUnavailable`, which says what to do."""
+    quiet_pyannote()
+    require_pyannote()
+    if models.pipeline == BUILT_IN:
+        forbid_hub()
+        return BuiltInDiarizer(models)
+    from serve_app.speakers.hosted import HostedDiarizer
+
+    return HostedDiarizer(models)
+
+
+class BuiltInDiarizer:
+    """segmentation-3.0 and CAM++ in pyannote's pipeline, then each turn heard once more. One call at a
+    time."""
+
+    def __init__(self, models: SpeakerModels) -> None:
+        import torch
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from serve_app.speakers.encoder import SpeakerEncoder
+            from serve_app.speakers.pipeline import BlockwiseDiarization
+            from serve_app.speakers.segmentation import SpeakerSegmenter
+
+            if models.num_threads:
+                torch.set_num_threads(models.num_threads)
+            self._encoder = SpeakerEncoder(encoder_path(), models.device)
+            segmenter = SpeakerSegmenter(segmentation_path(), models.device)
+            batch_size = _CPU_BATCH if models.device == "cpu" else _GPU_BATCH
+            self._pipeline = BlockwiseDiarization(segmenter, self._encoder, batch_size)
+
+    def diarize(
+        self,
+        audio: Pcm16,
+        counts: SpeakerCounts,
+        progress: Callable[[float], None],
+        pause: Callable[[], None] = lambda: None,
+    ) -> Diarization:
+        """Who spoke in int16 `(num_samples,)` audio at 16 kHz. `progress` hears the share done, up to 1;
+        `pause` is called between batches, and may wait, or raise to end the work."""
+        if not len(audio):
+            progress(1.0)
+            return Diarization((), (), 0)
+        spans, alone = self._first_pass(audio, progress, pause)
+        turns = join_turns(alone, _JOIN_S)
+        speakers = self._group(audio, turns, counts, progress, pause)
+        progress(1.0)
+        return to_diarization(
+            relabelled(spans, turns, speakers),
+            relabelled(alone, turns, speakers),
+            len(audio) / SAMPLE_RATE_HZ,
+        )
+
+    def _first_pass(
+        self, audio: Pcm16, progress: Callable[[float], None], pause: Callable[[], None]
+    ) -> tuple[list[Turn], list[Turn]]:
+        def hook(step: str, _: object, *, file: object = None, total: int = 0, completed: int = 0) -> None:
+            if step == "segmentation" and total:
+                progress(_FIRST_PASS * completed / total)
+
+        found = self._pipeline.apply({"uri": "recording", "samples": audio, "pause": pause}, hook=hook)
+        numbers: dict[str, int] = {}
+        spans = turns_of(found.speaker_diarization, numbers)
+        return spans, turns_of(found.exclusive_speaker_diarization, numbers)
+
+    def _group(
+        self,
+        audio: Pcm16,
+        turns: list[Turn],
+        counts: SpeakerCounts,
+        progress: Callable[[float], None],
+        pause: Callable[[], None],
+    ) -> list[int]:
+        """Each turn's speaker; a turn too short to be heard is its neighbour's."""
+        embeddings = np.zeros((len(turns), self._encoder.num_dimensions), np.float32)
+        for number, turn in enumerate(turns):
+            pause()
+            if turn.end_s - turn.start_s >= _LEAST_EMBEDDED_S:
+                end_s = min(turn.end_s, turn.start_s + _MAX_EMBEDDED_S)
+                cut = audio[round(turn.start_s * SAMPLE_RATE_HZ) : round(end_s * SAMPLE_RATE_HZ)]
+                embeddings[number] = self._encoder.embed([cut.astype(np.float32) / np.float32(32768)])[0]
+            progress(_FIRST_PASS + (1 - _FIRST_PASS) * (number + 1) / len(turns))
+        seconds = np.array([turn.end_s - turn.start_s for turn in turns], np.float32)
+        speakers = group_turns(embeddings, seconds, counts)
+        heard = np.flatnonzero(embeddings.any(1))
+        if len(heard):
+            middles = np.array([turn.start_s + turn.end_s for turn in turns])
+            for number in np.flatnonzero(~embeddings.any(1)).tolist():
+                speakers[number] = speakers[heard[np.argmin(np.abs(middles[heard] - middles[number]))]]
+        found: list[int] = speakers.tolist()
+        return found

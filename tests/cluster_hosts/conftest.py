@@ -1,0 +1,46 @@
+"""One cluster of a head and three workers for the whole run, each in a network namespace of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from benchmarks.clips import SessionPlan, load_clips
+from benchmarks.cluster_hosts.network import why_no_namespaces
+from benchmarks.cluster_hosts.talkers import Talk, undisturbed
+from benchmarks.cluster_hosts.variant import SPEAKER_CARD, many_cards, small_config
+from benchmarks.hosts import HostCluster, cluster_of_hosts
+from serve_app.launch.deploy_config import DeployConfig
+
+SPEED = 2.0
+
+
+@pytest.fixture(scope="session")
+def config() -> DeployConfig:
+    return many_cards(small_config())
+
+
+@pytest.fixture(scope="session")
+def cluster(config: DeployConfig) -> Iterator[HostCluster]:
+    """Deployed and settled; every test leaves it so."""
+    problem = why_no_namespaces()
+    if problem:
+        pytest.skip(problem)
+    with cluster_of_hosts(3, labels={"worker3": SPEAKER_CARD}) as running:
+        running.deploy(config)
+        running.wait_until(running.is_settled, "every deployment is healthy")
+        running.wait_until(lambda: running.answers(running.url), "the gateway answers")
+        yield running
+
+
+@pytest.fixture(scope="session")
+def plans() -> list[SessionPlan]:
+    """Three people, each with a dialogue."""
+    return [SessionPlan((clip,)) for clip in load_clips()]
+
+
+@pytest.fixture(scope="session")
+async def alone(cluster: HostCluster, plans: list[SessionPlan]) -> dict[str, Talk]:
+    """What each of them comes to when nothing goes on."""
+    return await undisturbed(cluster.url, plans, speed=SPEED)

@@ -1,0 +1,42 @@
+"""Replacing the final model and the ingress while people talk: no word is lost or said twice."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+
+import pytest
+from cluster_hosts.conftest import SPEED
+
+from benchmarks.clips import SessionPlan
+from benchmarks.cluster_hosts.talkers import Talk, compare, talk_together
+from benchmarks.cluster_hosts.variant import deployment
+from benchmarks.hosts import HostCluster
+from serve_app.launch.deploy_config import DeployConfig
+
+pytestmark = [pytest.mark.hosts, pytest.mark.models]
+
+
+async def test_a_rolling_upgrade_of_model_and_ingress_changes_no_word(
+    cluster: HostCluster, config: DeployConfig, plans: list[SessionPlan], alone: dict[str, Talk]
+) -> None:
+    newer = copy.deepcopy(config)
+    for name in ("Ingress", "FinalAsr"):
+        options = deployment(newer, name)["ray_actor_options"]
+        options["num_cpus"] += 0.01
+    before = {replica.replica_id for replica in cluster.replicas()}
+
+    async def upgrade() -> None:
+        await asyncio.sleep(4)
+        await asyncio.to_thread(cluster.deploy, newer)
+
+    talks = await talk_together(cluster.url, plans, speed=SPEED, meanwhile=upgrade)
+    await asyncio.to_thread(cluster.wait_until, cluster.is_settled, "the upgrade is over")
+    replaced = {r.deployment for r in cluster.replicas() if r.replica_id not in before}
+    assert replaced >= {"Ingress", "FinalAsr"}
+    assert not {r.replica_id for r in cluster.replicas("Ingress")} & before
+    seen = compare(talks, alone)
+    assert seen["sessions_failed"] == 0, seen["failures"]
+    assert [talk.finals for talk in talks] == [alone[talk.plan.name].finals for talk in talks]
+    assert (seen["audio_unaccounted_ms"], seen["begun_anew"]) == (0, 0)
+    assert seen["sessions_resumed"] == len(plans)

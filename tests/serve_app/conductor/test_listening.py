@@ -1,0 +1,140 @@
+"""Windows of many sessions in few calls; labels late, lost or never: text flows and sessions end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+from fakes.ports import FakeRecogniser, FakeVoice
+from fakes.talk import Say, speak
+from fakes.voices import FakeSpeakers
+
+from serve_app.asr.jobs import Pcm16
+from serve_app.conductor import listening, retries
+from serve_app.conductor.conductor import Conductor, ConductorConfig
+from serve_app.conductor.live import Live
+from serve_app.conductor.ports import ReplicaLost
+from serve_app.conductor.tally import Tally
+from serve_app.events import EndReason, Event, Final, SessionEnded, SpeakerRevision
+from serve_app.session.options import SessionOptions
+from serve_app.session.session import Session
+from serve_app.speakers.turns import SpeakerMode
+from serve_app.speakers.windows import SpeakerWindow, WindowVoices
+
+OPTIONS = SessionOptions("s", language="en", partials=False, speakers=SpeakerMode.VOICE)
+
+
+def turns(*people: int) -> Pcm16:
+    """A second and a half of each, with a pause behind it."""
+    words = [[Say(100 * who + 10 * at + k + 1, ms=400) for k in range(4)] for at, who in enumerate(people)]
+    return speak(
+        [replace(word, pause_ms=800) if k == 3 else word for turn in words for k, word in enumerate(turn)]
+    )
+
+
+AUDIO = turns(0, 1, 0)
+
+
+@asynccontextmanager
+async def conducting(speakers: FakeSpeakers) -> AsyncIterator[Conductor]:
+    voice, recogniser = FakeVoice(), FakeRecogniser()
+    conductor = Conductor(
+        ConductorConfig(tick_s=0.001),
+        voice=voice,
+        interim=recogniser,
+        final=recogniser,
+        tally=Tally(),
+        speakers=speakers,
+    )
+    task = asyncio.create_task(conductor.run())
+    try:
+        yield conductor
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await conductor.close()
+
+
+async def talk(conductor: Conductor, audio: Pcm16 = AUDIO, session_id: str = "s") -> list[Event]:
+    live = Live(Session(replace(OPTIONS, session_id=session_id)), max_buffer_ms=5_000, wake=conductor.wake)
+    conductor.add(live)
+
+    async def send() -> None:
+        for start in range(0, len(audio), 3_200):
+            await live.push(audio[start : start + 3_200])
+            await asyncio.sleep(0.004)
+        live.end()
+
+    sender = asyncio.create_task(send())
+    events = [event async for event in live.events()]
+    await sender
+    conductor.remove(session_id)
+    return events
+
+
+def known(events: Sequence[Event]) -> list[int | None]:
+    labels = {
+        event.utterance_id: event.speaker for event in events if isinstance(event, Final | SpeakerRevision)
+    }
+    return list(labels.values())
+
+
+async def test_finals_are_labelled() -> None:
+    async with conducting(FakeSpeakers()) as conductor:
+        events = await talk(conductor)
+    assert known(events) == [0, 1, 0]
+    assert isinstance(events[-1], SessionEnded)
+
+
+async def test_sessions_share_calls_and_only_so_many_windows_are_on_their_way() -> None:
+    class Slow(FakeSpeakers):
+        busy = most = 0
+        sizes: list[int]
+
+        async def listen(self, windows: Sequence[SpeakerWindow]) -> list[WindowVoices]:
+            self.sizes = [*getattr(self, "sizes", []), len(windows)]
+            self.busy += 1
+            self.most = max(self.most, self.busy)
+            await asyncio.sleep(0.02)
+            self.busy -= 1
+            return await super().listen(windows)
+
+    speakers = Slow()
+    async with conducting(speakers) as conductor:
+        results = await asyncio.gather(*(talk(conductor, session_id=f"s{n}") for n in range(6)))
+    assert [known(events) for events in results] == [[0, 1, 0]] * 6
+    assert speakers.most == 1
+    assert max(speakers.sizes) == listening.MAX_WINDOWS_PER_CALL
+    assert speakers.num_calls < 6 * 3
+
+
+async def test_a_lost_replica_costs_no_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retries, "RETRY_PAUSES_S", (0.0, 0.0))
+    async with conducting(FakeSpeakers(failures=[ReplicaLost("died")])) as conductor:
+        assert known(await talk(conductor)) == [0, 1, 0]
+
+
+async def test_a_diarizer_that_fails_costs_labels_and_nothing_else() -> None:
+    async with conducting(FakeSpeakers(failures=[RuntimeError("broken")] * 50)) as conductor:
+        events = await talk(conductor)
+    finals = [event for event in events if isinstance(event, Final)]
+    assert [final.text for final in finals] == ["w1 w2 w3 w4", "w111 w112 w113 w114", "w21 w22 w23 w24"]
+    assert {final.speaker for final in finals} == {None}
+    assert events[-1] == SessionEnded(EndReason.COMPLETED, len(AUDIO), 3)
+
+
+async def test_a_diarizer_that_never_answers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "PATIENCE_S", 0.05)
+
+    class Silent(FakeSpeakers):
+        async def listen(self, windows: Sequence[SpeakerWindow]) -> list[WindowVoices]:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    async with conducting(Silent()) as conductor, asyncio.timeout(20):
+        events = await talk(conductor)
+    assert len([event for event in events if isinstance(event, Final)]) == 3
+    assert isinstance(events[-1], SessionEnded)
