@@ -62,6 +62,15 @@ class Replica:
     pid: int
 
 
+HEALTH_CHECKS = {
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "5",
+}
+"""A dead host is missed after 5 s, one that has gone silent after 15 s. With Ray's own choice: 13 and 63,
+and until then calls hang that went there."""
+
+
 class HostCluster:
     """Hosts, the console on the head and the gateway; made by `cluster_of_hosts`."""
 
@@ -144,7 +153,7 @@ class HostCluster:
             auth_token=self._token,
             haproxy_binary=haproxy,
         )
-        return {**clean, **environment.merged(clean), **SMALL_MACHINE, **self._variables}
+        return {**clean, **environment.merged(clean), **HEALTH_CHECKS, **SMALL_MACHINE, **self._variables}
 
     def _folder(self, host: NetHost) -> Path:
         """Its own temporary files; short, since sockets lie below it."""
@@ -194,8 +203,9 @@ class HostCluster:
     def deployments(self) -> dict[str, dict[str, Any]]:
         """Of the one application: by name its status, wanted number of replicas, share of a GPU."""
         applications = self.ask("applications")
-        found: dict[str, dict[str, Any]] = next(iter(applications.values()))["deployments"]
-        return found
+        found: dict[str, Any] = next(iter(applications.values()), {"deployments": {}})
+        deployments: dict[str, dict[str, Any]] = found["deployments"]
+        return deployments
 
     def replicas(self, deployment: str | None = None, *, state: str = "RUNNING") -> list[Replica]:
         """Those in `state`, as the controller knows it."""

@@ -20,7 +20,8 @@ from serve_app.clients.pacing import paced_chunks
 from serve_app.clients.resuming import ResumingClient
 
 CHUNK_MS = 100
-END_TIMEOUT_S = 120.0
+CHUNK_SAMPLES = CHUNK_MS * SAMPLE_RATE_HZ // 1000
+END_TIMEOUT_S = 180.0
 
 
 @dataclass(slots=True)
@@ -49,13 +50,23 @@ class Talk:
         return self.sent_samples * 1000 / SAMPLE_RATE_HZ - (self.counted_ms or 0.0)
 
 
-async def talk(url: str, plan: SessionPlan, *, speed: float = 1.0, language: str = "en") -> Talk:
-    """Say `plan` in real time, whatever happens to connections; failures are in the result, not raised."""
+async def talk(
+    url: str,
+    plan: SessionPlan,
+    *,
+    speed: float = 1.0,
+    language: str = "en",
+    until: asyncio.Event | None = None,
+) -> Talk:
+    """Say `plan` in real time, whatever happens to connections; failures are in the result, not raised.
+
+    With `until`, the last quarter waits for it: the session outlasts whatever goes on.
+    """
     result = Talk(plan)
     try:
         async with ResumingClient(url, SessionConfig(lang_code=language), open_timeout_s=5.0) as client:
             sent = SentClock(CHUNK_MS)
-            sender = asyncio.create_task(_send(client, result, sent, speed))
+            sender = asyncio.create_task(_send(client, result, sent, speed, until))
             try:
                 async with asyncio.timeout(len(plan.samples()) / SAMPLE_RATE_HZ / speed + END_TIMEOUT_S):
                     async for message in client:
@@ -69,12 +80,19 @@ async def talk(url: str, plan: SessionPlan, *, speed: float = 1.0, language: str
     return result
 
 
-async def _send(client: ResumingClient, result: Talk, sent: SentClock, speed: float) -> None:
-    async with aclosing(paced_chunks(result.plan.samples(), chunk_ms=CHUNK_MS, speed=speed)) as chunks:
-        async for chunk in chunks:
-            sent.sent(time.perf_counter())
-            result.sent_samples += len(chunk)
-            await client.send_audio(chunk)
+async def _send(
+    client: ResumingClient, result: Talk, sent: SentClock, speed: float, until: asyncio.Event | None
+) -> None:
+    samples = result.plan.samples()
+    pause_at = len(samples) * 3 // 4 // CHUNK_SAMPLES * CHUNK_SAMPLES if until is not None else len(samples)
+    for part in (samples[:pause_at], samples[pause_at:]):
+        async with aclosing(paced_chunks(part, chunk_ms=CHUNK_MS, speed=speed)) as chunks:
+            async for chunk in chunks:
+                sent.sent(time.perf_counter())
+                result.sent_samples += len(chunk)
+                await client.send_audio(chunk)
+        if until is not None:
+            await until.wait()
     await client.end()
 
 
@@ -105,12 +123,15 @@ async def talk_together(
     speed: float = 1.0,
     ramp_s: float = 2.0,
     meanwhile: Callable[[], Awaitable[None]] | None = None,
+    outlast: bool = False,
 ) -> list[Talk]:
-    """Every plan at once; `meanwhile` runs beside them, and its error ends them all."""
+    """Every plan at once; `meanwhile` runs beside them, and its error ends them all. With `outlast` nobody
+    ends before it is over."""
+    until = asyncio.Event() if outlast else None
 
     async def later(delay_s: float, plan: SessionPlan) -> Talk:
         await asyncio.sleep(delay_s)
-        return await talk(url, plan, speed=speed)
+        return await talk(url, plan, speed=speed, until=until)
 
     async with asyncio.TaskGroup() as group:
         delays_s = start_delays_s(len(plans), ramp_s)
@@ -119,6 +140,8 @@ async def talk_together(
         ]
         if meanwhile is not None:
             await meanwhile()
+        if until is not None:
+            until.set()
     return [task.result() for task in tasks]
 
 

@@ -21,7 +21,7 @@ SMALL_SETTINGS: dict[str, Any] = {
     "language": "en",
     "num_workers": 1,
     "offline": True,
-    "log_level": "WARNING",
+    "idle_timeout_s": 300,
 }
 
 

@@ -281,10 +281,11 @@ class Ingress:
             if position_s - utterance.covered_s < self._door.partial_interval_s - 1e-9:
                 break
             heapq.heappop(wanted)
+            fresh_s = position_s - utterance.covered_s
             utterance.interim_out, utterance.covered_s = True, position_s
             audio_s = position_s - max(utterance.start_s, position_s - longest_s)
             self._gate.sent()
-            jobs.append(InterimJob(audio_s, session, utterance, position_s))
+            jobs.append(InterimJob(audio_s, fresh_s, session, utterance, position_s))
         if jobs:
             self._interim.call(jobs, self._interim_answered)
 

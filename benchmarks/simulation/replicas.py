@@ -15,7 +15,7 @@ from serve_app.asr.scheduler import Batch, Scheduler, SchedulerLimits
 from serve_app.asr.windows import Window, WindowPolicy, plan_window
 from serve_app.errors import QueueFull
 from serve_app.scaling.costs import DecodeCost
-from serve_app.scaling.meter import SpeedMeter
+from serve_app.scaling.meter import SpeedMeter, demand_s
 from serve_app.scaling.policy import Decision, Demand, PolicyState, ReplicaFigures, ScalingRules, decide
 
 POLICY_PERIOD_S = 1.0
@@ -35,6 +35,7 @@ class Job:
     busy_s: float = 0.0
     batch_size: int = 1
     failed: bool = False
+    fresh_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ class Replica:
                 job.answer(job)
                 continue
             self._waiting_s += job.audio_s
-            self._meter.arrived(job.audio_s, now_s)
+            self._meter.arrived(demand_s(job.audio_s, job.fresh_s), now_s)
         self._start()
 
     def figures(self) -> ReplicaFigures:

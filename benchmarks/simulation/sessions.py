@@ -104,8 +104,10 @@ class FinalJob(Job):
 class InterimJob(Job):
     __slots__ = ("end_s", "session", "utterance")
 
-    def __init__(self, audio_s: float, session: SimulatedSession, utterance: Utterance, end_s: float) -> None:
-        super().__init__(Role.INTERIM, audio_s, _nobody)
+    def __init__(
+        self, audio_s: float, fresh_s: float, session: SimulatedSession, utterance: Utterance, end_s: float
+    ) -> None:
+        super().__init__(Role.INTERIM, audio_s, _nobody, fresh_s=fresh_s)
         self.session, self.utterance, self.end_s = session, utterance, end_s
 
 

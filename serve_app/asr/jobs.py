@@ -53,6 +53,7 @@ class DecodeJob:
     role's own). `language` is a Whisper code ("en", "pt"), or None to detect. `prompt` is previous text and
     `hotwords` are words to expect (Whisper's `<|startofprev|>` context), both may be empty. `prefix` is
     text that the answer begins with. `temperature` over 0 samples. `attention` needs an engine that gives it.
+    `fresh_s`: of an interim, seconds of audio that the one before it had not.
     """
 
     job_id: int
@@ -68,6 +69,7 @@ class DecodeJob:
     prefix: str = ""
     attention: AttentionRule | None = None
     model: Role | None = None
+    fresh_s: float | None = None
 
     @property
     def audio_s(self) -> float:

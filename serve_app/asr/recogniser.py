@@ -24,7 +24,7 @@ from serve_app.asr.ports import Transcriber
 from serve_app.asr.scheduler import Batch, Scheduler, SchedulerLimits
 from serve_app.asr.validation import audio_complaint
 from serve_app.errors import ModelUnavailable, QueueFull
-from serve_app.scaling.meter import SpeedMeter
+from serve_app.scaling.meter import SpeedMeter, demand_s
 
 LIVE_QUIET_S = 3.0
 """So long after the last live job recordings leave a worker free for the next one."""
@@ -203,7 +203,7 @@ class Recogniser:
         self._scheduler.add(job.role, key, waiting)
         if job.role is not Role.OFFLINE:
             self._live_s = waiting.enqueued_s
-            self._meter.arrived(job.audio_s, waiting.enqueued_s)
+            self._meter.arrived(demand_s(job.audio_s, job.fresh_s), waiting.enqueued_s)
         future.add_done_callback(partial(self._forget_cancelled, waiting))
         return future
 

@@ -10,6 +10,7 @@ import structlog
 from serve_app.asr.jobs import ModelInfo, Role
 from serve_app.conductor.attributed import AttributedRecordings
 from serve_app.conductor.conductor import Conductor, ConductorConfig
+from serve_app.conductor.listening import MAX_WINDOWS_PER_CALL
 from serve_app.conductor.ports import RecogniserPort, SpeakerPort, VoicePort
 from serve_app.conductor.recordings import RecordingTranscriber
 from serve_app.conductor.speech import AdmissionLimits, Speech
@@ -66,6 +67,7 @@ def assemble(
         beam_size=settings.beam_size,
         interim_beam_size=settings.interim_beam_size,
         speaker_step_s=settings.diarization_step_s,
+        max_speaker_windows=1 if shared_cores else MAX_WINDOWS_PER_CALL,
     )
     conductor = Conductor(config, voice=voice, interim=interim, final=final, tally=tally, speakers=speakers)
     recordings = RecordingTranscriber(

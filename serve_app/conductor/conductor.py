@@ -26,7 +26,7 @@ from serve_app.asr.jobs import (
     Role,
     Transcript,
 )
-from serve_app.conductor.listening import Listening
+from serve_app.conductor.listening import MAX_WINDOWS_PER_CALL, Listening
 from serve_app.conductor.live import Live
 from serve_app.conductor.ports import RecogniserPort, SpeakerPort, VoicePort
 from serve_app.conductor.retries import decode_reliably, detect_reliably
@@ -55,6 +55,7 @@ class ConductorConfig:
     interim_beam_size: int = 1
     speaker_step_s: float = 5.0
     max_speaker_calls: int = 1
+    max_speaker_windows: int = MAX_WINDOWS_PER_CALL
 
 
 @dataclass(slots=True)
@@ -101,6 +102,7 @@ class Conductor:
                 on_answer=tally.listened,
                 step_s=config.speaker_step_s,
                 max_calls=config.max_speaker_calls,
+                max_windows=config.max_speaker_windows,
                 clock=clock,
             )
 
@@ -258,6 +260,7 @@ class Conductor:
             prefix=request.prefix,
             attention=request.attention,
             model=request.model,
+            fresh_s=None if request.fresh_samples is None else request.fresh_samples / SAMPLE_RATE_HZ,
         )
 
     def _beam_size(self, request: DecodeRequest) -> int:

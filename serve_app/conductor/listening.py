@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 DEFAULT_STEP_S = 5.0
 MAX_WINDOWS_PER_CALL = 4
-"""More would only make the first of them wait for the last."""
+"""On a GPU. More would only make the first of them wait for the last, as any second one does on a CPU."""
 PATIENCE_S = 30.0
 """So long a session that has said everything waits for the names of its last speakers."""
 
@@ -41,6 +41,7 @@ class Listening:
         on_answer: Callable[[float, int], None] = lambda _ms, _windows: None,
         step_s: float = DEFAULT_STEP_S,
         max_calls: int = 1,
+        max_windows: int = MAX_WINDOWS_PER_CALL,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._port = port
@@ -49,6 +50,7 @@ class Listening:
         self._on_answer = on_answer
         self._step_samples = round(step_s * SAMPLE_RATE_HZ)
         self._max_calls = max_calls
+        self._max_windows = max_windows
         self._clock = clock
         self._calls: set[asyncio.Task[None]] = set()
         self._is_warm = False
@@ -87,7 +89,12 @@ class Listening:
     def _start(self, batch: list[tuple[Live, SpeakerRequest]]) -> None:
         call = asyncio.create_task(self._call(batch))
         self._calls.add(call)
-        call.add_done_callback(self._calls.discard)
+        call.add_done_callback(self._ended)
+
+    def _ended(self, call: asyncio.Task[None]) -> None:
+        """There is room for another."""
+        self._calls.discard(call)
+        self._wake()
 
     def _batch(self, lives: list[Live]) -> list[tuple[Live, SpeakerRequest]]:
         batch: list[tuple[Live, SpeakerRequest]] = []
@@ -96,7 +103,7 @@ class Listening:
             if request is not None:
                 self._served_s[live.session_id] = self._clock()
                 batch.append((live, request))
-            if len(batch) == MAX_WINDOWS_PER_CALL:
+            if len(batch) == self._max_windows:
                 break
         return batch
 
@@ -120,7 +127,6 @@ class Listening:
             else:
                 live.apply(live.session.on_voices_failed())
         self._on_answer((self._clock() - began_s) * 1000, len(batch))
-        self._wake()
 
     def _give_up_on_late(self, lives: list[Live]) -> None:
         now_s = self._clock()

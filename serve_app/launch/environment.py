@@ -63,6 +63,7 @@ class RayEnvironment:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": self.auth_token,
             "RAY_USAGE_STATS_ENABLED": "0",
+            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # as NVML counts cards, where they are not all alike
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
         }

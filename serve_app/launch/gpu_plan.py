@@ -15,7 +15,7 @@ from serve_app.telemetry.gpus import Gpu, read_gpus, visible_gpus
 
 UNREADABLE = "the GPUs' memory cannot be read (is nvidia-ml-py installed?): the config file's shares are used"
 TOO_SMALL = "no model fits into the memory that is free on the GPUs"
-VOICE, INTERIM, FINAL = "VoiceActivity", "InterimAsr", "FinalAsr"
+VOICE, INTERIM, FINAL, SPEAKERS = "VoiceActivity", "InterimAsr", "FinalAsr", "Diarization"
 
 
 def machine_cards(num_gpus: int | None = None) -> tuple[Gpu, ...]:
@@ -60,10 +60,10 @@ def planned_settings(sizing: Sizing, settings: Settings) -> dict[str, Any]:
 
 
 def with_slots(config: DeployConfig, sizing: Sizing) -> DeployConfig:
-    """A copy whose recognisers take slots of the cards; voice detection is on the CPU and takes none."""
+    """A copy whose recognisers take slots of the cards; the others are on the CPU and take none."""
     changed = copy.deepcopy(config)
     for entry in changed["applications"][0].get("deployments") or []:
-        if entry.get("name") == VOICE:
+        if entry.get("name") in (VOICE, SPEAKERS):
             _set_gpus(entry, 0)
         elif entry.get("name") in (INTERIM, FINAL):
             _set_gpus(entry, sizing.gpu_fraction)

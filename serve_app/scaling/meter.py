@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 ARRIVAL_TIME_S = 10.0
 SPEED_TIME_S = 60.0
+WANTED_INTERIM_S = 0.5
+"""Interims come as often as there is room for them. More often than this they are no reason for a replica."""
 MIN_BATCHES = 2.5
 """So many batches, the older ones counting less, before a speed is believed."""
 _LEAST_SPREAD = 0.1
@@ -104,6 +106,14 @@ class SpeedMeter:
         # Since the beginning only so much of the window has been seen; the first job alone is no rate.
         seen = 1.0 - _decay(max(now_s - self._began_s, ARRIVAL_TIME_S / 2), ARRIVAL_TIME_S)
         return kept / (ARRIVAL_TIME_S * seen)
+
+
+def demand_s(audio_s: float, fresh_s: float | None = None) -> float:
+    """Seconds of audio that a live job asks to be decoded; of an interim, with `fresh_s` that the one before
+    it had not, the share that it would ask for if they came every `WANTED_INTERIM_S`."""
+    if fresh_s is None:
+        return audio_s
+    return audio_s * min(1.0, max(0.0, fresh_s) / WANTED_INTERIM_S)
 
 
 def _decay(elapsed_s: float, time_s: float) -> float:

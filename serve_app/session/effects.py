@@ -22,7 +22,7 @@ class Purpose(StrEnum):
 class DecodeRequest:
     """Decode `audio`, samples `[start_sample, end_sample)` of the session, and answer with `key`.
 
-    The other fields are a `DecodeJob`'s."""
+    The other fields are a `DecodeJob`'s; `fresh_samples` are its `fresh_s`."""
 
     key: int
     purpose: Purpose
@@ -37,6 +37,7 @@ class DecodeRequest:
     prefix: str = ""
     attention: AttentionRule | None = None
     model: Role | None = None
+    fresh_samples: int | None = None
 
 
 Effect: TypeAlias = Event | DecodeRequest

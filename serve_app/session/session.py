@@ -372,9 +372,10 @@ class Session:
         end = self._voice.position
         ask = utterance.policy.ask_interim(end, longest)
         utterance.interim = PendingInterim(self._new_key(), ask, end)
-        utterance.covered_sample = end
+        fresh, utterance.covered_sample = end - utterance.covered_sample, end
         audio = self._voice.slice(ask.start_sample, end)
-        return self._request(utterance.interim.key, Purpose.INTERIM, ask, audio, utterance.language)
+        request = self._request(utterance.interim.key, Purpose.INTERIM, ask, audio, utterance.language)
+        return replace(request, fresh_samples=fresh)
 
     def on_decoded(self, key: int, transcript: Transcript, total_ms: float) -> list[Effect]:
         """Take the text of a request; an answer that nobody waits for any more is ignored."""

@@ -1,4 +1,8 @@
-"""One cluster of a head and three workers for the whole run, each in a network namespace of its own."""
+"""One cluster of a head and three workers for the whole run, each in a network namespace of its own.
+
+The files run by their names: cards first, while nothing has been broken yet. A test may leave other hosts and
+other versions behind, but two replicas of everything that run.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,10 @@ SPEED = 2.0
 
 @pytest.fixture(scope="session")
 def config() -> DeployConfig:
-    return many_cards(small_config())
+    """Two of everything, whatever the load: only the test of scaling lets it decide."""
+    two = {"min_replicas": 2, "max_replicas": 2}
+    scaled = ("Ingress", "VoiceActivity", "InterimAsr", "FinalAsr")
+    return many_cards(small_config(autoscaling=dict.fromkeys(scaled, two)))
 
 
 @pytest.fixture(scope="session")

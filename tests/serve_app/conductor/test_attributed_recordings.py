@@ -92,9 +92,8 @@ async def test_counts_reach_the_diarizer_and_a_lost_replica_is_asked_again(
 ) -> None:
     monkeypatch.setattr(retries, "RETRY_PAUSES_S", (0.0, 0.0, 0.0))
     speakers = FakeSpeakers(failures=[ReplicaLost("died")])
-    options = RecordingOptions(
-        language="en", speakers=SpeakerMode.VOICE, speaker_counts=SpeakerCounts(exact=2)
-    )
+    two = SpeakerCounts(exact=2)
+    options = RecordingOptions(language="en", speakers=SpeakerMode.VOICE, speaker_counts=two)
     await recordings(speakers).transcribe(AUDIO, options)
     assert speakers.counts == [two] * 2
     gone = FakeSpeakers(failures=[ReplicaLost("died")] * 3)

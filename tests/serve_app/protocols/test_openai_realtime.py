@@ -149,7 +149,8 @@ def test_a_turn_is_over_though_its_audio_may_be_wanted_again():
     spoken.say(DIARIZED)
     spoken.audio(0.5)
     said, (onset, ended, _) = turn(1, 1.0, None)
-    assert kinds(spoken.happen(onset, ended, replace(said, resume_sample=0, next_sample=said.resume_sample)))[-1] == "completed"
+    again = replace(said, resume_sample=0, next_sample=said.resume_sample)
+    assert kinds(spoken.happen(onset, ended, again))[-1] == "completed"
 
 
 def test_speakers_cannot_be_asked_for_once_audio_has_come():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from serve_app.scaling.meter import ARRIVAL_TIME_S, Figures, SpeedMeter
+from serve_app.scaling.meter import ARRIVAL_TIME_S, WANTED_INTERIM_S, Figures, SpeedMeter, demand_s
 
 
 def test_nothing_is_known_at_first() -> None:
@@ -83,3 +83,12 @@ def test_batches_that_say_nothing_are_left_out(items: int, audio_s: float, busy_
     for index in range(5):
         meter.decoded(items, audio_s, busy_s, float(index), live=True)
     assert meter.figures(5.0).capacity == 0.0
+
+
+def test_interims_that_come_sooner_than_need_be_ask_for_no_more() -> None:
+    """However often an idle service lets them come, an utterance asks for the same audio per second."""
+    rates = [demand_s(8.0, interval_s) / interval_s for interval_s in (0.1, 0.3, WANTED_INTERIM_S)]
+    assert rates == pytest.approx([8.0 / WANTED_INTERIM_S] * 3)
+    assert demand_s(8.0, 2.0) / 2.0 == 4.0
+    assert demand_s(8.0) == 8.0
+    assert demand_s(8.0, -1.0) == 0.0

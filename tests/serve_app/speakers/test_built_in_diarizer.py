@@ -72,7 +72,9 @@ def test_who_spoke_in_a_dialogue(built_in: Any, name: str, num_speakers: int) ->
 
 @pytest.mark.parametrize("counts", [SpeakerCounts(exact=2), SpeakerCounts(most=2)])
 def test_fewer_speakers_than_there_are(built_in: Any, counts: SpeakerCounts) -> None:
-    assert built_in.diarize(read("ward_round.flac"), counts, nobody).num_speakers == 2
+    audio = read("ward_round.flac")[: 20 * 16_000]
+
+    assert built_in.diarize(audio, counts, nobody).num_speakers == 2
 
 
 def test_more_speakers_than_there_are(built_in: Any) -> None:

@@ -40,7 +40,7 @@ def test_turns_of_a_voice_are_one_speaker(num_voices: int) -> None:
 def test_the_less_is_said_the_further_apart_one_voice_may_be() -> None:
     apart = np.zeros((2, 64), np.float32)
     apart[:, 0] = 1.0
-    apart[1, :2] = 0.7, np.sqrt(1 - 0.49)
+    apart[1, :2] = 0.5, np.sqrt(0.75)
 
     short = group_turns(apart, np.array([1.2, 1.2], np.float32), SpeakerCounts())
     long = group_turns(apart, np.array([60.0, 60.0], np.float32), SpeakerCounts())
@@ -94,3 +94,27 @@ def test_only_so_many_turns_take_part_in_finding_speakers(monkeypatch: pytest.Mo
     embeddings, whose = voices(3, 200, noise=0.3)
 
     assert same_partition(group_turns(embeddings, seconds(200), SpeakerCounts()), whose)
+
+
+def alike(num_turns: tuple[int, int], distance: float, noise: float) -> tuple[Floats, npt.NDArray[np.int64]]:
+    """Turns of two voices whose means are `distance` apart."""
+    random = np.random.default_rng(3)
+    whose = np.repeat([0, 1], num_turns)
+    means = np.zeros((2, 64))
+    means[:, 0] = 1.0
+    means[1, :2] = 1 - distance, np.sqrt(1 - (1 - distance) ** 2)
+    turns = means[whose] + random.normal(size=(len(whose), 64)) * noise / 8
+    return (turns / np.linalg.norm(turns, axis=1, keepdims=True)).astype(np.float32), whose
+
+
+def test_voices_that_are_alike_are_told_apart_by_several_turns_each() -> None:
+    embeddings, whose = alike((3, 3), distance=0.35, noise=0.2)
+
+    assert same_partition(group_turns(embeddings, seconds(6), SpeakerCounts()), whose)
+    assert len(set(group_turns(embeddings, seconds(6), SpeakerCounts(most=1)).tolist())) == 1
+
+
+def test_one_strange_turn_is_no_second_voice() -> None:
+    embeddings, _ = alike((5, 1), distance=0.35, noise=0.2)
+
+    assert len(set(group_turns(embeddings, seconds(6), SpeakerCounts()).tolist())) == 1

@@ -38,7 +38,13 @@ def test_nothing_runs_on_the_head(cluster: HostCluster) -> None:
 
 def test_shares_add_up_to_what_is_gone_of_each_card(cluster: HostCluster) -> None:
     shares = {name: entry["num_gpus"] for name, entry in cluster.deployments().items()}
-    assert shares == {"VoiceActivity": 0.05, "InterimAsr": 0.15, "FinalAsr": 0.35, "Diarization": 0.1, "Ingress": 0}
+    assert shares == {
+        "VoiceActivity": 0.05,
+        "InterimAsr": 0.15,
+        "FinalAsr": 0.35,
+        "Diarization": 0.1,
+        "Ingress": 0,
+    }
     taken: Counter[str] = Counter()
     for replica in cluster.replicas():
         taken[replica.address] += shares[replica.deployment]
