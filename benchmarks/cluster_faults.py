@@ -21,6 +21,7 @@ import asyncio
 import copy
 import sys
 from collections.abc import Sequence
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from benchmarks.clips import load_clips, session_plans
 from benchmarks.cluster_hosts.asking import HostsError
 from benchmarks.cluster_hosts.network import NoNamespaces
 from benchmarks.cluster_hosts.talkers import Talk, compare, talk_together, undisturbed
-from benchmarks.cluster_hosts.variant import deployment, small_config
+from benchmarks.cluster_hosts.variant import deployment, fixed_replicas, many_cards, small_config
 from benchmarks.cluster_hosts.watch import Timeline, is_full, wanted_replicas
 from benchmarks.hosts import HostCluster, cluster_of_hosts
 from benchmarks.report import print_table, write_json
@@ -62,15 +63,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 
 def cluster_config(options: argparse.Namespace) -> DeployConfig:
-    """Two of everything, so that no single host has the last one."""
-    two = {"min_replicas": 2}
-    return small_config(
-        autoscaling={
-            "Ingress": two,
-            "VoiceActivity": two,
-            "InterimAsr": two,
-            "FinalAsr": {"min_replicas": options.finals},
-        }
+    """Two of everything, so that no single host has the last one; the load changes nothing meanwhile."""
+    return many_cards(
+        small_config(autoscaling=fixed_replicas(2) | fixed_replicas(options.finals, "FinalAsr"))
     )
 
 
@@ -138,7 +133,7 @@ async def upgrade(
 
     def old_ones_gone() -> bool:
         left = [r for state in ("RUNNING", "STOPPING") for r in cluster.replicas(state=state)]
-        return not old & {r.replica_id for r in left} and cluster.is_settled()
+        return not old & {r.replica_id for r in left} and cluster.is_settled(names)
 
     await timeline.wait_for("first_new_replica", new_ones_run, timeout_s=options.timeout)
     done = await timeline.wait_for("old_replicas_gone", old_ones_gone, timeout_s=options.timeout)
@@ -158,7 +153,8 @@ def latencies(talks: Sequence[Talk], timeline: Timeline, done: str) -> dict[str,
 
 
 async def measure(cluster: HostCluster, options: argparse.Namespace, config: DeployConfig) -> dict[str, Any]:
-    plans = session_plans(load_clips(), options.sessions, options.seconds)
+    clips = load_clips()
+    plans = list(islice(cycle(session_plans(clips, len(clips), options.seconds)), options.sessions))
     say(f"{len({plan.name for plan in plans})} orders of clips, undisturbed")
     alone = await undisturbed(cluster.url, plans)
     say(f"{len(plans)} sessions in real time")

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -227,9 +227,9 @@ class HostCluster:
             time.sleep(POLL_S)
         return time.monotonic() - began
 
-    def is_settled(self) -> bool:
-        """Every deployment healthy with exactly the replicas that it wants."""
-        deployments = self.deployments()
+    def is_settled(self, names: Collection[str] = ()) -> bool:
+        """Every deployment, or those with these names, healthy with exactly the replicas that it wants."""
+        deployments = {n: entry for n, entry in self.deployments().items() if not names or n in names}
         return bool(deployments) and all(
             entry["status"] == "HEALTHY"
             and len(entry["replicas"]) == entry["wanted"]

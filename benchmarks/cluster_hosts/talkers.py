@@ -146,14 +146,14 @@ async def talk_together(
 
 
 async def undisturbed(url: str, plans: Sequence[SessionPlan], *, speed: float = 2.0) -> dict[str, Talk]:
-    """Each different plan, two at a time, with nothing going on: what the others are held to.
+    """Each different plan, three at a time, with nothing going on: what the others are held to.
 
     Raises `RuntimeError` where one of them does not go through.
     """
     distinct = list({plan.name: plan for plan in plans}.values())
     found: dict[str, Talk] = {}
-    for start in range(0, len(distinct), 2):
-        for result in await talk_together(url, distinct[start : start + 2], speed=speed):
+    for start in range(0, len(distinct), 3):
+        for result in await talk_together(url, distinct[start : start + 3], speed=speed):
             if result.failure or result.num_resumed:
                 raise RuntimeError(f"{result.plan.name} was disturbed: {result.failure or 'resumed'}")
             found[result.plan.name] = result

@@ -52,6 +52,12 @@ def small_config(
     return config
 
 
+def fixed_replicas(number: int, *names: str) -> dict[str, dict[str, int]]:
+    """For `small_config`: so many of each that is scaled, whatever the load."""
+    bounds = {"min_replicas": number, "max_replicas": number}
+    return dict.fromkeys(names or ("Ingress", "VoiceActivity", "InterimAsr", "FinalAsr"), bounds)
+
+
 def many_cards(config: DeployConfig) -> DeployConfig:
     """A copy for more than one card: two replicas of what sessions hang on, so that no host has the last one,
     and finals on other cards than speakers where a node has the label. Both only prefer their cards."""

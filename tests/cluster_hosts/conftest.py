@@ -13,7 +13,7 @@ import pytest
 from benchmarks.clips import SessionPlan, load_clips
 from benchmarks.cluster_hosts.network import why_no_namespaces
 from benchmarks.cluster_hosts.talkers import Talk, undisturbed
-from benchmarks.cluster_hosts.variant import SPEAKER_CARD, many_cards, small_config
+from benchmarks.cluster_hosts.variant import SPEAKER_CARD, fixed_replicas, many_cards, small_config
 from benchmarks.hosts import HostCluster, cluster_of_hosts
 from serve_app.launch.deploy_config import DeployConfig
 
@@ -23,9 +23,7 @@ SPEED = 2.0
 @pytest.fixture(scope="session")
 def config() -> DeployConfig:
     """Two of everything, whatever the load: only the test of scaling lets it decide."""
-    two = {"min_replicas": 2, "max_replicas": 2}
-    scaled = ("Ingress", "VoiceActivity", "InterimAsr", "FinalAsr")
-    return many_cards(small_config(autoscaling=dict.fromkeys(scaled, two)))
+    return many_cards(small_config(autoscaling=fixed_replicas(2)))
 
 
 @pytest.fixture(scope="session")
