@@ -66,6 +66,7 @@ HEALTH_CHECKS = {
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_failure_threshold": "5",
+    "RAY_grpc_client_keepalive_timeout_ms": "5000",
 }
 """A dead host is missed after 5 s, one that has gone silent after 15 s. With Ray's own choice: 13 and 63,
 and until then calls hang that went there."""

@@ -38,6 +38,7 @@ class Ingress:
         final: DeploymentHandle[Any],
         shared_cores: bool,
         speakers: DeploymentHandle[Any] | None = None,
+        short: DeploymentHandle[Any] | None = None,
     ) -> None:
         self._settings = Settings.from_dict(settings)
         bound_receive_queues()
@@ -56,6 +57,7 @@ class Ingress:
             voice=VoiceHandle(voice, state_shape(self._settings.vad_backend)),
             interim=recognisers[0],
             final=recognisers[-1],
+            short=None if short is None else RecogniserHandle(short),
             shared_cores=shared_cores,
             metrics=self._metrics,
             models=lambda: self._models,

@@ -19,6 +19,7 @@ from deployments.final_asr import FinalAsr
 from deployments.ingress import Ingress
 from deployments.interim_asr import InterimAsr
 from deployments.recogniser import Recogniser
+from deployments.short_asr import ShortAsr
 from deployments.voice_activity import VoiceActivity
 from graphs.arguments import GraphArguments
 from serve_app.speakers.backends import status_of
@@ -40,6 +41,11 @@ def build(args: Mapping[str, Any] | None = None) -> serve.Application:
         final = _deployment(FinalAsr, num_cpus=0.5, num_gpus=0.35).bind(settings)
     else:
         interim = final = _deployment(Recogniser, num_cpus=1.0).bind(settings)
+    short = None
+    if arguments.on_gpu and arguments.settings.short_audio_on_cpu_s is not None:
+        short = _deployment(ShortAsr, num_cpus=1.0).bind(
+            settings | {"device": "cpu", "final_compute": "int8"}
+        )
     speakers = None
     if arguments.on_gpu or status_of(arguments.settings).available:
         share = {"num_gpus": 0.1} if arguments.diarization_on_gpu else {}
@@ -47,7 +53,15 @@ def build(args: Mapping[str, Any] | None = None) -> serve.Application:
     ingress = _deployment(serve.ingress()(Ingress), num_cpus=0.1)
     if arguments.settings.num_ingress_replicas is not None and not arguments.on_gpu:
         ingress = ingress.options(num_replicas=arguments.settings.num_ingress_replicas)
-    return ingress.bind(settings, voice, interim, final, shared_cores=not arguments.on_gpu, speakers=speakers)
+    return ingress.bind(
+        settings,
+        voice,
+        interim,
+        final,
+        shared_cores=not arguments.on_gpu,
+        speakers=speakers,
+        short=short,
+    )
 
 
 def _deployment(cls: type, **resources: float) -> serve.Deployment:

@@ -13,6 +13,7 @@ from serve_app.conductor.conductor import Conductor, ConductorConfig
 from serve_app.conductor.listening import MAX_WINDOWS_PER_CALL
 from serve_app.conductor.ports import RecogniserPort, SpeakerPort, VoicePort
 from serve_app.conductor.recordings import RecordingTranscriber
+from serve_app.conductor.routing import ShortAudioRoute
 from serve_app.conductor.speech import AdmissionLimits, Speech
 from serve_app.conductor.tally import Tally
 from serve_app.machine import available_cores
@@ -40,6 +41,7 @@ def assemble(
     models: Callable[[], tuple[ModelInfo, ...]],
     metrics_text: Callable[[], Awaitable[str]],
     final_models: Callable[[], tuple[ModelInfo, ...]] | None = None,
+    short: RecogniserPort | None = None,
     speakers: SpeakerPort | None = None,
     speaker_status: Callable[[], SpeakerStatus] | None = None,
     metrics: Metrics | None = None,
@@ -48,7 +50,8 @@ def assemble(
 
     `shared_cores`: interims and finals share workers, so that interims are held to `interim_share` of
     their time; otherwise interims may fill workers of their own. `final_models`: those of `models` that
-    answer finals and recordings, where not all do. `speakers`: what tells them apart, where something does.
+    answer finals and recordings, where not all do. `short`: decodes short finals, where
+    there is one. `speakers`: what tells them apart, where something does.
     """
     num_workers = settings.num_workers or available_cores()
     tally = Tally(metrics)
@@ -69,7 +72,12 @@ def assemble(
         speaker_step_s=settings.diarization_step_s,
         max_speaker_windows=1 if shared_cores else MAX_WINDOWS_PER_CALL,
     )
-    conductor = Conductor(config, voice=voice, interim=interim, final=final, tally=tally, speakers=speakers)
+    finals: RecogniserPort = final
+    if short is not None and settings.short_audio_on_cpu_s is not None:
+        finals = ShortAudioRoute(
+            short, final, max_audio_s=settings.short_audio_on_cpu_s, max_in_flight=num_workers
+        )
+    conductor = Conductor(config, voice=voice, interim=interim, final=finals, tally=tally, speakers=speakers)
     recordings = RecordingTranscriber(
         voice=voice,
         recogniser=final,

@@ -137,6 +137,13 @@ class ModelSection(Section):
     )
     threads_per_worker: int = setting(1, "Cores that one decode uses.", ge=1, le=256)
     max_batch_size: int = setting(8, "Windows in one batch on a GPU.", ge=1, le=64)
+    short_audio_on_cpu_s: float | None = setting(
+        None,
+        "On GPUs: decode final utterances of at most so many seconds on the CPU, in a deployment of its own; "
+        "the GPU takes them where that is busy or lost. Empty: never.",
+        gt=0,
+        le=30,
+    )
 
 
 class AccessSection(Section):

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from serve_app.speakers.alike import AlikeVoices
 from serve_app.speakers.clustering import Clusters, Floats, Ints, average_linkage
 from serve_app.speakers.labeller_state import (
     MAX_LIVE_SPEAKERS,
@@ -107,8 +106,7 @@ class OnlineLabeller:
         self.options = options or LabellerOptions()
         state = state or LabellerState()
         self._rows = {row.label: (row.mean, row.weight_s) for row in state.rows}
-        self._alike = AlikeVoices(state.pairs)
-        self._final_labels = set(self._rows) | self._alike.labels
+        self._final_labels = set(self._rows)
         self._windows: deque[_Window] = deque()
         self._timeline = Timeline(round(state.until_s / GRID_S))
 
@@ -132,7 +130,6 @@ class OnlineLabeller:
         if window.end <= self._timeline.settled:
             return
         self._windows.append(window)
-        self._alike.hear(window.first, voices)
         self._name()
         self._draw()
         self._settle(self._timeline.covered - horizon)
@@ -148,12 +145,6 @@ class OnlineLabeller:
             num_voices,
         ):
             raise ValueError("the voices' activity, embeddings and seconds are not of the same voices")
-        num_runs = len(voices.runs)
-        if voices.runs.shape != (num_runs, 3) or (
-            (num_runs or len(voices.run_embeddings))
-            and voices.run_embeddings.shape != (num_runs, voices.embeddings.shape[1])
-        ):
-            raise ValueError("the voices' runs and the runs' embeddings are not of the same runs")
         longest = (WINDOW_S + 1) / max(voices.frame_s, 1e-6)
         if not (0 <= start_s <= MAX_UNTIL_S and voices.frame_s > 0 and len(voices.activity) <= longest):
             raise ValueError(f"a window of at most {WINDOW_S:.0f} s, within the session, was expected")
@@ -164,18 +155,10 @@ class OnlineLabeller:
             self._melt(self._windows.popleft())
         self._final_labels |= set(self._timeline.labels.tolist())
         self._timeline = Timeline(frame)
-        self._alike.settle(frame, self._final_labels)
 
     def _draw(self) -> None:
         ballots = [window.ballot for window in self._windows]
         self._timeline.draw(ballots, max(window.end for window in self._windows))
-        named = {voice.label for window in self._windows for voice in window.voices}
-        self._alike.tell_apart(self._timeline, [label for label in self._free if label not in named])
-
-    @property
-    def _free(self) -> list[int]:
-        """Labels that nothing settled carries."""
-        return [label for label in range(self.options.most) if label not in self._final_labels]
 
     # -- who is who ------------------------------------------------------------------------------
 
@@ -195,7 +178,8 @@ class OnlineLabeller:
         claims = weights + np.where(np.arange(len(weights)) < len(rows), np.float32(_KNOWN_S), np.float32(0))
         had = np.array(known + [voice.label for voice in clear])
         clusters = self._cluster(means, weights, evidence_s)
-        labels = name_clusters(clusters, had, claims, evidence_s, self._free, self.options.new_speaker_s)
+        free = [label for label in range(self.options.most) if label not in self._final_labels]
+        labels = name_clusters(clusters, had, claims, evidence_s, free, self.options.new_speaker_s)
         for voice, cluster in zip(clear, clusters.members[len(known) :], strict=True):
             voice.label = int(labels[cluster])
         self._place_unclear(clusters.means, labels)
@@ -203,11 +187,10 @@ class OnlineLabeller:
     def _cluster(self, means: Floats, weights: Floats, evidence_s: Floats) -> Clusters:
         """Where fewer speakers come out than there are, with more and more distinction, within reason."""
         nearness = self.options.least_nearness
-        fewest = self.options.fewest - self._alike.num_lasting
         clusters = average_linkage(means, weights, nearness)
         while nearness < _MAX_LEAST_NEARNESS:
             evidence = largest_of_each(clusters.members, evidence_s)
-            if np.count_nonzero(evidence >= self.options.new_speaker_s) >= fewest:
+            if np.count_nonzero(evidence >= self.options.new_speaker_s) >= self.options.fewest:
                 break
             nearness += _NEARNESS_STEP
             clusters = average_linkage(means, weights, nearness)
@@ -237,7 +220,6 @@ class OnlineLabeller:
                 limit = max(limit, self._windows[0].first)
         kept = round(self.options.kept_s / GRID_S)
         self._final_labels |= set(self._timeline.settle(limit, kept).tolist())
-        self._alike.settle(self._timeline.settled, self._final_labels)
 
     @property
     def _is_full(self) -> bool:
@@ -277,7 +259,7 @@ class OnlineLabeller:
         """All that another labeller needs to go on after `covered_until_s` with these speakers."""
         rows = _melted(self._rows, self._windows, self.options.min_clean_s)
         known = (SpeakerRow.of(label, weight_s, mean) for label, (mean, weight_s) in sorted(rows.items()))
-        return LabellerState(self.covered_until_s, tuple(known), self._alike.state())
+        return LabellerState(self.covered_until_s, tuple(known))
 
 
 def _melted(

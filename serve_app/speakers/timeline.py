@@ -53,25 +53,6 @@ class Timeline:
         drawn = _vote(ballots, self.settled, self.covered)
         self._speakers = np.concatenate([self._speakers[: self.settled - self._first], drawn])
 
-    def majority(self, start: int, end: int) -> int:
-        """Who holds most of the frames from `start` to `end`; `NOBODY` where nobody does."""
-        held = self.speakers(start, end)
-        counts = np.bincount(held[held != NOBODY], minlength=1)
-        return int(counts.argmax()) if counts.any() else NOBODY
-
-    def pass_on(self, known: int, other: int, turns: Sequence[tuple[int, int, int]]) -> None:
-        """What `known` holds and is not settled goes to `other` where the nearest of `turns` (first frame,
-        end, speaker) is by `other`."""
-        drawn = self._speakers[self.settled - self._first :]
-        frames = np.flatnonzero((drawn == known).any(1))
-        if not len(frames) or not turns:
-            return
-        starts, ends, speakers = np.array(turns).T
-        at = (frames + self.settled)[:, None]
-        away = np.maximum(np.maximum(starts - at, at - ends + 1), 0)
-        frames = frames[speakers[away.argmin(1)] == other]
-        drawn[frames] = np.where(drawn[frames] == known, np.int16(other), drawn[frames])
-
     def settle(self, frame: int, keep: int) -> Labels:
         """Nothing before `frame` changes any more; what is `keep` frames behind it is forgotten. Returns the
         labels that have been settled now."""

@@ -6,7 +6,7 @@ sent again. Which voice of a window is which speaker of the session is decided b
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -30,15 +30,12 @@ class WindowVoices:
     """The voices heard in one window, numbered within it.
 
     `activity` uint8 `(num_frames, num_voices)`: 1 where a voice speaks, frames of `frame_s` seconds from the
-    window's first sample. `embeddings` float32 `(num_voices, num_dimensions)`: means of embeddings of length
-    1, so at most of that length; `clean_s` float32 `(num_voices,)`: how many seconds, spoken alone, are behind
-    each of them (0: too few, and it is zeros). `runs` int64 `(num_runs, 3)`: voice, first frame and end of
-    what it says alone and without a pause; `run_embeddings` float32 `(num_runs, num_dimensions)`, of length 1.
+    window's first sample. `embeddings` float32 `(num_voices, num_dimensions)`: means of unit vectors, so at
+    most of length 1; `clean_s` float32 `(num_voices,)`: how many seconds, spoken alone, are behind each of
+    them (0: too few, and it is zeros).
     """
 
     activity: npt.NDArray[np.uint8]
     frame_s: float
     embeddings: npt.NDArray[np.float32]
     clean_s: npt.NDArray[np.float32]
-    runs: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 3), np.int64))
-    run_embeddings: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))

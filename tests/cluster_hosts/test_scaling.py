@@ -26,10 +26,7 @@ LEAST, MOST = 2, 4
 
 def scaled(config: DeployConfig) -> DeployConfig:
     changed = copy.deepcopy(config)
-    deployment(changed, "FinalAsr")["autoscaling_config"].update(
-        {"max_replicas": MOST, "upscale_delay_s": 0, "downscale_delay_s": 0, "look_back_period_s": 5}
-        | {"policy": EAGER}
-    )
+    deployment(changed, "FinalAsr")["autoscaling_config"].update({"max_replicas": MOST, "policy": EAGER})
     return changed
 
 
