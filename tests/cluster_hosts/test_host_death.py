@@ -45,3 +45,20 @@ async def test_a_new_host_joins_and_gets_work(cluster: HostCluster) -> None:
     cards = [node for node in cluster.nodes() if node["alive"] and node["gpus"]]
     assert cluster.address_of(name) in {node["address"] for node in cards}
     assert len(cards) == 3
+
+
+async def test_a_model_and_a_door_that_die_take_no_word_with_them(
+    cluster: HostCluster, plans: list[SessionPlan], alone: dict[str, Talk]
+) -> None:
+    async def kill() -> None:
+        await asyncio.sleep(4)
+        model, door = cluster.replicas("FinalAsr")[0], cluster.replicas("Ingress")[0]
+        await asyncio.to_thread(cluster.kill_replica, model)
+        await asyncio.to_thread(cluster.kill_proxy, cluster.host_of(door.address))
+
+    talks = await talk_together(cluster.url, plans, speed=SPEED, meanwhile=kill)
+    seen = compare(talks, alone)
+    assert seen["sessions_failed"] == 0, seen["failures"]
+    assert [talk.finals for talk in talks] == [alone[talk.plan.name].finals for talk in talks]
+    assert (seen["audio_unaccounted_ms"], seen["begun_anew"]) == (0, 0)
+    await asyncio.to_thread(cluster.wait_until, cluster.is_settled, "the model is back")
