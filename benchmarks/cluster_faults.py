@@ -29,13 +29,14 @@ from benchmarks.clips import load_clips, session_plans
 from benchmarks.cluster_hosts.asking import HostsError
 from benchmarks.cluster_hosts.network import NoNamespaces
 from benchmarks.cluster_hosts.talkers import Talk, compare, talk_together, undisturbed
-from benchmarks.cluster_hosts.variant import deployment, fixed_replicas, many_cards, small_config
+from benchmarks.cluster_hosts.variant import fixed_replicas, small_config
 from benchmarks.cluster_hosts.watch import Timeline, is_full, wanted_replicas
 from benchmarks.hosts import HostCluster, cluster_of_hosts
 from benchmarks.report import print_table, write_json
 from benchmarks.scoring import Percentiles
 from benchmarks.service import say
 from serve_app.launch.deploy_config import DeployConfig
+from serve_app.launch.many_cards import deployment, many_cards
 
 UPGRADES = {"model": ("FinalAsr",), "ingress": ("Ingress",), "all": ()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -26,6 +27,8 @@ from serve_app.vad.detector import (
 
 LOST = (RayActorError, BackPressureError, DeploymentUnavailableError)
 """What a handle raises when the replica died or cannot take the call now: sending it again may work."""
+VOICE_DEADLINE_S = 5.0
+"""A call takes milliseconds; one to a host that fell silent would hold every session of this ingress."""
 
 
 class VoiceHandle:
@@ -39,8 +42,11 @@ class VoiceHandle:
     async def detect(self, requests: Sequence[VadRequest]) -> list[VadResult]:
         """One answer per request; they travel as a few arrays, however many sessions there are."""
         try:
-            results: PackedResults = await self._handle.detect.remote(pack_requests(requests, self._shape))
-        except LOST as lost:
+            async with asyncio.timeout(VOICE_DEADLINE_S):
+                results: PackedResults = await self._handle.detect.remote(
+                    pack_requests(requests, self._shape)
+                )
+        except (*LOST, TimeoutError) as lost:
             raise ReplicaLost("the voice-activity replica was lost") from lost
         return unpack_results(results)
 

@@ -1,10 +1,11 @@
 """serveConfigV2 of the RayService, made from the same files that `sotto serve` and `serve deploy` read.
 
-    python -m k8s.serve_config             writes components/graph-*/serve_config.yaml
+    python -m k8s.serve_config             writes components/graph-*/serve_config.yaml, and multi-gpu's
     python -m k8s.serve_config --check     says whether they are up to date (exit status 1 if not)
 
 Two values differ inside a cluster: the address, since traffic comes from other pods, and where proxies run,
-since the head takes none.
+since the head takes none. For many cards what sessions hang on is there twice, and speakers have a card apart
+(`serve_app.launch.many_cards`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from serve_app.launch.many_cards import many_cards
 
 ROOT = Path(__file__).parent
 SOURCES = {"graph-gpu": "serve_config.yaml", "graph-cpu": "serve_config.cpu.yaml"}
@@ -67,12 +70,20 @@ def patch_text(source: str, config: dict[str, Any]) -> str:
 
 def generated() -> dict[Path, str]:
     """Path to text of every file that this module makes."""
-    return {
-        ROOT / "components" / component / "serve_config.yaml": patch_text(
-            source, yaml.safe_load((ROOT.parent / source).read_text())
-        )
+    files = {
+        ROOT / "components" / component / "serve_config.yaml": patch_text(source, _read(source))
         for component, source in SOURCES.items()
     }
+    source = SOURCES["graph-gpu"]
+    files[ROOT / "overlays" / "multi-gpu" / "serve_config.yaml"] = patch_text(
+        source, many_cards(_read(source))
+    )
+    return files
+
+
+def _read(source: str) -> dict[str, Any]:
+    config: dict[str, Any] = yaml.safe_load((ROOT.parent / source).read_text())
+    return config
 
 
 def main(arguments: list[str]) -> int:

@@ -13,9 +13,6 @@ from serve_app.launch.deploy_config import DeployConfig, read_deploy_config
 
 PRODUCTION = SOURCE_DIR / "serve_config.yaml"
 NUM_CPUS = 0.1
-SPEAKER_LABEL = "sotto-speakers"
-SPEAKER_CARD = f"{SPEAKER_LABEL}=true"
-"""Label of the nodes whose card is kept for telling speakers apart, where there is more than one card."""
 SMALL_SETTINGS: dict[str, Any] = {
     "model": "tiny.en",
     "language": "en",
@@ -56,26 +53,3 @@ def fixed_replicas(number: int, *names: str) -> dict[str, dict[str, int]]:
     """For `small_config`: so many of each that is scaled, whatever the load."""
     bounds = {"min_replicas": number, "max_replicas": number}
     return dict.fromkeys(names or ("Ingress", "VoiceActivity", "InterimAsr", "FinalAsr"), bounds)
-
-
-def many_cards(config: DeployConfig) -> DeployConfig:
-    """A copy for more than one card: two replicas of what sessions hang on, so that no host has the last one,
-    and finals on other cards than speakers where a node has the label. Both only prefer their cards."""
-    changed = copy.deepcopy(config)
-    for name in ("Ingress", "VoiceActivity", "InterimAsr", "FinalAsr"):
-        scaling = deployment(changed, name)["autoscaling_config"]
-        scaling["min_replicas"] = max(2, scaling.get("min_replicas", 1))
-    for name, wish in (("Diarization", "true"), ("FinalAsr", "!true")):
-        options = deployment(changed, name)["ray_actor_options"]
-        options["label_selector"] = {SPEAKER_LABEL: wish}
-        options["fallback_strategy"] = [{"label_selector": {}}]
-    return changed
-
-
-def deployment(config: DeployConfig, name: str) -> dict[str, Any]:
-    """The entry of one deployment. Raises `KeyError`."""
-    for entry in config["applications"][0]["deployments"]:
-        if entry["name"] == name:
-            found: dict[str, Any] = entry
-            return found
-    raise KeyError(name)

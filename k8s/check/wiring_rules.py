@@ -126,13 +126,18 @@ def _fields() -> frozenset[str]:
 
 @cache
 def ray_variables() -> frozenset[str]:
-    """Every variable that the installed Ray reads by name in Python."""
+    """Every variable that the installed Ray reads by name: in Python, and of its own core's settings (lower
+    case), those that stand in the GCS server."""
     spec = find_spec("ray")
     if spec is None or spec.origin is None:
         return frozenset()
     folder = Path(spec.origin).parent
     texts = [(folder / name).read_text() for name in RAY_SOURCES if (folder / name).exists()]
-    return frozenset(re.findall(r"RAY_[A-Z0-9_]+", "".join(texts)))
+    names = set(re.findall(r"RAY_[A-Z0-9_]+", "".join(texts)))
+    core = folder / "core" / "src" / "ray" / "gcs" / "gcs_server"
+    if core.exists():
+        names |= {name.decode() for name in re.findall(rb"RAY_[a-z][a-z0-9_]+", core.read_bytes())}
+    return frozenset(names)
 
 
 def _volumes(manifests: Sequence[Manifest]) -> Iterator[Problem]:

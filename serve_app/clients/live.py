@@ -78,11 +78,19 @@ class LiveClient:
     """
 
     def __init__(
-        self, url: str = DEFAULT_URL, *, api_key: str | None = None, open_timeout_s: float = 20.0
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        api_key: str | None = None,
+        open_timeout_s: float = 20.0,
+        ping_interval_s: float = 20.0,
+        ping_timeout_s: float = 20.0,
     ) -> None:
+        """`ping_interval_s` and `ping_timeout_s`: how soon a server that fell silent is noticed."""
         self._url = websocket_url(url, PATH)
         self._api_key = api_key
         self._open_timeout_s = open_timeout_s
+        self._ping_interval_s, self._ping_timeout_s = ping_interval_s, ping_timeout_s
         self._socket: ClientConnection | None = None
 
     async def __aenter__(self) -> Self:
@@ -106,6 +114,8 @@ class LiveClient:
                 compression=None,
                 max_size=MAX_MESSAGE_BYTES,
                 open_timeout=self._open_timeout_s,
+                ping_interval=self._ping_interval_s,
+                ping_timeout=self._ping_timeout_s,
                 proxy=None if is_loopback(self._url) else True,
                 user_agent_header=USER_AGENT,
             )

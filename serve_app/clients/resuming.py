@@ -40,6 +40,8 @@ from serve_app.clients.outbox import Mark, Outbox
 from serve_app.protocols.choices import PCM_ENCODINGS
 
 SAMPLE_BYTES = {"pcm16": 2, "float32": 4, "mulaw": 1, "alaw": 1}
+PING_INTERVAL_S, PING_TIMEOUT_S = 5.0, 10.0
+"""A server that fell silent is left after some 15 s: what was sent meanwhile is sent again."""
 MIN_BUFFER_S = 60.0
 """An utterance may last 30 s and wait for its text: with less, a session could wait for itself."""
 MAX_REPEATED = 64
@@ -258,7 +260,13 @@ class ResumingClient:
 
     async def _open(self) -> None:
         """Connect, and start or resume the session."""
-        client = LiveClient(self._url, api_key=self._api_key, open_timeout_s=self._open_timeout_s)
+        client = LiveClient(
+            self._url,
+            api_key=self._api_key,
+            open_timeout_s=self._open_timeout_s,
+            ping_interval_s=PING_INTERVAL_S,
+            ping_timeout_s=PING_TIMEOUT_S,
+        )
         await client.connect()
         try:
             async with asyncio.timeout(self._open_timeout_s):

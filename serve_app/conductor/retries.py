@@ -14,6 +14,8 @@ from serve_app.vad.detector import VadRequest, VadResult
 
 RETRY_PAUSES_S = (0.0, 0.2, 0.5, 1.0, 2.0, 4.0)
 """Before each attempt; a replica that died is back within some 5 s, and calls wait for it meanwhile."""
+MORE_PAUSES_S = (8.0, 15.0, 15.0, 15.0)
+"""Then, for text that must not be lost: a host that fell silent is noticed, and replaced, within a minute."""
 
 
 async def decode_reliably(
@@ -27,7 +29,8 @@ async def decode_reliably(
     waiting = {job.job_id: job for job in jobs}
     failed: dict[int, DecodeFailure] = {}
     message = "the recogniser was lost"
-    for pause_s in RETRY_PAUSES_S:
+    only_interims = all(job.role is Role.INTERIM for job in jobs)
+    for pause_s in (*RETRY_PAUSES_S, *(() if only_interims else MORE_PAUSES_S)):
         await asyncio.sleep(pause_s)
         try:
             async for result in port.decode(list(waiting.values())):

@@ -10,9 +10,9 @@ from cluster_hosts.conftest import SPEED
 
 from benchmarks.clips import SessionPlan
 from benchmarks.cluster_hosts.talkers import Talk, compare, talk_together
-from benchmarks.cluster_hosts.variant import deployment
 from benchmarks.hosts import HostCluster
 from serve_app.launch.deploy_config import DeployConfig
+from serve_app.launch.many_cards import deployment
 
 pytestmark = [pytest.mark.hosts, pytest.mark.models]
 

@@ -119,7 +119,7 @@ WIRING_FAULTS = [
     Planted(
         "a volume that one node alone can mount",
         put(of("PersistentVolumeClaim"), "spec", "accessModes", ["ReadWriteOnce"]),
-        "8 workers cannot share ReadWriteOnce",
+        "7 workers cannot share ReadWriteOnce",
     ),
     Planted(
         "a setting that is none",

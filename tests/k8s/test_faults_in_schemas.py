@@ -108,7 +108,7 @@ OPERATOR_FAULTS = [
         lambda each: workers(each).update(resources={"CPU": "4"}, rayStartParams={"num-cpus": "4"}),
         "resources both in rayStartParams and in the group",
     ),
-    Planted("fewer than the least", put(workers, "replicas", 1), "not within minReplicas and maxReplicas"),
+    Planted("fewer than the least", put(workers, "replicas", 0), "not within minReplicas and maxReplicas"),
     Planted("suspended", put(workers, "suspend", True), "suspend does not go with autoscaling"),
     Planted(
         "idle time-out without autoscaler v2",

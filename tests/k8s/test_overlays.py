@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from k8s.check.kustomize import OVERLAYS, overlay_names
 from k8s.check.pods import pod_templates
@@ -16,6 +17,7 @@ from k8s.check.problem import Manifest, of_kind
 from k8s.check.rules import problems
 from k8s.check.wiring_rules import SECRETS
 from serve_app.launch.environment import RayEnvironment
+from serve_app.launch.many_cards import NEVER_ALONE, SPEAKER_LABEL, deployment
 
 CHECKOUT = OVERLAYS.parents[1]
 Built = Callable[[str], list[Manifest]]
@@ -108,9 +110,9 @@ def test_ray_runs_as_on_one_machine(overlay: str, built: Built, tmp_path: Path) 
 @pytest.mark.parametrize("overlay", ["single-gpu", "multi-gpu", "air-gapped"])
 def test_one_card_to_a_worker(overlay: str, built: Built) -> None:
     manifests = built(overlay)
-    assert gpus(manifests) == ["1"]
-    (group,) = ray_cluster(manifests)["workerGroupSpecs"]
-    assert group["template"]["spec"]["tolerations"][0]["key"] == "nvidia.com/gpu"
+    assert set(gpus(manifests)) == {"1"}
+    for group in ray_cluster(manifests)["workerGroupSpecs"]:
+        assert group["template"]["spec"]["tolerations"][0]["key"] == "nvidia.com/gpu"
     assert config_map(manifests, "sotto-settings")["STT_FINAL_MODEL"] == "large-v3-turbo"
 
 
@@ -129,11 +131,27 @@ def test_one_card_is_no_place_for_two_clusters(built: Built) -> None:
 
 
 def test_many_cards_keep_two_workers_apart(built: Built) -> None:
-    (group,) = ray_cluster(built("multi-gpu"))["workerGroupSpecs"]
-    assert group["minReplicas"] >= 2
-    (spread,) = group["template"]["spec"]["topologySpreadConstraints"]
-    assert spread["labelSelector"]["matchLabels"] == {"app.kubernetes.io/component": "worker"}
-    assert group["template"]["metadata"]["labels"]["app.kubernetes.io/component"] == "worker"
+    groups = ray_cluster(built("multi-gpu"))["workerGroupSpecs"]
+    assert sum(group["minReplicas"] for group in groups) >= 2
+    for group in groups:
+        (spread,) = group["template"]["spec"]["topologySpreadConstraints"]
+        assert spread["labelSelector"]["matchLabels"] == {"app.kubernetes.io/component": "worker"}
+        assert group["template"]["metadata"]["labels"]["app.kubernetes.io/component"] == "worker"
+
+
+def test_many_cards_keep_one_for_speakers(built: Built) -> None:
+    """Its label is what the graph's deployments prefer, or avoid."""
+    manifests = built("multi-gpu")
+    labels = [group.get("labels") for group in ray_cluster(manifests)["workerGroupSpecs"]]
+    assert labels == [None, {SPEAKER_LABEL: "true"}]
+    (service,) = of_kind(manifests, "RayService")
+    config = yaml.safe_load(service["spec"]["serveConfigV2"])
+    for name, wish in (("Diarization", "true"), ("FinalAsr", "!true")):
+        options = deployment(config, name)["ray_actor_options"]
+        assert options["label_selector"] == {SPEAKER_LABEL: wish}
+        assert options["fallback_strategy"] == [{"label_selector": {}}]
+    for name in NEVER_ALONE:
+        assert deployment(config, name)["autoscaling_config"]["min_replicas"] >= 2
 
 
 @pytest.mark.parametrize("overlay", ["single-gpu", "multi-gpu"])
@@ -154,7 +172,7 @@ def test_the_volume_is_written_by_its_job_alone(overlay: str, built: Built) -> N
         for mount in container["volumeMounts"]
         if mount["mountPath"] == "/models" and mount.get("readOnly")
     ]
-    assert sorted(readers) == ["models", "ray-worker"]
+    assert set(readers) == {"models", "ray-worker"}
 
 
 def test_nothing_leaves_an_air_gap(built: Built) -> None:

@@ -11,6 +11,7 @@ import yaml
 from k8s import serve_config
 from k8s.check.problem import Manifest, of_kind
 from k8s.serve_config import IN_CLUSTER, SOURCES, differences, in_cluster
+from serve_app.launch.many_cards import many_cards
 
 CHECKOUT = serve_config.ROOT.parent
 GRAPHS = {
@@ -35,7 +36,8 @@ def test_host_and_proxy_location_alone_differ(
 ) -> None:
     (service,) = of_kind(built(overlay), "RayService")
     deployed = yaml.safe_load(service["spec"]["serveConfigV2"])
-    assert set(differences(declared(source), deployed)) <= set(IN_CLUSTER)
+    expected = many_cards(declared(source)) if overlay == "multi-gpu" else declared(source)
+    assert set(differences(expected, deployed)) <= set(IN_CLUSTER)
     assert deployed["http_options"]["host"] == "0.0.0.0"
     assert deployed["proxy_location"] == "EveryNode"
 
@@ -73,6 +75,7 @@ def test_a_stale_file_is_named_and_written(
     root = tmp_path / "k8s"
     for component, source in SOURCES.items():
         (root / "components" / component).mkdir(parents=True)
+        (root / "overlays" / "multi-gpu").mkdir(parents=True, exist_ok=True)
         (tmp_path / source).write_text((CHECKOUT / source).read_text())
     monkeypatch.setattr(serve_config, "ROOT", root)
     assert serve_config.main([]) == 0
