@@ -19,10 +19,10 @@ STAMPS := $(VENV)/.stamps
 READY := $(STAMPS)/checkout
 ARGS ?=
 
-.PHONY: help demo serve test test-all engines speakers sdk k8s-check deploy-check image image-cuda image-check check format bench models lock clean
+.PHONY: help demo serve test test-all engines speakers sdk speakers-bench simulate cluster-faults gpu-bench k8s-check deploy-check image image-cuda image-check check format bench models lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 demo: $(READY) ## Start the service, send it a dialogue through three doors, print the text, stop
 	@$(PY) -m benchmarks.demo $(ARGS)
@@ -39,6 +39,21 @@ test-all: engines speakers sdk ## Install the extras, then run every test
 engines: $(READY) $(STAMPS)/engines ## Install the torch and mlx engines (about 5 GB on Linux)
 
 speakers: $(READY) $(STAMPS)/speakers ## Install pyannote.audio and its weights: who spoke (about 5 GB with torch on Linux)
+
+speakers-bench: speakers ## Who spoke: error rates, two hours of one session, how late labels are (about 15 minutes)
+	@$(PY) -m benchmarks.diarization --json out/diarization.json
+	@$(PY) -m benchmarks.diarization_live --hours 2 --seed 2 --json out/diarization_two_hours.json
+	@$(PY) -m benchmarks.diarization_lag --json out/diarization_lag.json
+
+simulate: $(READY) ## The service at 10,000 sessions, simulated with its own policies
+	@$(PY) -m benchmarks.simulate --sessions 10000 --seconds 240 --ramp 240 --after 60 --gpu H200 \
+		--min-replicas 4 --max-replicas 400 --max-interim-replicas 60 $(ARGS)
+
+cluster-faults: $(READY) ## Twelve live sessions on three hosts in network namespaces, one host killed (needs root)
+	@$(PY) -m benchmarks.cluster_faults --kill-host --json out/cluster_faults.json $(ARGS)
+
+gpu-bench: $(READY) ## Batch curves and sessions of this machine's GPU
+	@$(PY) -m benchmarks.gpu --json out/gpu.json $(ARGS)
 
 k8s-check: $(READY) ## Build every Kubernetes overlay and check it (installs kubectl where neither it nor kustomize is)
 	@command -v kustomize >/dev/null || command -v kubectl >/dev/null || \
