@@ -87,14 +87,17 @@ class _Run:
             if asked is None:
                 break
             self._apply(self._session.on_voice(self._detector.detect([asked])[0]))
-        request = self._session.speaker_request(self._step_samples)
+        speakers = self._session.speakers
+        if speakers is None or self._session.ended:
+            return
+        request = speakers.request(self._step_samples)
         if request is not None:
             started = time.process_time()
             (voices,) = self._analyser.analyse([request.window])
             spent_s = time.process_time() - started
             start_s, end_s = request.start_sample / SAMPLE_RATE_HZ, request.end_sample / SAMPLE_RATE_HZ
             self._windows.append(AnalysedWindow(start_s, end_s, voices, spent_s))
-            self._apply(self._session.on_voices(voices))
+            self._apply(speakers.on_voices(voices))
 
     def _apply(self, effects: Sequence[Effect]) -> None:
         for effect in effects:

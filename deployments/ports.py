@@ -29,6 +29,8 @@ LOST = (RayActorError, BackPressureError, DeploymentUnavailableError)
 """What a handle raises when the replica died or cannot take the call now: sending it again may work."""
 VOICE_DEADLINE_S = 5.0
 """A call takes milliseconds; one to a host that fell silent would hold every session of this ingress."""
+LISTENING_DEADLINE_S = 120.0
+"""The first call waits for pyannote.audio to be imported and its models to be loaded."""
 
 
 class VoiceHandle:
@@ -83,8 +85,9 @@ class SpeakerHandle:
 
     async def listen(self, windows: Sequence[SpeakerWindow]) -> list[WindowVoices]:
         try:
-            voices: list[WindowVoices] = await self._handle.listen.remote(list(windows))
-        except LOST as lost:
+            async with asyncio.timeout(LISTENING_DEADLINE_S):
+                voices: list[WindowVoices] = await self._handle.listen.remote(list(windows))
+        except (*LOST, TimeoutError) as lost:
             raise ReplicaLost("the diarization replica was lost") from lost
         except RayTaskError as failed:
             raise _own_error(failed) from None

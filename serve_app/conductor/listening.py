@@ -63,7 +63,7 @@ class Listening:
 
     def offer(self, lives: Iterable[Live]) -> None:
         """Send what is due, as far as there is room."""
-        listening = [live for live in lives if live.session.listens]
+        listening = [live for live in lives if live.session.speakers is not None and not live.session.ended]
         if not listening:
             self._served_s.clear()
             return
@@ -99,7 +99,8 @@ class Listening:
     def _batch(self, lives: list[Live]) -> list[tuple[Live, SpeakerRequest]]:
         batch: list[tuple[Live, SpeakerRequest]] = []
         for live in sorted(lives, key=self._turn):
-            request = live.session.speaker_request(self._step_samples)
+            speakers = live.session.speakers
+            request = None if speakers is None else speakers.request(self._step_samples)
             if request is not None:
                 self._served_s[live.session_id] = self._clock()
                 batch.append((live, request))
@@ -108,7 +109,9 @@ class Listening:
         return batch
 
     def _turn(self, live: Live) -> tuple[bool, float]:
-        return not live.session.is_unlabelled, self._served_s.get(live.session_id, 0.0)
+        speakers = live.session.speakers
+        is_urgent = speakers is not None and speakers.is_urgent
+        return not is_urgent, self._served_s.get(live.session_id, 0.0)
 
     async def _call(self, batch: list[tuple[Live, SpeakerRequest]]) -> None:
         """The outermost shell of a call: whatever goes wrong in it, its sessions go on."""
@@ -122,10 +125,10 @@ class Listening:
             log.exception("diarization call failed", num_windows=len(batch))
             voices = []
         for index, (live, _) in enumerate(batch):
-            if index < len(voices):
-                live.apply(live.session.on_voices(voices[index]))
-            else:
-                live.apply(live.session.on_voices_failed())
+            speakers = live.session.speakers
+            if speakers is None or live.session.ended:
+                continue
+            live.apply(speakers.on_voices(voices[index]) if index < len(voices) else speakers.on_failed())
         self._on_answer((self._clock() - began_s) * 1000, len(batch))
 
     def _give_up_on_late(self, lives: list[Live]) -> None:
@@ -136,5 +139,6 @@ class Listening:
             asyncio.get_running_loop().call_later(PATIENCE_S + 0.1, self._wake)
         self._waits_since_s = {name: self._waits_since_s.get(name, now_s) for name in waiting}
         for name, live in waiting.items():
-            if now_s - self._waits_since_s[name] >= PATIENCE_S:
-                live.apply(live.session.give_up_speakers())
+            late = now_s - self._waits_since_s[name] >= PATIENCE_S
+            if late and live.session.speakers is not None:
+                live.apply(live.session.speakers.give_up())

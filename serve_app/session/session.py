@@ -7,7 +7,7 @@ Nothing here awaits, reads a clock or logs; time is a sample index at 16 kHz. Wh
     on_voice(result) -> effects                 ... and brings its answer
     speculative_request(), interim_request()    takes optional work when there is room for it
     on_decoded(key, ...), on_decode_failed()    brings the text of a DecodeRequest
-    speaker_request(), on_voices()              the same for who speaks, where that was asked for
+    speakers.request(), .on_voices()            the same for who speaks, where that was asked for
 
 and carries out the effects: an event goes to the client, a `DecodeRequest` to a recogniser. However the
 audio is chunked and however late answers come, the finals are the same. After every final the session is
@@ -29,19 +29,18 @@ from serve_app.events import (
     SessionStarted,
     SpeechEnded,
     SpeechStarted,
-    Timing,
 )
 from serve_app.session.checkpoint import Checkpoint
 from serve_app.session.effects import DecodeRequest, Effect, Purpose
 from serve_app.session.finals import FinalsInOrder, PendingFinal, utterance_id
 from serve_app.session.language import LanguageOptions, LanguageTracker
 from serve_app.session.options import SessionOptions, ms_to_samples
-from serve_app.session.speakers import SpeakerRequest, SpeakerTrack
+from serve_app.session.speaker_desk import SpeakerDesk
+from serve_app.session.speakers import SpeakerTrack
 from serve_app.session.ticket import IssueTicket
-from serve_app.session.utterance import PendingInterim, Speculation, Utterance
+from serve_app.session.utterance import PendingInterim, Speculation, Utterance, timing_of
 from serve_app.session.voice import BegunAnew, Cut, EndReached, Mark, VoiceSignal, VoiceTrack
 from serve_app.speakers.turns import SpeakerMode
-from serve_app.speakers.windows import WindowVoices
 from serve_app.streaming.choice import policy_maker
 from serve_app.streaming.policy import Ask
 from serve_app.vad.detector import VadRequest, VadResult
@@ -85,6 +84,9 @@ class Session:
             issue_ticket=issue_ticket,
             speakers=self._speakers,
         )
+        self.speakers: SpeakerDesk | None = None
+        if self._speakers is not None:
+            self.speakers = SpeakerDesk(self._speakers, self._voice, self._finals, self._finish_if_done)
         self._waiting_finals: deque[tuple[PendingFinal, Pcm16]] = deque()
         self._number = checkpoint.utterance
         self._next_key = 0
@@ -278,54 +280,14 @@ class Session:
     def _all_said(self) -> bool:
         return self._end_reached and not len(self._finals)
 
+    @property
+    def waits_for_speakers(self) -> bool:
+        """Everything is said but who spoke: the session ends with that, or with `speakers.give_up`."""
+        return not self.ended and self._all_said
+
     def _end(self, reason: EndReason) -> SessionEnded:
         self.ended = True
         return SessionEnded(reason, self.received_samples, self.checkpoint.sequence)
-
-    # -- who speaks ------------------------------------------------------------------------------
-
-    def speaker_request(self, step_samples: int) -> SpeakerRequest | None:
-        """Audio to listen to for its speakers, one stretch at a time; within a long utterance every
-        `step_samples`. Answered with `on_voices` or `on_voices_failed`."""
-        if self._speakers is None or self.ended:
-            return None
-        return self._speakers.request(self._voice.open_sample, self._voice.position, step_samples)
-
-    @property
-    def listens(self) -> bool:
-        """Its speakers are told apart."""
-        return self._speakers is not None and not self.ended
-
-    @property
-    def is_unlabelled(self) -> bool:
-        """A final was sent that nobody has a name for yet."""
-        return self._speakers is not None and self._speakers.is_urgent
-
-    @property
-    def waits_for_speakers(self) -> bool:
-        """Everything is said but who spoke: the session ends with that, or with `give_up_speakers`."""
-        return not self.ended and self._all_said
-
-    def on_voices(self, voices: WindowVoices) -> list[Effect]:
-        """Take the answer to the last `SpeakerRequest`."""
-        if self._speakers is None or self.ended:
-            return []
-        revised = self._speakers.on_voices(voices)
-        return [*(self._finals.revised(*labels) for labels in revised), *self._finish_if_done()]
-
-    def on_voices_failed(self) -> list[Effect]:
-        """The last `SpeakerRequest` gets no answer."""
-        if self._speakers is None or self.ended:
-            return []
-        self._speakers.on_failed()
-        return self._finish_if_done()
-
-    def give_up_speakers(self) -> list[Effect]:
-        """Labels take too long: the session may end without them."""
-        if self._speakers is None or self.ended:
-            return []
-        self._speakers.give_up()
-        return self._finish_if_done()
 
     @property
     def _wants_words(self) -> bool:
@@ -381,7 +343,7 @@ class Session:
         """Take the text of a request; an answer that nobody waits for any more is ignored."""
         if self.ended:
             return []
-        timing = _timing(transcript, total_ms)
+        timing = timing_of(transcript, total_ms)
         pending = self._finals.by_key(key)
         if pending is not None:
             pending.answered(transcript, timing)
@@ -439,15 +401,3 @@ class Session:
     def _new_key(self) -> int:
         self._next_key += 1
         return self._next_key
-
-
-def _timing(transcript: Transcript, total_ms: float) -> Timing:
-    parts = transcript.timing
-    return Timing(
-        preprocess_ms=parts.preprocess_ms,
-        queue_wait_ms=parts.queue_wait_ms,
-        inference_ms=parts.inference_ms,
-        postprocess_ms=parts.postprocess_ms,
-        total_ms=total_ms,
-        model=transcript.model,
-    )

@@ -82,7 +82,9 @@ class SpeakerTrack:
     # -- audio, and where speech is in it ----------------------------------------------------------
 
     def push(self, samples: Pcm16) -> None:
+        """Take audio; what nobody has listened to for `MAX_HELD_SAMPLES` is forgotten."""
         self._buffer.append(samples)
+        self._discard_before(self._buffer.end - MAX_HELD_SAMPLES)
 
     def paused(self, end_sample: int) -> None:
         """The open utterance pauses here: it may be all of it."""
@@ -107,7 +109,7 @@ class SpeakerTrack:
         if due is None:
             return None
         first, until = due
-        end = min(until, max(first, self._heard_until) + WINDOW_SAMPLES)
+        end = min(until, max(first, self._heard_until, self._buffer.start) + WINDOW_SAMPLES)
         start = max(self._buffer.start, end - WINDOW_SAMPLES)
         if not start < end <= self._buffer.end:
             return None  # it has not come yet
@@ -132,13 +134,15 @@ class SpeakerTrack:
         return (first, position) if position - first >= step_samples else None
 
     def _forget(self, position: int, open_sample: int | None) -> None:
-        """Audio is kept for a window that ends now, and for speech that waits, up to `MAX_HELD_SAMPLES`."""
+        """Audio is kept for a window that ends now, and for speech that waits."""
         oldest = self._buffer.end - WINDOW_SAMPLES
         waiting = self._speech[0][0] if self._speech else open_sample
         if waiting is not None:
             oldest = min(oldest, max(waiting, self._heard_until) - WINDOW_SAMPLES // 2)
-        oldest = max(oldest, self._buffer.end - MAX_HELD_SAMPLES, self._buffer.start)
-        self._buffer.discard_before(min(oldest, self._buffer.end))
+        self._discard_before(min(oldest, self._buffer.end))
+
+    def _discard_before(self, sample: int) -> None:
+        self._buffer.discard_before(sample)
         while self._speech and self._speech[0][1] <= self._buffer.start:
             self._speech.popleft()
 

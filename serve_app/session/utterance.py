@@ -90,3 +90,16 @@ class Utterance:
             end_sample=self.shown_sample,
             timing=timing,
         )
+
+
+def timing_of(transcript: Transcript, total_ms: float) -> Timing:
+    """What a client is told of where a decode's time went."""
+    parts = transcript.timing
+    return Timing(
+        preprocess_ms=parts.preprocess_ms,
+        queue_wait_ms=parts.queue_wait_ms,
+        inference_ms=parts.inference_ms,
+        postprocess_ms=parts.postprocess_ms,
+        total_ms=total_ms,
+        model=transcript.model,
+    )

@@ -38,6 +38,7 @@ class Driver:
         self.origin = session.received_samples
         self.listening: SpeakerRequest | None = None
         self.num_failing_windows = 0
+        self.listens = True
 
     def apply(self, effects: list[Effect]) -> None:
         for effect in effects:
@@ -63,15 +64,20 @@ class Driver:
             if offered is not None:
                 self.requests.append(offered)
                 self.waiting.append(offered)
-        if self.listening is None:
-            self.listening = self.session.speaker_request(STEP_SAMPLES)
-        if self.listening is not None and (answer_all or self.rng is None or self.rng.random() < 0.3):
+        speakers = None if self.session.ended else self.session.speakers
+        if speakers is not None and self.listening is None and self.listens:
+            self.listening = speakers.request(STEP_SAMPLES)
+        if (
+            speakers is not None
+            and self.listening is not None
+            and (answer_all or self.rng is None or self.rng.random() < 0.3)
+        ):
             request, self.listening = self.listening, None
             if self.num_failing_windows:
                 self.num_failing_windows -= 1
-                self.apply(self.session.on_voices_failed())
+                self.apply(speakers.on_failed())
             else:
-                self.apply(self.session.on_voices(analyse([request.window])[0]))
+                self.apply(speakers.on_voices(analyse([request.window])[0]))
         while self.waiting and (answer_all or self.rng is None or self.rng.random() < 0.5):
             index = self.rng.randrange(len(self.waiting)) if self.rng else 0
             request_ = self.waiting.pop(index)

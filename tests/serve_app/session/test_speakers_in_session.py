@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from fakes.session_driver import Driver
 from fakes.talk import Say, speak
@@ -132,7 +133,7 @@ def test_finals_that_nobody_had_a_name_for_are_named_after_the_cut() -> None:
     """The ticket goes back far enough for the audio to be listened to again."""
     session = Session(OPTIONS)
     driver = Driver(session)
-    driver.session.speaker_request = lambda _: None  # type: ignore[method-assign] # nobody listens
+    driver.listens = False
     position = 0
     while len(said(driver.events)) < 2:
         session.push(AUDIO[position : position + 1600])
@@ -153,18 +154,16 @@ def test_finals_that_nobody_had_a_name_for_are_named_after_the_cut() -> None:
 def test_without_answers_text_flows_and_the_end_waits_only_until_given_up() -> None:
     session = Session(OPTIONS)
     driver = Driver(session)
-    asked = [session.speaker_request(16_000)]
+    driver.listens = False
     session.push(AUDIO)
     session.end()
-    for _ in range(400):
-        driver.listening = asked[0]
-        driver.rng = random.Random(0)
-        driver.rng.random = lambda: 0.4  # type: ignore[method-assign] # decodes are answered, windows never
-        driver.turn()
+    for _ in range(100):
+        driver.turn(answer_all=True)
     assert len(said(driver.events)) == 6
     assert not session.ended
     assert session.waits_for_speakers
-    driver.apply(session.give_up_speakers())
+    assert session.speakers is not None
+    driver.apply(session.speakers.give_up())
     assert isinstance(driver.events[-1], SessionEnded)
 
 
@@ -185,7 +184,7 @@ def test_what_a_failed_window_would_have_said_the_next_one_says() -> None:
 def test_audio_is_not_kept_for_ever_where_nobody_listens() -> None:
     session = Session(replace(OPTIONS, endpointing=EndpointingOptions(max_utterance_ms=5_000)))
     driver = Driver(session)
-    driver.session.speaker_request = lambda step: Session.speaker_request(session, step) and None  # type: ignore[method-assign]
+    driver.listens = False
     for _ in range(8):
         session.push(AUDIO)
         driver.turn()
@@ -195,3 +194,24 @@ def test_audio_is_not_kept_for_ever_where_nobody_listens() -> None:
 def test_never_more_speakers_than_asked_for() -> None:
     most_two = replace(OPTIONS, speaker_counts=SpeakerCounts(most=2))
     assert set(labels(run(most_two).events).values()) <= {0, 1}
+
+
+def test_a_diarizer_that_comes_late_hears_what_is_still_held() -> None:
+    """A minute and more of speech waits: what is older is forgotten, the rest is listened to."""
+    audio = np.concatenate([AUDIO] * 5)
+    driver = Driver(Session(OPTIONS))
+    driver.listens = False
+    driver.session.push(audio)
+    for _ in range(60):
+        driver.turn()
+    driver.listens = True
+    driver.session.end()
+    while not driver.session.ended:
+        driver.turn(answer_all=True)
+    finals = said(driver.events)
+    assert len(finals) == 30
+    told = [event for event in driver.events if isinstance(event, Final | SpeakerRevision)]
+    speakers = {event.utterance_id: event.speaker for event in told}
+    newest = list(speakers.values())[-12:]
+    assert None not in newest
+    assert len(set(newest)) == 3
