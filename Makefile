@@ -19,7 +19,7 @@ STAMPS := $(VENV)/.stamps
 READY := $(STAMPS)/checkout
 ARGS ?=
 
-.PHONY: help demo serve test test-all engines speakers sdk speakers-bench simulate cluster-faults gpu-bench k8s-check deploy-check image image-cuda image-check check format bench models lock clean
+.PHONY: help demo serve test test-hosts test-all engines speakers sdk speakers-bench simulate cluster-faults gpu-bench k8s-check deploy-check image image-cuda image-check check format bench models lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -31,7 +31,10 @@ serve: $(READY) ## Run the service on http://127.0.0.1:8000 (ARGS="--port 9000 -
 	@$(PY) -m serve_app.cli serve $(ARGS)
 
 test: $(READY) ## Run the test suite; what needs an extra that is not installed is skipped (ARGS="-k pattern")
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest -m "not hosts" $(ARGS)
+
+test-hosts: $(READY) ## Tests on several hosts in network namespaces (root, about 5 minutes)
+	@$(PY) -m pytest tests/cluster_hosts $(ARGS)
 
 test-all: engines speakers sdk ## Install the extras, then run every test
 	@$(PY) -m pytest $(ARGS)
