@@ -261,7 +261,7 @@ def held_bytes(windows: Sequence[AnalysedWindow], every: float = 0.25) -> list[i
 
 def built_in_analyser() -> Analyser:
     """On the processor, one thread. Raises `ModelUnavailable` where models or libraries are missing."""
-    from serve_app.speakers.library import forbid_hub, quiet_pyannote
+    from serve_app.speakers.environment import forbid_hub, quiet_pyannote
 
     quiet_pyannote()
     forbid_hub()

@@ -42,7 +42,7 @@ MISSING_NEMO = (
 def load_analyser(settings: Settings) -> Analyser:
     """What listens to windows of live sessions: the built-in pair, whatever listens to recordings. Blocking
     for seconds. Raises `ModelUnavailable`."""
-    from serve_app.speakers.library import forbid_hub, quiet_pyannote, require_pyannote
+    from serve_app.speakers.environment import forbid_hub, quiet_pyannote, require_pyannote
 
     quiet_pyannote()
     require_pyannote()

@@ -18,7 +18,7 @@ import yaml
 
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
 from serve_app.errors import ModelUnavailable
-from serve_app.speakers.library import forbid_hub, quiet_pyannote
+from serve_app.speakers.environment import forbid_hub, quiet_pyannote
 from serve_app.speakers.turn_lists import exclusive_turns, to_diarization, turns_of
 from serve_app.speakers.turns import Diarization, SpeakerCounts
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
-from serve_app.speakers.library import forbid_hub, quiet_pyannote, require_pyannote
+from serve_app.speakers.environment import forbid_hub, quiet_pyannote, require_pyannote
 from serve_app.speakers.ports import Diarizer
 from serve_app.speakers.turn_grouping import group_turns
 from serve_app.speakers.turn_lists import join_turns, relabelled, to_diarization, turns_of

@@ -82,7 +82,7 @@ def test_a_folder_without_a_pipeline(tmp_path: Path, config: str) -> None:
 @pytest.fixture(scope="module")
 def random_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as the hub has it, its models untrained."""
-    from serve_app.speakers.library import quiet_pyannote
+    from serve_app.speakers.environment import quiet_pyannote
 
     quiet_pyannote()
     torch = pytest.importorskip("torch")
