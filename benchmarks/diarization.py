@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.diarization_live import built_in_analyser, dialogues, nearest_holder, replay
+from benchmarks.diarization_live import dialogues, nearest_holder, replay
 from benchmarks.diarization_recordings import CLIPS_DIR, DiarizationRecording, load_recordings
 from benchmarks.diarization_scoring import (
     COLLARS_S,
@@ -35,7 +35,7 @@ from benchmarks.diarization_session import run_session
 from benchmarks.report import percent, print_columns, write_json
 from serve_app.errors import SottoError
 from serve_app.settings import Settings
-from serve_app.speakers.backends import load_diarizer
+from serve_app.speakers.backends import load_analyser, load_diarizer
 from serve_app.speakers.turns import SpeakerCounts, Turn
 from serve_app.vad.loading import load_detector
 
@@ -99,7 +99,7 @@ def run_offline(recordings: Sequence[DiarizationRecording]) -> list[dict[str, An
 
 
 def run_live(recordings: Sequence[DiarizationRecording], step_s: float) -> list[dict[str, Any]]:
-    analyser, detector = built_in_analyser(), load_detector("silero")
+    analyser, detector = load_analyser(Settings()), load_detector("silero")
     rows = []
     for recording in recordings:
         run = run_session(recording, analyser, detector, step_s)

@@ -45,6 +45,8 @@ from benchmarks.diarization_scoring import (
 from benchmarks.report import percent, print_table, write_json
 from serve_app.asr.jobs import SAMPLE_RATE_HZ
 from serve_app.errors import SottoError
+from serve_app.settings import Settings
+from serve_app.speakers.backends import load_analyser
 from serve_app.speakers.online import LabellerOptions, OnlineLabeller
 from serve_app.speakers.ports import Analyser
 from serve_app.speakers.turns import Turn
@@ -259,23 +261,6 @@ def held_bytes(windows: Sequence[AnalysedWindow], every: float = 0.25) -> list[i
     return held
 
 
-def built_in_analyser() -> Analyser:
-    """On the processor, one thread. Raises `ModelUnavailable` where models or libraries are missing."""
-    from serve_app.speakers.environment import forbid_hub, quiet_pyannote
-
-    quiet_pyannote()
-    forbid_hub()
-    import torch
-
-    from serve_app.speakers.encoder import SpeakerEncoder
-    from serve_app.speakers.live_windows import WindowAnalyser
-    from serve_app.speakers.segmentation import SpeakerSegmenter
-    from serve_app.speakers.weights import encoder_path, segmentation_path
-
-    torch.set_num_threads(1)
-    return WindowAnalyser(SpeakerSegmenter(segmentation_path()), SpeakerEncoder(encoder_path()))
-
-
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="diarization_live", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument(
@@ -306,7 +291,7 @@ def _recordings(options: argparse.Namespace) -> list[DiarizationRecording]:
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_arguments(arguments)
     try:
-        analyser = built_in_analyser()
+        analyser = load_analyser(Settings())
         if options.hours:
             result = consistency(*long_session(analyser, options.hours, options.step, options.seed))
             print_table("A long session", [(name, str(value)) for name, value in result.items()])

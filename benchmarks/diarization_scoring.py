@@ -106,16 +106,6 @@ def reference_words(recording: DiarizationRecording) -> list[TimedWord]:
     return words
 
 
-def holder(turns: Sequence[Turn], start_s: float, end_s: float) -> int | None:
-    """The speaker who holds most of the stretch; None where nobody speaks in it."""
-    held: dict[int, float] = {}
-    for turn in turns:
-        both_s = min(turn.end_s, end_s) - max(turn.start_s, start_s)
-        if both_s > 0:
-            held[turn.speaker] = held.get(turn.speaker, 0.0) + both_s
-    return max(held, key=lambda speaker: held[speaker]) if held else None
-
-
 def word_speaker_errors(words: Sequence[TimedWord], speakers: Sequence[int | None]) -> WordSpeakerErrors:
     """`speakers` names each word's; scored under the mapping of speakers with the fewest errors."""
     from scipy.optimize import linear_sum_assignment

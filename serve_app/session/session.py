@@ -84,9 +84,9 @@ class Session:
             issue_ticket=issue_ticket,
             speakers=self._speakers,
         )
-        self.speakers: SpeakerDesk | None = None
-        if self._speakers is not None:
-            self.speakers = SpeakerDesk(self._speakers, self._voice, self._finals, self._finish_if_done)
+        track = self._speakers
+        desk = (self._voice, self._finals, self._finish_if_done)
+        self.speakers = None if track is None else SpeakerDesk(track, *desk)
         self._waiting_finals: deque[tuple[PendingFinal, Pcm16]] = deque()
         self._number = checkpoint.utterance
         self._next_key = 0
@@ -272,18 +272,14 @@ class Session:
         return [event] if event is not None and self._acknowledge else []
 
     def _finish_if_done(self) -> list[Effect]:
-        if self.ended or not self._all_said or (self._speakers is not None and self._speakers.is_waiting):
+        if not self.waits_for_speakers or (self._speakers is not None and self._speakers.is_waiting):
             return []
         return [self._end(EndReason.COMPLETED)]
 
     @property
-    def _all_said(self) -> bool:
-        return self._end_reached and not len(self._finals)
-
-    @property
     def waits_for_speakers(self) -> bool:
         """Everything is said but who spoke: the session ends with that, or with `speakers.give_up`."""
-        return not self.ended and self._all_said
+        return not self.ended and self._end_reached and not len(self._finals)
 
     def _end(self, reason: EndReason) -> SessionEnded:
         self.ended = True

@@ -28,8 +28,6 @@ MAX_CONTEXT_SAMPLES = 30 * SAMPLE_RATE_HZ
 MAX_TICKET_WORDS = 250
 """A ticket has a limit: half a minute holds a hundred words."""
 USUAL_MOST = 8
-NEAR_S = (0.0, 0.3, 1.0, 3.0)
-"""A word that no voice is heard at belongs to the nearest one: how far is looked, step by step."""
 
 Spans: TypeAlias = tuple[tuple[float, float], ...]
 Speakers: TypeAlias = tuple[int | None, ...]
@@ -198,13 +196,8 @@ class SpeakerTrack:
     def _speaker_of(self, start_s: float, end_s: float) -> int | None:
         if end_s > self._labeller.covered_until_s + 0.1:
             return None
-        for near_s in NEAR_S:
-            # What another replica heard is not asked for: this labeller begins behind it.
-            first_s = max(start_s - near_s, self._begins_s)
-            speaker = self._labeller.speaker_of(min(first_s, end_s), end_s + near_s)
-            if speaker is not None:
-                return speaker
-        return None
+        # What another replica heard is not asked for: this labeller begins behind it.
+        return self._labeller.speaker_of(min(max(start_s, self._begins_s), end_s), end_s)
 
     # -- the end, and going on elsewhere ---------------------------------------------------------------
 

@@ -7,7 +7,6 @@ from benchmarks.diarization_scoring import (
     TimedWord,
     WordSpeakerErrors,
     diarization_errors,
-    holder,
     reference_words,
     speaker_count_error,
     word_speaker_errors,
@@ -64,13 +63,6 @@ def test_words_are_spread_over_their_turn_by_length() -> None:
     assert [word.start_s for word in hers] == pytest.approx([1.0, 1 + 8 / 15, 1 + 28 / 15, 1 + 40 / 15])
     assert hers[-1].end_s == 5.0
     assert len(words) - len(hers) == round(4 / 0.35)
-
-
-def test_who_holds_a_stretch() -> None:
-    turns = [Turn(0, 2, 0), Turn(1.5, 4, 1), Turn(4, 5, 0)]
-    assert holder(turns, 1.0, 2.2) == 0
-    assert holder(turns, 1.8, 3.0) == 1
-    assert holder(turns, 5.0, 6.0) is None
 
 
 def test_words_under_the_wrong_speaker() -> None:
