@@ -143,7 +143,19 @@ def bundled_haproxy() -> Path:
     return binary
 
 
+def _require_unread_environment() -> None:
+    """Serve reads its variables when it is imported, and Ray's C++ side keeps how calls are authenticated."""
+    constants = sys.modules.get("ray.serve._private.constants")
+    wanted = os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1"
+    if constants is not None and wanted and not constants.RAY_SERVE_ENABLE_HA_PROXY:
+        raise LaunchError(
+            "Ray Serve was imported before this start and has read its environment by then: start it "
+            "in a process of its own."
+        )
+
+
 def _init_local(runtime_dir: Path, options: ClusterOptions) -> None:
+    _require_unread_environment()
     import ray
 
     on_sigterm = signal.getsignal(signal.SIGTERM)

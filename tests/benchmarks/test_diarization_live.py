@@ -2,6 +2,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from fakes.extras import needs_speakers
 
 from benchmarks.diarization_live import (
     AnalysedWindow,
@@ -64,6 +65,7 @@ def test_a_replay_reads_everything_once_however_long() -> None:
     assert len(labels.take_s) == 60
 
 
+@needs_speakers
 def test_a_session_whose_voices_keep_their_labels() -> None:
     result = consistency(recording(60), heard(60), block_s=60.0)
     assert result["words_wrong"] == 0.0
@@ -72,6 +74,7 @@ def test_a_session_whose_voices_keep_their_labels() -> None:
     assert len(result["held_bytes"]) == 4
 
 
+@needs_speakers
 def test_a_session_in_which_they_swap_them(monkeypatch: pytest.MonkeyPatch) -> None:
     turns = [
         Turn(turn.start_s, turn.end_s, ("ab".index(turn.speaker) + (turn.start_s >= 240)) % 2)

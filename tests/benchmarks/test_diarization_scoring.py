@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from fakes.extras import needs_speakers
 
 from benchmarks.diarization_recordings import DiarizationRecording, ReferenceTurn
 from benchmarks.diarization_scoring import (
@@ -20,15 +21,15 @@ RECORDING = DiarizationRecording(
 )
 
 
+@needs_speakers
 def test_nothing_wrong_whatever_the_names() -> None:
-    pytest.importorskip("pyannote.metrics")
     errors = diarization_errors(RECORDING, [Turn(1, 5, 7), Turn(6, 10, 3)])
     assert errors == DiarizationErrors(8.0, 0.0, 0.0, 0.0)
     assert errors.rate == 0.0
 
 
+@needs_speakers
 def test_each_kind_of_error() -> None:
-    pytest.importorskip("pyannote.metrics")
     # Ann is heard half a second late; Ben's last second is said to be hers; a second after that is nobody's.
     errors = diarization_errors(RECORDING, [Turn(1.5, 5, 0), Turn(6, 9, 1), Turn(9, 11, 0)])
     assert errors == DiarizationErrors(8.0, 0.5, 1.0, 1.0)
@@ -36,15 +37,15 @@ def test_each_kind_of_error() -> None:
     assert (errors + errors).rate == errors.rate
 
 
+@needs_speakers
 def test_a_collar_forgives_boundaries() -> None:
-    pytest.importorskip("pyannote.metrics")
     shifted = [Turn(1.1, 5.1, 0), Turn(6.1, 10.1, 1)]
     assert diarization_errors(RECORDING, shifted).rate == pytest.approx(0.05)
     assert diarization_errors(RECORDING, shifted, 0.25).rate == 0.0
 
 
+@needs_speakers
 def test_overlap_counts_for_both() -> None:
-    pytest.importorskip("pyannote.metrics")
     both = DiarizationRecording(
         "both", RECORDING.samples, (ReferenceTurn(0, 4, "ann"), ReferenceTurn(2, 4, "ben"))
     )
@@ -65,6 +66,7 @@ def test_words_are_spread_over_their_turn_by_length() -> None:
     assert len(words) - len(hers) == round(4 / 0.35)
 
 
+@needs_speakers
 def test_words_under_the_wrong_speaker() -> None:
     words = [TimedWord(i, i + 1, speaker) for i, speaker in enumerate("aaabbb")]
     assert word_speaker_errors(words, [5, 5, 5, 2, 2, 2]) == WordSpeakerErrors(6, 0)

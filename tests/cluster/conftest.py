@@ -8,9 +8,10 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from cluster.own_process import service_in_own_process
 
 from benchmarks.scoring import word_errors
-from benchmarks.service import ServiceUnderTest, service_under_test
+from benchmarks.service import ServiceUnderTest
 from serve_app.asr.jobs import Pcm16
 from serve_app.audio.recordings import decode_recording
 
@@ -20,9 +21,7 @@ SPOKEN = Path(__file__).resolve().parents[2] / "audio" / "spoken"
 @pytest.fixture(scope="session")
 def service() -> Iterator[ServiceUnderTest]:
     """The graph with `tiny.en` in both roles: what these tests are about is the way there and back."""
-    with service_under_test(
-        None, settings={"model": "tiny.en", "language": "en", "idle_timeout_s": 20}
-    ) as running:
+    with service_in_own_process({"model": "tiny.en", "language": "en", "idle_timeout_s": 20}) as running:
         yield running
 
 

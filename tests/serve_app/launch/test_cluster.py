@@ -1,5 +1,8 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -32,6 +35,18 @@ def test_a_failed_start_puts_the_environment_back(monkeypatch: pytest.MonkeyPatc
     assert "RAY_ADDRESS" not in seen
     changed = {name for name in {*before, *os.environ} if before.get(name) != os.environ.get(name)}
     assert changed <= {"RAY_CLIENT_MODE", "PYTHONBREAKPOINT"}
+
+
+def test_a_serve_that_has_read_its_environment_already_is_refused() -> None:
+    """It would serve without HAProxy, and its nodes would not know the token."""
+    lines = """
+        import ray.serve
+        from serve_app.launch.cluster import ClusterOptions, start_ray
+        start_ray(ClusterOptions())
+    """
+    run = subprocess.run([sys.executable, "-c", dedent(lines)], capture_output=True, text=True, timeout=120)
+    assert run.returncode == 1
+    assert "LaunchError: Ray Serve was imported before this start" in run.stderr
 
 
 def test_stopping_twice_is_harmless() -> None:
