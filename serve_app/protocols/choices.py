@@ -17,9 +17,14 @@ from serve_app.asr.jobs import Task
 from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.errors import InvalidMessage
 from serve_app.models.languages import normalise_language
-from serve_app.protocols.speaker_choices import DiarizationBackend, chosen_counts, chosen_mode
+from serve_app.protocols.speaker_choices import (
+    DiarizationBackend,
+    ServerBackend,
+    chosen_counts,
+    chosen_mode,
+)
 from serve_app.session.options import LANGUAGE_LOCK_S, EndpointingOptions, SessionOptions
-from serve_app.speakers.turns import MAX_SPEAKERS, SpeakerMode
+from serve_app.speakers.turns import MAX_SPEAKERS
 from serve_app.streaming.policy import POLICY_SPELLINGS, PolicyName, PolicyOptions
 
 if TYPE_CHECKING:
@@ -135,11 +140,11 @@ class SessionChoices(msgspec.Struct, frozen=True, kw_only=True):
         return given.pop() if given else None
 
     def session_options(
-        self, session_id: str, defaults: SessionOptions, usual: SpeakerMode = SpeakerMode.VOICE
+        self, session_id: str, defaults: SessionOptions, backend: ServerBackend = "pyannote"
     ) -> SessionOptions:
-        """The server's defaults with these choices laid over them; `usual`: how it tells speakers apart.
+        """The server's defaults with these choices laid over them; `backend`: what tells its speakers apart.
 
-        Raises `UnsupportedLanguage`, and `InvalidMessage` where two of them disagree.
+        Raises `UnsupportedLanguage`, `SpeakersUnavailable`, and `InvalidMessage` where two of them disagree.
         """
         chosen: dict[str, Any] = {
             "task": self.task,
@@ -160,7 +165,7 @@ class SessionChoices(msgspec.Struct, frozen=True, kw_only=True):
             policy=self._policy(defaults.policy),
             conditioning=self._conditioning(defaults.conditioning),
             formatting=defaults.formatting.chosen(smart_format=self.smart_format, numerals=self.numerals),
-            speakers=chosen_mode(self.wants_speakers, self, defaults.speakers, usual),
+            speakers=chosen_mode(self.wants_speakers, self, defaults.speakers, backend),
             speaker_counts=chosen_counts(self, defaults.speaker_counts),
             endpointing=self._endpointing(defaults.endpointing),
             **{name: value for name, value in chosen.items() if value is not None},

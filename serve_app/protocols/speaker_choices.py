@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal, Protocol, TypeAlias
 
-from serve_app.errors import InvalidMessage
+from serve_app.errors import InvalidMessage, SpeakersUnavailable
 from serve_app.service import RecordingOptions
 from serve_app.speakers.turns import SpeakerCounts, SpeakerMode
 
 DiarizationBackend: TypeAlias = Literal["pyannote", "diart", "sortformer", "channel"]
+ServerBackend: TypeAlias = Literal["pyannote", "sortformer", "channel"]
 
 
 class SpeakerChoices(Protocol):
@@ -26,16 +27,33 @@ class SpeakerChoices(Protocol):
 
 
 def chosen_mode(
-    wanted: bool | None, choices: SpeakerChoices, default: SpeakerMode, usual: SpeakerMode
+    wanted: bool | None, choices: SpeakerChoices, default: SpeakerMode, backend: ServerBackend
 ) -> SpeakerMode:
-    """`default`: what the server does where nothing is chosen; `usual`: how it tells speakers apart where a
-    client wants them and does not say how."""
+    """`default`: what the server does where nothing is chosen; `backend`: what tells speakers apart there.
+
+    Raises `SpeakersUnavailable` for another one by name. Channels are told apart everywhere; whether a server
+    that goes by channel can tell voices apart is the service's to say.
+    """
     is_on = default is not SpeakerMode.OFF
     if not (is_on if wanted is None else wanted):
         return SpeakerMode.OFF
-    if choices.diarization_backend is None:
-        return default if is_on else usual
-    return SpeakerMode.CHANNEL if choices.diarization_backend == "channel" else SpeakerMode.VOICE
+    named = "pyannote" if choices.diarization_backend == "diart" else choices.diarization_backend
+    if named is None and is_on:
+        return default
+    if named is None:
+        return mode_of(backend)
+    if named == "channel":
+        return SpeakerMode.CHANNEL
+    if backend not in ("channel", named):
+        raise SpeakersUnavailable(
+            f"this server tells voices apart with {backend}, not with {named}: leave diarization_backend out"
+        )
+    return SpeakerMode.VOICE
+
+
+def mode_of(backend: ServerBackend) -> SpeakerMode:
+    """How a server with this backend tells speakers apart."""
+    return SpeakerMode.CHANNEL if backend == "channel" else SpeakerMode.VOICE
 
 
 def chosen_counts(choices: SpeakerChoices, defaults: SpeakerCounts) -> SpeakerCounts:
@@ -50,11 +68,12 @@ def chosen_counts(choices: SpeakerChoices, defaults: SpeakerCounts) -> SpeakerCo
 
 
 def with_speakers(
-    options: RecordingOptions, wanted: bool | None, choices: SpeakerChoices, usual: SpeakerMode
+    options: RecordingOptions, wanted: bool | None, choices: SpeakerChoices, backend: ServerBackend
 ) -> RecordingOptions:
-    """`options`, which hold the server's own choice, with the client's. Raises `InvalidMessage`."""
+    """`options`, which hold the server's own choice, with the client's. Raises `InvalidMessage` and
+    `SpeakersUnavailable`."""
     counts = chosen_counts(choices, options.speaker_counts)
-    mode = chosen_mode(wanted, choices, options.speakers, usual)
+    mode = chosen_mode(wanted, choices, options.speakers, backend)
     if mode is SpeakerMode.OFF:
         return replace(options, speakers=mode)
     return replace(options, speakers=mode, speaker_counts=counts)

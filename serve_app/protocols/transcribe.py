@@ -27,10 +27,9 @@ from serve_app.protocols.choices import (
     convert_parameters,
 )
 from serve_app.protocols.native import words_message
-from serve_app.protocols.speaker_choices import DiarizationBackend, with_speakers
+from serve_app.protocols.speaker_choices import DiarizationBackend, ServerBackend, with_speakers
 from serve_app.service import RecordingOptions, RecordingSegment, RecordingTranscript
 from serve_app.speakers.labels import known_label, speaker_label
-from serve_app.speakers.turns import SpeakerMode
 
 
 class ResponseFormat(StrEnum):
@@ -61,12 +60,12 @@ class UploadChoices(msgspec.Struct, frozen=True, kw_only=True):
     diarization_backend: DiarizationBackend | None = None
 
     def recording_options(
-        self, defaults: RecordingOptions, speakers: SpeakerMode = SpeakerMode.VOICE
+        self, defaults: RecordingOptions, backend: ServerBackend = "pyannote"
     ) -> RecordingOptions:
-        """The server's defaults with these choices laid over them; `speakers`: how it tells them apart.
+        """The server's defaults with these choices laid over them; `backend`: what tells its speakers apart.
 
-        Subtitles ask for word times whether or not the client did. Raises `UnsupportedLanguage`, and
-        `InvalidMessage` where the numbers of speakers disagree.
+        Subtitles ask for word times whether or not the client did. Raises `UnsupportedLanguage`,
+        `SpeakersUnavailable`, and `InvalidMessage` where the numbers of speakers disagree.
         """
         subtitles = self.response_format in (ResponseFormat.SRT, ResponseFormat.VTT)
         options = replace(
@@ -82,7 +81,7 @@ class UploadChoices(msgspec.Struct, frozen=True, kw_only=True):
             formatting=defaults.formatting.chosen(smart_format=self.smart_format),
             temperature=defaults.temperature if self.temperature is None else self.temperature,
         )
-        return with_speakers(options, self.diarize, self, speakers)
+        return with_speakers(options, self.diarize, self, backend)
 
 
 def upload_choices(parameters: Parameters) -> UploadChoices:

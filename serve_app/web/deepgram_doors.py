@@ -29,6 +29,7 @@ from serve_app.protocols.deepgram.live import DeepgramDialect
 from serve_app.protocols.deepgram.options import ListenOptions, OptionWarning, parse_options
 from serve_app.protocols.deepgram.recorded import RequestFacts, error_body, listen_body
 from serve_app.protocols.dialect import RawAudio
+from serve_app.protocols.speaker_choices import ServerBackend, mode_of
 from serve_app.service import RecordingOptions, RecordingTranscript
 from serve_app.speakers.turns import SpeakerMode
 from serve_app.web.door import Door
@@ -95,7 +96,7 @@ class _Decoded(NamedTuple):
 async def _listen(request: Request, door: Door, request_id: str) -> Response:
     created = datetime.now(UTC)
     options = parse_options(request.query_params.multi_items(), live=False)
-    asked = recording_options(options, door.recording_defaults(), door.speaker_mode)
+    asked = recording_options(options, door.recording_defaults(), door.settings.diarization_backend)
     upload = await receive_upload(_as_audio(request), door.max_body_bytes)
     try:
         recording = await asyncio.to_thread(_decode, upload.file, options, asked.speakers, door)
@@ -123,11 +124,11 @@ def _as_audio(request: Request) -> Request:
 
 
 def recording_options(
-    options: ListenOptions, defaults: RecordingOptions, speakers: SpeakerMode = SpeakerMode.VOICE
+    options: ListenOptions, defaults: RecordingOptions, backend: ServerBackend = "pyannote"
 ) -> RecordingOptions:
     """The server's defaults with these laid over them; words always have their times.
 
-    `speakers`: how the server tells them apart, which it does here for those who ask alone.
+    `backend`: what tells speakers apart there, which it does here for those who ask alone.
     """
     text = options.text
     formatting = defaults.formatting.chosen(smart_format=text.smart_format, numerals=text.numerals)
@@ -138,7 +139,7 @@ def recording_options(
         word_timestamps=True,
         hotwords=options.hotwords or defaults.hotwords,
         formatting=formatting,
-        speakers=speakers if options.diarize else SpeakerMode.OFF,
+        speakers=mode_of(backend) if options.diarize else SpeakerMode.OFF,
     )
 
 

@@ -14,6 +14,7 @@ from serve_app.audio.formats import canonical_formats
 from serve_app.errors import QueueFull
 from serve_app.formatting import FormattingOptions
 from serve_app.models.languages import normalise_language
+from serve_app.protocols.speaker_choices import ServerBackend
 from serve_app.service import RecordingOptions, SpeechService
 from serve_app.session.options import EndpointingOptions, SessionOptions
 from serve_app.speakers.turns import SpeakerCounts, SpeakerMode
@@ -80,7 +81,7 @@ class DoorSettings(Protocol):
     @property
     def normalise_uploads(self) -> bool: ...
     @property
-    def diarization_backend(self) -> str: ...
+    def diarization_backend(self) -> ServerBackend: ...
 
 
 class Door:
@@ -102,12 +103,6 @@ class Door:
     @property
     def max_audio_samples(self) -> int:
         return int(self.settings.max_audio_length_seconds * SAMPLE_RATE_HZ)
-
-    @property
-    def speaker_mode(self) -> SpeakerMode:
-        """How speakers are told apart where a client asks for them and does not say how."""
-        by_channel = self.settings.diarization_backend == SpeakerMode.CHANNEL
-        return SpeakerMode.CHANNEL if by_channel else SpeakerMode.VOICE
 
     def session_defaults(self) -> SessionOptions:
         settings = self.settings

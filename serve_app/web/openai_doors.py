@@ -89,7 +89,9 @@ async def _received(
     try:
         asked, vad = transcription_request(upload.fields)
         hosted_model(asked.model, door.service.status().models)
-        options = asked.recording_options(task, vad, door.recording_defaults(), door.speaker_mode)
+        options = asked.recording_options(
+            task, vad, door.recording_defaults(), door.settings.diarization_backend
+        )
         by_channel = options.speakers is SpeakerMode.CHANNEL
         decoding = asyncio.to_thread(decode_upload, upload.file, door, keep_channels=by_channel)
         return asked, options, await decoding

@@ -45,11 +45,13 @@ def transcribe_routes(door: Door) -> list[BaseRoute]:
 async def _transcribe(request: Request, door: Door) -> Response:
     started_s = perf_counter()
     asked = upload_choices(request.query_params.multi_items())
-    asked.recording_options(door.recording_defaults(), door.speaker_mode)  # a bad query costs no upload
+    asked.recording_options(
+        door.recording_defaults(), door.settings.diarization_backend
+    )  # a bad query costs no upload
     upload = await receive_upload(request, door.max_body_bytes)
     try:
         choices = upload_choices([*request.query_params.multi_items(), *upload.fields])
-        options = choices.recording_options(door.recording_defaults(), door.speaker_mode)
+        options = choices.recording_options(door.recording_defaults(), door.settings.diarization_backend)
         decode_started_s = perf_counter()
         by_channel = options.speakers is SpeakerMode.CHANNEL
         recording = await asyncio.to_thread(decode_upload, upload.file, door, keep_channels=by_channel)

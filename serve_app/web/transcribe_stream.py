@@ -44,7 +44,7 @@ def transcribe_stream_routes(door: Door) -> list[BaseRoute]:
             channels = choices.channels or body.channels
             body = replace(body, encoding=encoding, sample_rate_hz=rate_hz, channels=channels)
         named = session_id or new_session_id()
-        options = choices.session_options(named, door.session_defaults(), door.speaker_mode)
+        options = choices.session_options(named, door.session_defaults(), door.settings.diarization_backend)
         if options.speakers is SpeakerMode.CHANNEL:
             if choices.wants_speakers:
                 raise InvalidMessage("each channel is a speaker, and channels are mixed here: use /ws/stt")

@@ -25,6 +25,7 @@ from serve_app.events import (
     Timing,
 )
 from serve_app.formatting import FormattingOptions
+from serve_app.protocols.speaker_choices import ServerBackend
 from serve_app.service import (
     QueueStatus,
     RecordingOptions,
@@ -287,7 +288,7 @@ class FakeSettings:
     ws_protocol: Literal["auto", "interim_final", "whisperlivekit"] = "auto"
     normalise_uploads: bool = False
     diarization_enabled: bool = False
-    diarization_backend: str = "pyannote"
+    diarization_backend: ServerBackend = "pyannote"
     max_speakers: int | None = None
     task: str = "transcribe"
     initial_prompt: str = ""

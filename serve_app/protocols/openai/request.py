@@ -31,10 +31,9 @@ from serve_app.protocols.choices import (
     message_of,
 )
 from serve_app.protocols.openai.errors import RefusedParameter
-from serve_app.protocols.speaker_choices import DiarizationBackend, with_speakers
+from serve_app.protocols.speaker_choices import DiarizationBackend, ServerBackend, with_speakers
 from serve_app.service import RecordingOptions
 from serve_app.session.options import EndpointingOptions
-from serve_app.speakers.turns import SpeakerMode
 
 MAX_KEYWORDS = 100
 MAX_LANGUAGES = 16
@@ -120,7 +119,7 @@ class TranscriptionRequest(msgspec.Struct, frozen=True, kw_only=True):
         task: Task,
         vad: ServerVad | None,
         defaults: RecordingOptions,
-        speakers: SpeakerMode = SpeakerMode.VOICE,
+        backend: ServerBackend = "pyannote",
     ) -> RecordingOptions:
         """The server's defaults with these choices laid over them; `speakers`: how it tells them apart.
 
@@ -139,7 +138,7 @@ class TranscriptionRequest(msgspec.Struct, frozen=True, kw_only=True):
             temperature=defaults.temperature if self.temperature is None else self.temperature,
             endpointing=defaults.endpointing if vad is None else vad.endpointing(defaults.endpointing),
         )
-        return with_speakers(options, self.wants_speakers, self, speakers)
+        return with_speakers(options, self.wants_speakers, self, backend)
 
 
 def transcription_request(fields: Parameters) -> tuple[TranscriptionRequest, ServerVad | None]:

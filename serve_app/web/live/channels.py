@@ -56,8 +56,8 @@ class Channels:
         """Admit the sessions; their audio comes as `self.audio` says. Raises `SottoError`: then none is
         open."""
         first_id = command.session_id or ("" if command.resume else new_session_id())
-        defaults, usual = self._door.session_defaults(), self._door.speaker_mode
-        first = command.choices.session_options(first_id, defaults, usual)
+        defaults, backend = self._door.session_defaults(), self._door.settings.diarization_backend
+        first = command.choices.session_options(first_id, defaults, backend)
         if first.speakers is SpeakerMode.CHANNEL:
             first, audio = _by_channel(command, first)
         else:
@@ -102,7 +102,8 @@ class Channels:
 
     def reconfigure(self, choices: SessionChoices) -> None:
         """Raises `ClientError` for choices that make no sense; then nothing has changed."""
-        options = [choices.session_options(known.session_id, known) for known in self._options]
+        backend = self._door.settings.diarization_backend
+        options = [choices.session_options(known.session_id, known, backend) for known in self._options]
         self._options = options
         for session, chosen in zip(self._sessions, options, strict=True):
             session.reconfigure(chosen)

@@ -13,26 +13,26 @@ OFF, VOICE, CHANNEL = SpeakerMode.OFF, SpeakerMode.VOICE, SpeakerMode.CHANNEL
 
 
 @pytest.mark.parametrize(
-    ("choices", "default", "usual", "mode"),
+    ("choices", "default", "backend", "mode"),
     [
-        ({}, OFF, VOICE, OFF),
-        ({}, VOICE, VOICE, VOICE),
-        ({}, CHANNEL, CHANNEL, CHANNEL),
-        ({"diarization": True}, OFF, VOICE, VOICE),
-        ({"diarization": True}, OFF, CHANNEL, CHANNEL),
-        ({"diarize": True}, OFF, VOICE, VOICE),
-        ({"diarize": True, "diarization": True}, OFF, VOICE, VOICE),
-        ({"diarization": False}, VOICE, VOICE, OFF),
-        ({"diarization": False, "diarization_backend": "channel"}, VOICE, VOICE, OFF),
-        ({"diarization": True, "diarization_backend": "channel"}, OFF, VOICE, CHANNEL),
-        ({"diarization": True, "diarization_backend": "diart"}, CHANNEL, CHANNEL, VOICE),
-        ({"diarization_backend": "channel"}, VOICE, VOICE, CHANNEL),
-        ({"diarization_backend": "channel"}, OFF, VOICE, OFF),
-        ({"num_speakers": 2}, OFF, VOICE, OFF),
+        ({}, OFF, "pyannote", OFF),
+        ({}, VOICE, "pyannote", VOICE),
+        ({}, CHANNEL, "channel", CHANNEL),
+        ({"diarization": True}, OFF, "pyannote", VOICE),
+        ({"diarization": True}, OFF, "channel", CHANNEL),
+        ({"diarize": True}, OFF, "pyannote", VOICE),
+        ({"diarize": True, "diarization": True}, OFF, "pyannote", VOICE),
+        ({"diarization": False}, VOICE, "pyannote", OFF),
+        ({"diarization": False, "diarization_backend": "channel"}, VOICE, "pyannote", OFF),
+        ({"diarization": True, "diarization_backend": "channel"}, OFF, "pyannote", CHANNEL),
+        ({"diarization": True, "diarization_backend": "diart"}, CHANNEL, "channel", VOICE),
+        ({"diarization_backend": "channel"}, VOICE, "pyannote", CHANNEL),
+        ({"diarization_backend": "channel"}, OFF, "pyannote", OFF),
+        ({"num_speakers": 2}, OFF, "pyannote", OFF),
     ],
 )
-def test_whether_and_how_speakers_are_told_apart(choices, default, usual, mode):
-    options = SessionChoices(**choices).session_options("s", SessionOptions("", speakers=default), usual)
+def test_whether_and_how_speakers_are_told_apart(choices, default, backend, mode):
+    options = SessionChoices(**choices).session_options("s", SessionOptions("", speakers=default), backend)
     assert options.speakers is mode
 
 

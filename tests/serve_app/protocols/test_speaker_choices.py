@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from serve_app.errors import InvalidMessage
+from serve_app.errors import InvalidMessage, SpeakersUnavailable
 from serve_app.protocols.speaker_choices import with_speakers
 from serve_app.protocols.transcribe import UploadChoices
 from serve_app.service import RecordingOptions
@@ -14,24 +14,33 @@ OFF, VOICE, CHANNEL = SpeakerMode.OFF, SpeakerMode.VOICE, SpeakerMode.CHANNEL
 
 
 @pytest.mark.parametrize(
-    ("diarize", "backend", "server", "usual", "expected"),
+    ("diarize", "backend", "server", "of_server", "expected"),
     [
-        (None, None, OFF, VOICE, OFF),
-        (None, None, VOICE, VOICE, VOICE),
-        (None, None, CHANNEL, CHANNEL, CHANNEL),
-        (True, None, OFF, VOICE, VOICE),
-        (True, None, OFF, CHANNEL, CHANNEL),
-        (False, "channel", VOICE, VOICE, OFF),
-        (None, "channel", OFF, VOICE, OFF),
-        (None, "channel", VOICE, VOICE, CHANNEL),
-        (True, "channel", OFF, VOICE, CHANNEL),
-        (True, "diart", CHANNEL, CHANNEL, VOICE),
+        (None, None, OFF, "pyannote", OFF),
+        (None, None, VOICE, "pyannote", VOICE),
+        (None, None, CHANNEL, "channel", CHANNEL),
+        (True, None, OFF, "pyannote", VOICE),
+        (True, None, OFF, "channel", CHANNEL),
+        (False, "channel", VOICE, "pyannote", OFF),
+        (None, "channel", OFF, "pyannote", OFF),
+        (None, "channel", VOICE, "pyannote", CHANNEL),
+        (True, "channel", OFF, "pyannote", CHANNEL),
+        (True, "diart", CHANNEL, "channel", VOICE),
+        (True, "diart", OFF, "pyannote", VOICE),
+        (True, "sortformer", OFF, "sortformer", VOICE),
+        (False, "sortformer", OFF, "pyannote", OFF),
     ],
 )
-def test_the_client_says_whether_and_how_else_the_server_does(diarize, backend, server, usual, expected):
+def test_the_client_says_whether_and_how_else_the_server_does(diarize, backend, server, of_server, expected):
     options = RecordingOptions(speakers=server)
-    chosen = with_speakers(options, diarize, UploadChoices(diarization_backend=backend), usual)
+    chosen = with_speakers(options, diarize, UploadChoices(diarization_backend=backend), of_server)
     assert chosen.speakers is expected
+
+
+@pytest.mark.parametrize(("backend", "of_server"), [("sortformer", "pyannote"), ("diart", "sortformer")])
+def test_a_backend_that_does_not_run_is_refused_by_name(backend, of_server):
+    with pytest.raises(SpeakersUnavailable, match=f"with {of_server}, not with"):
+        with_speakers(RecordingOptions(), True, UploadChoices(diarization_backend=backend), of_server)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +58,6 @@ def test_numbers_of_speakers_are_laid_over_the_servers(choices, server, expected
     options = RecordingOptions(speakers=VOICE, speaker_counts=server)
     if expected is None:
         with pytest.raises(InvalidMessage, match="speakers"):
-            with_speakers(options, True, UploadChoices(**choices), VOICE)
+            with_speakers(options, True, UploadChoices(**choices), "pyannote")
     else:
-        assert with_speakers(options, True, UploadChoices(**choices), VOICE).speaker_counts == expected
+        assert with_speakers(options, True, UploadChoices(**choices), "pyannote").speaker_counts == expected

@@ -222,6 +222,15 @@ async def test_every_door_says_that_nothing_tells_speakers_apart(path):
         assert (refusal["code"], refusal["message"]) == ("INVALID_MESSAGE", MISSING)
 
 
+async def test_a_backend_that_does_not_run_here_is_refused_by_name():
+    config = {"diarization": True, "diarization_backend": "sortformer"}
+    async with AsgiSocket(app_of(FakeService()), "/ws/stt") as socket:
+        socket.say({"type": "start_session", "config": config})
+        refusal = await socket.heard()
+    assert refusal["code"] == "INVALID_MESSAGE"
+    assert "with pyannote, not with sortformer" in refusal["message"]
+
+
 async def test_openais_door_says_so_too():
     service = FakeService(refuse_with=SpeakersUnavailable(MISSING))
     async with AsgiSocket(app_of(service), "/v1/realtime", query="intent=transcription") as socket:

@@ -164,6 +164,13 @@ async def test_a_server_without_speakers_says_so(client, service):
     assert (answer.status_code, answer.json()) == (400, {"detail": str(service.transcribe_error)})
 
 
+async def test_a_backend_that_does_not_run_here_is_refused_by_name(client, service):
+    query = {"diarize": "true", "diarization_backend": "sortformer"}
+    answer = await client.post("/transcribe", params=query, files=file_of(TWO_SECONDS))
+    assert (answer.status_code, service.uploads) == (400, [])
+    assert "with pyannote, not with sortformer" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
