@@ -47,7 +47,7 @@ from serve_app.asr.jobs import SAMPLE_RATE_HZ
 from serve_app.errors import SottoError
 from serve_app.settings import Settings
 from serve_app.speakers.backends import load_analyser
-from serve_app.speakers.online import LabellerOptions, OnlineLabeller
+from serve_app.speakers.live.labeller import LabellerOptions, OnlineLabeller
 from serve_app.speakers.ports import Analyser
 from serve_app.speakers.turns import Turn
 from serve_app.speakers.windows import WINDOW_SAMPLES, SpeakerWindow, WindowVoices

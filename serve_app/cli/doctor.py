@@ -141,7 +141,7 @@ def _speakers() -> Iterator[Finding]:
     from serve_app.errors import SottoError
     from serve_app.settings import SettingsError, load_settings
     from serve_app.speakers.backends import status_of
-    from serve_app.speakers.weights import encoder_path, segmentation_path
+    from serve_app.speakers.models.weights import encoder_path, segmentation_path
 
     try:
         settings = load_settings()

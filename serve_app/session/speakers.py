@@ -15,8 +15,8 @@ from typing import TypeAlias
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16, Word
 from serve_app.audio.ring import SampleBuffer
 from serve_app.session.checkpoint import SpeakerCheckpoint, UnlabelledFinal
-from serve_app.speakers.labeller_state import MAX_LIVE_SPEAKERS, LabellerState
-from serve_app.speakers.online import LabellerOptions, OnlineLabeller
+from serve_app.speakers.live.labeller import LabellerOptions, OnlineLabeller
+from serve_app.speakers.live.labeller_state import MAX_LIVE_SPEAKERS, LabellerState
 from serve_app.speakers.turns import SpeakerCounts
 from serve_app.speakers.windows import WINDOW_SAMPLES, SpeakerWindow, WindowVoices
 

@@ -7,9 +7,9 @@ from importlib.util import find_spec
 
 from serve_app.service import SpeakerStatus
 from serve_app.settings import Settings
-from serve_app.speakers.offline import BUILT_IN, SpeakerModels, load_offline
+from serve_app.speakers.models.weights import encoder_path, segmentation_path
 from serve_app.speakers.ports import Analyser, Diarizer
-from serve_app.speakers.weights import encoder_path, segmentation_path
+from serve_app.speakers.recordings.options import BUILT_IN, SpeakerModels
 
 
 def status_of(settings: Settings) -> SpeakerStatus:
@@ -42,7 +42,7 @@ MISSING_NEMO = (
 def load_analyser(settings: Settings) -> Analyser:
     """What listens to windows of live sessions: the built-in pair, whatever listens to recordings. Blocking
     for seconds. Raises `ModelUnavailable`."""
-    from serve_app.speakers.environment import forbid_hub, quiet_pyannote, require_pyannote
+    from serve_app.speakers.models.environment import forbid_hub, quiet_pyannote, require_pyannote
 
     quiet_pyannote()
     require_pyannote()
@@ -50,9 +50,9 @@ def load_analyser(settings: Settings) -> Analyser:
         forbid_hub()
     import torch
 
-    from serve_app.speakers.encoder import SpeakerEncoder
-    from serve_app.speakers.live_windows import WindowAnalyser
-    from serve_app.speakers.segmentation import SpeakerSegmenter
+    from serve_app.speakers.live.analyser import WindowAnalyser
+    from serve_app.speakers.models.encoder import SpeakerEncoder
+    from serve_app.speakers.models.segmentation import SpeakerSegmenter
 
     device = _device(settings)
     if device == "cpu":
@@ -64,9 +64,11 @@ def load_analyser(settings: Settings) -> Analyser:
 
 def load_diarizer(settings: Settings) -> Diarizer:
     """What listens to recordings. Blocking for seconds. Raises `ModelUnavailable`, which says what to do."""
+    from serve_app.speakers.models.environment import forbid_hub, quiet_pyannote, require_pyannote
+
     device = _device(settings)
     if settings.diarization_backend == "sortformer":
-        from serve_app.speakers.sortformer import SortformerDiarizer
+        from serve_app.speakers.recordings.sortformer import SortformerDiarizer
 
         return SortformerDiarizer(device=device, offline=settings.offline)
     models = SpeakerModels(
@@ -76,7 +78,16 @@ def load_diarizer(settings: Settings) -> Diarizer:
         device=device,
         num_threads=settings.diarization_threads if device == "cpu" else 0,
     )
-    return load_offline(models)
+    quiet_pyannote()
+    require_pyannote()
+    if models.pipeline == BUILT_IN:
+        from serve_app.speakers.recordings.built_in import BuiltInDiarizer
+
+        forbid_hub()
+        return BuiltInDiarizer(models)
+    from serve_app.speakers.recordings.hosted import HostedDiarizer
+
+    return HostedDiarizer(models)
 
 
 def _is_there(module: str) -> bool:

@@ -16,7 +16,7 @@ from serve_app.session.checkpoint import Checkpoint, SpeakerCheckpoint, Unlabell
 from serve_app.session.options import EndpointingOptions, SessionOptions
 from serve_app.session.speakers import MAX_TICKET_WORDS
 from serve_app.session.ticket import MAX_TICKET_CHARS, TicketOffice
-from serve_app.speakers.labeller_state import LabellerState, SpeakerRow
+from serve_app.speakers.live.labeller_state import LabellerState, SpeakerRow
 from serve_app.streaming.policy import PolicyName, PolicyOptions
 
 NOW_S = 1_800_000_000.0

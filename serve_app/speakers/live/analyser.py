@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from serve_app.asr.jobs import SAMPLE_RATE_HZ
-from serve_app.speakers.encoder import FEATURE_STEP_S, SpeakerEncoder
-from serve_app.speakers.segmentation import FRAME_S, FRAME_STEP_S, SpeakerSegmenter
-from serve_app.speakers.stretches import Activity, regroup, stretches_alone
+from serve_app.speakers.live.stretches import Activity, regroup, stretches_alone
+from serve_app.speakers.models.encoder import FEATURE_STEP_S, SpeakerEncoder
+from serve_app.speakers.models.segmentation import FRAME_S, FRAME_STEP_S, SpeakerSegmenter
 from serve_app.speakers.windows import WINDOW_SAMPLES, SpeakerWindow, WindowVoices
 
 _LEAD_FRAMES = round((FRAME_S - FRAME_STEP_S) / 2 / FRAME_STEP_S)

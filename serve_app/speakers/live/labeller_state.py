@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from serve_app.speakers.clustering import Floats
+from serve_app.speakers.live.clustering import Floats
 
 MAX_LIVE_SPEAKERS = 16
 MAX_WEIGHT_S = 600.0

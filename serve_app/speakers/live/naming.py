@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from serve_app.speakers.clustering import Clusters, Floats, Ints
-from serve_app.speakers.labeller_state import MAX_LIVE_SPEAKERS
+from serve_app.speakers.live.clustering import Clusters, Floats, Ints
+from serve_app.speakers.live.labeller_state import MAX_LIVE_SPEAKERS
 
 NOBODY = -1
 

@@ -15,16 +15,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from serve_app.speakers.clustering import Clusters, Floats, Ints, average_linkage
-from serve_app.speakers.labeller_state import (
+from serve_app.speakers.live.clustering import Clusters, Floats, Ints, average_linkage
+from serve_app.speakers.live.labeller_state import (
     MAX_LIVE_SPEAKERS,
     MAX_UNTIL_S,
     MAX_WEIGHT_S,
     LabellerState,
     SpeakerRow,
 )
-from serve_app.speakers.naming import NOBODY, largest_of_each, name_clusters
-from serve_app.speakers.timeline import GRID_S, Activity, Ballot, Timeline, on_grid
+from serve_app.speakers.live.naming import NOBODY, largest_of_each, name_clusters
+from serve_app.speakers.live.timeline import GRID_S, Activity, Ballot, Timeline, on_grid
 from serve_app.speakers.turns import Turn
 from serve_app.speakers.windows import WINDOW_S, WindowVoices
 

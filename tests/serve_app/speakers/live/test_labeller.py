@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve_app.speakers.labeller_state import MAX_LIVE_SPEAKERS, LabellerState
-from serve_app.speakers.online import LabellerOptions, OnlineLabeller
+from serve_app.speakers.live.labeller import LabellerOptions, OnlineLabeller
+from serve_app.speakers.live.labeller_state import MAX_LIVE_SPEAKERS, LabellerState
 from serve_app.speakers.windows import WINDOW_S, WindowVoices
 
 FRAME_S = 0.02

@@ -1,23 +1,19 @@
-"""Who spoke when in a recording, by the models that the settings name."""
+"""Who spoke when in a recording, by the two models that need no account."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
-from serve_app.speakers.environment import forbid_hub, quiet_pyannote, require_pyannote
-from serve_app.speakers.ports import Diarizer
-from serve_app.speakers.turn_grouping import group_turns
-from serve_app.speakers.turn_lists import join_turns, relabelled, to_diarization, turns_of
+from serve_app.speakers.models.weights import encoder_path, segmentation_path
+from serve_app.speakers.recordings.options import SpeakerModels
+from serve_app.speakers.recordings.turn_grouping import group_turns
+from serve_app.speakers.recordings.turn_lists import join_turns, relabelled, to_diarization, turns_of
 from serve_app.speakers.turns import Diarization, SpeakerCounts, Turn
-from serve_app.speakers.weights import encoder_path, segmentation_path
 
-BUILT_IN = "pyannote/speaker-diarization"
-"""As a pipeline's name: segmentation-3.0 and CAM++, which need no account."""
 _FIRST_PASS = 0.9
 """Of all the work."""
 _LEAST_EMBEDDED_S = 0.2
@@ -26,31 +22,6 @@ _JOIN_S = 0.2
 _MAX_EMBEDDED_S = 30.0
 """Of one turn: more tells nothing new of its voice."""
 _CPU_BATCH, _GPU_BATCH = 4, 32
-
-
-@dataclass(frozen=True, slots=True)
-class SpeakerModels:
-    """Which models, and where. `pipeline` is `BUILT_IN`, a hub id of pyannote's, or a folder with a
-    `config.yaml`; `offline` forbids the hub; `device` is "cpu" or "cuda"; `num_threads` of the CPU, 0: as
-    torch chooses."""
-
-    pipeline: str = BUILT_IN
-    hf_token: str | None = None
-    offline: bool = False
-    device: str = "cpu"
-    num_threads: int = 0
-
-
-def load_offline(models: SpeakerModels) -> Diarizer:
-    """What listens to recordings. Blocking for seconds. Raises `ModelUnavailable`, which says what to do."""
-    quiet_pyannote()
-    require_pyannote()
-    if models.pipeline == BUILT_IN:
-        forbid_hub()
-        return BuiltInDiarizer(models)
-    from serve_app.speakers.hosted import HostedDiarizer
-
-    return HostedDiarizer(models)
 
 
 class BuiltInDiarizer:
@@ -62,9 +33,9 @@ class BuiltInDiarizer:
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            from serve_app.speakers.encoder import SpeakerEncoder
-            from serve_app.speakers.pipeline import BlockwiseDiarization
-            from serve_app.speakers.segmentation import SpeakerSegmenter
+            from serve_app.speakers.models.encoder import SpeakerEncoder
+            from serve_app.speakers.models.segmentation import SpeakerSegmenter
+            from serve_app.speakers.recordings.pipeline import BlockwiseDiarization
 
             if models.num_threads:
                 torch.set_num_threads(models.num_threads)

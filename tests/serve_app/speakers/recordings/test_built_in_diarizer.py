@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 
 from serve_app.errors import ModelUnavailable
+from serve_app.settings import Settings
+from serve_app.speakers.backends import load_diarizer
+from serve_app.speakers.models.weights import encoder_path, segmentation_path
 from serve_app.speakers.turns import Diarization, SpeakerCounts
-from serve_app.speakers.weights import encoder_path, segmentation_path
 
 pytestmark = pytest.mark.extras
-SPOKEN = Path(__file__).resolve().parents[3] / "audio" / "spoken"
+SPOKEN = Path(__file__).resolve().parents[4] / "audio" / "spoken"
 EVERYONE = SpeakerCounts()
 
 
 @pytest.fixture(scope="module")
 def built_in() -> Any:
-    from serve_app.speakers.offline import SpeakerModels, load_offline
-
     try:
-        return load_offline(SpeakerModels(num_threads=1))
+        return load_diarizer(Settings(diarization_threads=1))
     except ModelUnavailable as error:
         pytest.skip(str(error))
 
@@ -154,7 +154,7 @@ def test_embeddings_of_campplus_stay_what_they_are() -> None:
         path = encoder_path()
     except ModelUnavailable as error:
         pytest.skip(str(error))
-    from serve_app.speakers.campplus import load_campplus
+    from serve_app.speakers.models.campplus import load_campplus
 
     features = torch.sin(torch.arange(3 * 80 * 60, dtype=torch.float32) * 0.01).reshape(3, 60, 80)
     with torch.no_grad():
@@ -185,8 +185,8 @@ def test_one_pass_gives_the_whole_and_its_parts(built_in: Any) -> None:
 
 
 def test_voices_of_a_window_and_frames_of_a_voice(built_in: Any) -> None:
-    from serve_app.speakers.segmentation import SpeakerSegmenter
-    from serve_app.speakers.voices import MAX_VOICES, tell_apart
+    from serve_app.speakers.models.segmentation import SpeakerSegmenter
+    from serve_app.speakers.recordings.voices import MAX_VOICES, tell_apart
 
     segmenter = SpeakerSegmenter(segmentation_path())
     window = read("ward_round.flac")[11 * 16_000 : 21 * 16_000].astype(np.float32) / 32768
@@ -206,8 +206,8 @@ def test_voices_of_a_window_and_frames_of_a_voice(built_in: Any) -> None:
 def test_files_that_are_no_models(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     pytest.importorskip("pyannote.audio", exc_type=ImportError)
-    from serve_app.speakers.campplus import load_campplus
-    from serve_app.speakers.segmentation import load_segmentation
+    from serve_app.speakers.models.campplus import load_campplus
+    from serve_app.speakers.models.segmentation import load_segmentation
 
     class Opened:
         def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from serve_app.speakers.naming import NOBODY
+from serve_app.speakers.live.naming import NOBODY
 from serve_app.speakers.turns import Turn
 from serve_app.speakers.windows import WindowVoices
 

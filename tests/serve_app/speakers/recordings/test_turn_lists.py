@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.speakers.turn_lists import exclusive_turns, join_turns, relabelled, to_diarization
+from serve_app.speakers.recordings.turn_lists import exclusive_turns, join_turns, relabelled, to_diarization
 from serve_app.speakers.turns import Diarization, Turn
 
 

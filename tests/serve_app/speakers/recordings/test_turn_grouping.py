@@ -2,8 +2,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from serve_app.speakers import turn_grouping
-from serve_app.speakers.turn_grouping import group_turns
+from serve_app.speakers.recordings import turn_grouping
+from serve_app.speakers.recordings.turn_grouping import group_turns
 from serve_app.speakers.turns import SpeakerCounts
 
 Floats = npt.NDArray[np.float32]

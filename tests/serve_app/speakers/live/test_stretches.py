@@ -1,7 +1,7 @@
 import numpy as np
 
-from serve_app.speakers.clustering import Floats
-from serve_app.speakers.stretches import Activity, Stretch, regroup, stretches_alone
+from serve_app.speakers.live.clustering import Floats
+from serve_app.speakers.live.stretches import Activity, Stretch, regroup, stretches_alone
 
 FRAME_S = 0.01
 ONE, OTHER = [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]

@@ -19,7 +19,7 @@ from typing import Any
 
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
 from serve_app.errors import ModelUnavailable
-from serve_app.speakers.turn_lists import exclusive_turns, to_diarization
+from serve_app.speakers.recordings.turn_lists import exclusive_turns, to_diarization
 from serve_app.speakers.turns import Diarization, SpeakerCounts, Turn
 
 HUB_ID = "nvidia/diar_streaming_sortformer_4spk-v2"

@@ -19,10 +19,16 @@ import numpy.typing as npt
 import torch
 
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
-from serve_app.speakers.encoder import Embeddings, SpeakerEncoder
-from serve_app.speakers.environment import quiet_pyannote
-from serve_app.speakers.segmentation import FRAME_S, FRAME_STEP_S, NUM_FRAMES, Activity, SpeakerSegmenter
-from serve_app.speakers.voices import MAX_VOICES, alone_frames, tell_apart
+from serve_app.speakers.models.encoder import Embeddings, SpeakerEncoder
+from serve_app.speakers.models.environment import quiet_pyannote
+from serve_app.speakers.models.segmentation import (
+    FRAME_S,
+    FRAME_STEP_S,
+    NUM_FRAMES,
+    Activity,
+    SpeakerSegmenter,
+)
+from serve_app.speakers.recordings.voices import MAX_VOICES, alone_frames, tell_apart
 from serve_app.speakers.windows import WINDOW_S, WINDOW_SAMPLES
 
 quiet_pyannote()

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.speakers.clustering import Floats, average_linkage
+from serve_app.speakers.live.clustering import Floats, average_linkage
 
 
 def unit(*rows: list[float]) -> Floats:

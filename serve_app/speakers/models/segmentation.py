@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 
 from serve_app.errors import ModelUnavailable
-from serve_app.speakers.environment import quiet_pyannote, require_pyannote
+from serve_app.speakers.models.environment import quiet_pyannote, require_pyannote
 from serve_app.speakers.windows import WINDOW_S, WINDOW_SAMPLES
 
 NUM_VOICES = 3

@@ -11,19 +11,17 @@ import contextlib
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import yaml
 
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
 from serve_app.errors import ModelUnavailable
-from serve_app.speakers.environment import forbid_hub, quiet_pyannote
-from serve_app.speakers.turn_lists import exclusive_turns, to_diarization, turns_of
+from serve_app.speakers.models.environment import forbid_hub, quiet_pyannote
+from serve_app.speakers.recordings.options import SpeakerModels
+from serve_app.speakers.recordings.turn_lists import exclusive_turns, to_diarization, turns_of
 from serve_app.speakers.turns import Diarization, SpeakerCounts
-
-if TYPE_CHECKING:
-    from serve_app.speakers.offline import SpeakerModels
 
 _CONFIG = "config.yaml"
 _MODELS = ("segmentation", "embedding", "plda")

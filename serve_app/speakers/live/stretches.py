@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from serve_app.speakers.clustering import Floats, Ints, average_linkage
+from serve_app.speakers.live.clustering import Floats, Ints, average_linkage
 from serve_app.speakers.windows import WindowVoices
 
 MAX_STRETCH_S = 2.0

@@ -1,0 +1,1 @@
+"""Live sessions: windows of ten seconds, and labels that stay the same."""

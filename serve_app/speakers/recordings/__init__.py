@@ -1,0 +1,1 @@
+"""Whole recordings: pyannote's pipelines, Sortformer, and turns put to speakers."""
