@@ -62,6 +62,7 @@ def rate(selector: str) -> str:
     return f"rate({selector}[{RATE}])"
 
 
+TEXTS = "stt_text_latency_seconds"
 DECODES = "stt_decode_duration_seconds"
 FINALS = '{job_type="final"}'
 INTERIMS = '{job_type="interim"}'
@@ -71,7 +72,7 @@ BY_CARD = "max by (gpu_uuid, gpu_id, gpu_name)"
 CARD = "{{gpu_name}} {{gpu_id}}"
 BY_REPLICA = "max by (deployment_name, replica_id, gpu_uuid)"
 
-FINAL_P95 = quantiles("", DECODES, FINALS, (0.95,)).queries[0][0]
+FINAL_P95 = quantiles("", TEXTS, FINALS, (0.95,)).queries[0][0]
 DONE = "stt_jobs_processed_total"
 ERRORS = 'stt_jobs_processed_total{status="error"}'
 FAILED = f"sum({rate(ERRORS)}) / sum({rate(DONE)})"
@@ -82,14 +83,29 @@ NOW = (
     stat("Backpressure (0 to 2)", "max(stt_backpressure_level)"),
     stat("Finals waiting", 'sum(stt_queue_depth{queue_type="final"})'),
     stat("Final p95", FINAL_P95, "s"),
+    stat("Refused a second", f"sum({rate('stt_refused_total')})", "reqps"),
     stat("Failed decodes", FAILED, "percentunit"),
 )
 
 LIVE = (
     lines("Sessions", "sum(stt_active_connections)", "sessions"),
     lines("Waiting decodes", "sum by (queue_type) (stt_queue_depth)", "{{queue_type}}"),
+    quantiles("Final behind its audio", TEXTS, FINALS, (0.5, 0.95, 0.99)),
+    quantiles("Interim behind its audio", TEXTS, INTERIMS, (0.5, 0.95)),
     quantiles("Decoding a final", DECODES, FINALS, (0.5, 0.95, 0.99)),
     quantiles("Decoding an interim", DECODES, INTERIMS, (0.5, 0.95)),
+    lines(
+        "Sessions begun and resumed a second",
+        f"sum by (resumed) ({rate('stt_sessions_started_total')})",
+        "resumed: {{resumed}}",
+        "ops",
+    ),
+    lines(
+        "Refused for want of room",
+        f"sum by (request_type, reason) ({rate('stt_refused_total')})",
+        "{{request_type}} {{reason}}",
+        "ops",
+    ),
     lines("Backpressure level", "max(stt_backpressure_level)", "level"),
     lines(
         "Decodes a second",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
+from time import monotonic
 
 from serve_app.asr.jobs import Pcm16
+from serve_app.conductor.arrivals import Arrivals
 from serve_app.conductor.sound import SoundInput
-from serve_app.events import EndReason, Event, Partial, SessionEnded
+from serve_app.events import EndReason, Event, Final, Partial, SessionEnded
 from serve_app.session.effects import DecodeRequest, Effect
 from serve_app.session.options import SessionOptions, ms_to_samples
 from serve_app.session.session import Session
@@ -27,12 +29,23 @@ class Live:
     has its session ended.
     """
 
-    def __init__(self, session: Session, *, max_buffer_ms: int, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        *,
+        max_buffer_ms: int,
+        wake: Callable[[], None],
+        on_text: Callable[[Partial | Final, float], None] | None = None,
+    ) -> None:
+        """`on_text` hears of every text, and how many seconds before it the last audio that it needed had
+        arrived."""
         self.session = session
         self.session_id = session.options.session_id
         self.requests: deque[DecodeRequest] = deque()
         self._max_buffer_samples = ms_to_samples(max_buffer_ms)
         self._wake = wake
+        self._on_text = on_text
+        self._arrivals = Arrivals()
         self._sound = SoundInput(
             session.options.conditioning,
             warn=session.options.level_warnings,
@@ -47,6 +60,7 @@ class Live:
 
     async def push(self, samples: Pcm16) -> None:
         """Take int16 `(n,)` audio at 16 kHz, in pieces no longer than the buffer; waits for room."""
+        arrived_s = monotonic()
         step = max(1, self._max_buffer_samples)
         for start in range(0, len(samples), step):
             await self._wait_for_room()
@@ -54,11 +68,13 @@ class Live:
                 return
             heard, warnings = self._sound.take(samples[start : start + step])
             self.session.push(heard)
+            self._arrivals.mark(self.session.received_samples, arrived_s)
             self.apply(warnings)
             self._wake()
 
     def flush(self) -> None:
         self.session.flush()
+        self._arrivals.mark(self.session.received_samples, monotonic())
         self._wake()
 
     def reconfigure(self, options: SessionOptions) -> None:
@@ -66,6 +82,7 @@ class Live:
 
     def end(self) -> None:
         self.session.end()
+        self._arrivals.mark(self.session.received_samples, monotonic())
         self._wake()
 
     def cancel(self, reason: EndReason = EndReason.CANCELLED) -> None:
@@ -110,8 +127,18 @@ class Live:
         else:
             self._events.append(event)
         self._readable.set()
+        if isinstance(event, Partial | Final):
+            self._count(event)
         if len(self._events) > MAX_UNREAD_EVENTS and not self.session.ended:
             self.cancel(EndReason.ERROR)
+
+    def _count(self, text: Partial | Final) -> None:
+        needed = text.decided_sample if isinstance(text, Final) else text.end_sample
+        latency_s = self._arrivals.since(needed, monotonic())
+        if self._on_text is not None and latency_s is not None:
+            self._on_text(text, latency_s)
+        if isinstance(text, Final):
+            self._arrivals.forget(needed)
 
     async def _wait_for_room(self) -> None:
         while not self.has_room and not self.session.ended:

@@ -89,14 +89,14 @@ class Speech:
         if in_use and checkpoint is None:
             raise SessionExists(f"session {options.session_id!r} is in use")
         if len(self._lives) - in_use >= self._limits.max_sessions:
-            self._tally.rejected()
+            self._tally.refused("session", "max_sessions")
             raise MaxSessionsReached(
                 f"Maximum sessions reached: {len(self._lives)}/{self._limits.max_sessions}"
             )
         self._refuse_unknown_language(options.language, options.task)
         self._refuse_policy(options.policy.name)
         self._refuse_speakers(options.speakers)
-        self._refuse_when_queue_full()
+        self._refuse_when_queue_full("session")
         self.session_closed(options.session_id)
         session = Session(
             options,
@@ -104,7 +104,13 @@ class Speech:
             issue_ticket=lambda reached: self._tickets.issue(options, reached, self._now_s()),
             acknowledge=ticket is not None,
         )
-        live = Live(session, max_buffer_ms=self._limits.max_buffer_ms, wake=self._conductor.wake)
+        live = Live(
+            session,
+            max_buffer_ms=self._limits.max_buffer_ms,
+            wake=self._conductor.wake,
+            on_text=self._tally.text_sent,
+        )
+        self._tally.session_started(resumed=checkpoint is not None)
         self._lives[options.session_id] = live
         self._conductor.add(live)
         return live
@@ -124,11 +130,11 @@ class Speech:
         on_segment: Callable[[RecordingSegment], None] | None = None,
     ) -> RecordingTranscript:
         if self._num_recordings >= self._limits.max_recordings:
-            self._tally.rejected()
+            self._tally.refused("upload", "max_uploads")
             raise QueueFull(f"Queue full: {self._num_recordings}/{self._limits.max_recordings}")
         self._refuse_unknown_language(options.language, options.task)
         self._refuse_speakers(options.speakers)
-        self._refuse_when_queue_full()
+        self._refuse_when_queue_full("upload")
         self._num_recordings += 1
         try:
             return await self._recordings.transcribe(audio, options, progress, on_segment)
@@ -196,8 +202,8 @@ class Speech:
         if mode is SpeakerMode.VOICE and missing:
             raise SpeakersUnavailable(missing)
 
-    def _refuse_when_queue_full(self) -> None:
+    def _refuse_when_queue_full(self, request_type: str) -> None:
         depth = self._conductor.num_finals_in_flight
         if depth >= self._limits.max_queue_depth:
-            self._tally.rejected()
+            self._tally.refused(request_type, "queue_full")
             raise QueueFull(f"Queue full: {depth}/{self._limits.max_queue_depth}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from serve_app.asr.jobs import DecodeResult, Transcript
+from serve_app.events import Final, Partial
 from serve_app.session.effects import Purpose
 from serve_app.telemetry.metrics import Metrics
 
@@ -66,8 +67,20 @@ class Tally:
     def retried(self) -> None:
         self.num_retries += 1
 
-    def rejected(self) -> None:
+    def text_sent(self, text: Partial | Final, latency_s: float) -> None:
+        """`latency_s`: since the last audio that it needed had arrived."""
+        if self.metrics is not None:
+            self.metrics.text_sent("final" if isinstance(text, Final) else "interim", latency_s)
+
+    def session_started(self, *, resumed: bool) -> None:
+        if self.metrics is not None:
+            self.metrics.session_started(resumed=resumed)
+
+    def refused(self, request_type: str, reason: str) -> None:
+        """There was no room for a "session" or an "upload"."""
         self.rejected_requests += 1
+        if self.metrics is not None:
+            self.metrics.refused(request_type, reason)
 
 
 def _smooth(mean: float, value: float) -> float:

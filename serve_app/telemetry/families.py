@@ -41,6 +41,22 @@ DECODE_DURATION = Family(
     ("job_type",),
     (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
 )
+TEXT_LATENCY = Family(
+    "stt_text_latency_seconds",
+    Kind.HISTOGRAM,
+    "From the arrival of the last audio that a live text needed to the text",
+    ("job_type",),
+    (0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0),
+)
+SESSIONS_STARTED = Family(
+    "stt_sessions_started_total", Kind.COUNTER, "Live sessions that began, or went on elsewhere", ("resumed",)
+)
+REFUSED = Family(
+    "stt_refused_total",
+    Kind.COUNTER,
+    "Live sessions and uploads refused for want of room",
+    ("request_type", "reason"),
+)
 BACKPRESSURE_LEVEL = Family(
     "stt_backpressure_level", Kind.GAUGE, "Current backpressure level", merge=Merge.MAX
 )
@@ -127,6 +143,9 @@ FAMILIES: tuple[Family, ...] = (
     QUEUE_DEPTH,
     JOBS_PROCESSED,
     DECODE_DURATION,
+    TEXT_LATENCY,
+    SESSIONS_STARTED,
+    REFUSED,
     BACKPRESSURE_LEVEL,
     TEXTS_DROPPED,
     *GPU_FAMILIES,

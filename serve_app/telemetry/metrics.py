@@ -34,6 +34,15 @@ class Metrics(Protocol):
     def job_processed(self, job_type: str, status: str, decode_s: float | None = None) -> None:
         """One decode: "final" or "interim", "success" or "error", and its inference time where it has one."""
 
+    def text_sent(self, job_type: str, latency_s: float) -> None:
+        """A live text, "final" or "interim", so long after the last audio that it needed had arrived."""
+
+    def session_started(self, *, resumed: bool) -> None:
+        """A live session was taken on."""
+
+    def refused(self, request_type: str, reason: str) -> None:
+        """There was no room for a "session" or an "upload": "max_sessions", "max_uploads" or "queue_full"."""
+
     def text_dropped(self, job_type: str, reason: str) -> None:
         """A guard took a decode's text away."""
 
@@ -61,6 +70,9 @@ class Recorder:
         self._queue_depth = factory.instrument(families.QUEUE_DEPTH)
         self._jobs = factory.instrument(families.JOBS_PROCESSED)
         self._decode_s = factory.instrument(families.DECODE_DURATION)
+        self._text_latency_s = factory.instrument(families.TEXT_LATENCY)
+        self._sessions_started = factory.instrument(families.SESSIONS_STARTED)
+        self._refused = factory.instrument(families.REFUSED)
         self._texts_dropped = factory.instrument(families.TEXTS_DROPPED)
         self._backpressure = factory.instrument(families.BACKPRESSURE_LEVEL)
         self._requests = factory.instrument(families.REQUESTS)
@@ -81,6 +93,15 @@ class Recorder:
         self._jobs.record(1, {"job_type": job_type, "status": status})
         if decode_s is not None:
             self._decode_s.record(decode_s, {"job_type": job_type})
+
+    def text_sent(self, job_type: str, latency_s: float) -> None:
+        self._text_latency_s.record(latency_s, {"job_type": job_type})
+
+    def session_started(self, *, resumed: bool) -> None:
+        self._sessions_started.record(1, {"resumed": "true" if resumed else "false"})
+
+    def refused(self, request_type: str, reason: str) -> None:
+        self._refused.record(1, {"request_type": request_type, "reason": reason})
 
     def text_dropped(self, job_type: str, reason: str) -> None:
         self._texts_dropped.record(1, {"job_type": job_type, "reason": reason})

@@ -157,6 +157,7 @@ class Door:
     def upload(self) -> Iterator[None]:
         """One upload, for as long as it is worked on. Raises `QueueFull` when there are too many."""
         if self._num_uploads >= MAX_CONCURRENT_UPLOADS:
+            self.metrics.refused("upload", "max_uploads")
             raise QueueFull(f"Queue full: {self._num_uploads}/{MAX_CONCURRENT_UPLOADS} uploads")
         self._num_uploads += 1
         self.metrics.active_requests(self._num_uploads)

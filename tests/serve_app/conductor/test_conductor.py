@@ -196,6 +196,23 @@ async def test_unread_partials_coalesce_and_finals_stay() -> None:
         assert not (isinstance(one, Partial) and isinstance(other, Partial))
 
 
+async def test_every_text_says_how_late_it_is() -> None:
+    heard: list[tuple[Partial | Final, float]] = []
+    recogniser = FakeRecogniser(delay_s=lambda job: 0.05)
+    async with conducting(FakeVoice(), recogniser) as conductor:
+        live = Live(
+            Session(OPTIONS),
+            max_buffer_ms=60_000,
+            wake=conductor.wake,
+            on_text=lambda *text: heard.append(text),
+        )
+        conductor.add(live)
+        events = await talk(live, dialogue(2))
+    finals = [late_s for text, late_s in heard if isinstance(text, Final)]
+    assert len(finals) == len(texts(events)) > 0
+    assert all(0.05 <= late_s < 5.0 for late_s in finals)
+
+
 async def test_a_reader_that_never_reads_is_ended() -> None:
     live = Live(Session(OPTIONS), max_buffer_ms=5_000, wake=lambda: None)
     for number in range(MAX_UNREAD_EVENTS + 10):

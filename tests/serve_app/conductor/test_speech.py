@@ -32,6 +32,8 @@ from serve_app.service import RecordingOptions, SpeakerStatus
 from serve_app.session.options import SessionOptions
 from serve_app.session.ticket import TicketOffice
 from serve_app.streaming.policy import PolicyName, PolicyOptions
+from serve_app.telemetry.local_metrics import LocalInstruments
+from serve_app.telemetry.metrics import Metrics, Recorder
 
 MODELS = (ModelInfo("tiny.en", "final", "fake", "cpu", "int8", False, "", ("en",)),)
 
@@ -41,9 +43,10 @@ def speech(
     recogniser: FakeRecogniser | None = None,
     models: tuple[ModelInfo, ...] = (),
     speakers: FakeSpeakers | None = None,
+    metrics: Metrics | None = None,
 ) -> Speech:
     recogniser = recogniser or FakeRecogniser()
-    tally, voice = Tally(), FakeVoice()
+    tally, voice = Tally(metrics), FakeVoice()
     conductor = Conductor(
         ConductorConfig(), voice=voice, interim=recogniser, final=recogniser, tally=tally, speakers=speakers
     )
@@ -83,6 +86,19 @@ async def test_the_session_limit_is_a_plain_count() -> None:
         service.open_session(SessionOptions("c"))
     assert service.status().queue.rejected_requests == 1
     assert not service.status().accepting
+
+
+async def test_what_is_taken_on_and_what_is_refused_is_counted() -> None:
+    local = LocalInstruments()
+    service = speech(AdmissionLimits(max_sessions=1, max_recordings=0), metrics=Recorder(local))
+    service.open_session(SessionOptions("a"))
+    with pytest.raises(MaxSessionsReached):
+        service.open_session(SessionOptions("b"))
+    with pytest.raises(QueueFull):
+        await service.transcribe(np.zeros(1600, np.int16), RecordingOptions())
+    assert local.value("stt_sessions_started_total", {"resumed": "false"}) == 1
+    assert local.value("stt_refused_total", {"request_type": "session", "reason": "max_sessions"}) == 1
+    assert local.value("stt_refused_total", {"request_type": "upload", "reason": "max_uploads"}) == 1
 
 
 async def test_what_the_models_for_finals_cannot_do_is_refused_at_the_door() -> None:

@@ -23,7 +23,7 @@ def samples(text):
     return found
 
 
-def test_a_real_exporter_of_ray_becomes_the_seeds_families():
+def test_a_real_exporter_of_ray_becomes_our_families():
     found = samples(merge_expositions([RAY]))
     assert found[("stt_active_connections", ())] == 3.0
     assert found[("stt_queue_depth", (("queue_type", "final"),))] == 3.0
@@ -44,7 +44,7 @@ def test_nothing_of_ray_is_left():
     assert samples(text)[("stt_active_connections", ())] == 6.0
 
 
-def test_every_family_is_announced_once_with_the_seeds_words():
+def test_every_family_is_announced_once_in_its_own_words():
     lines = merge_expositions([RAY, RAY]).splitlines()
     for family in FAMILIES:
         assert lines.count(f"# HELP {family.name} {family.help}") == 1

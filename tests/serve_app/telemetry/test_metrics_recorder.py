@@ -1,10 +1,12 @@
 import re
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
 
 from serve_app.telemetry import ray_metrics
+from serve_app.telemetry.document import metrics_document
 from serve_app.telemetry.families import FAMILIES, GPU_FAMILIES, Kind
 from serve_app.telemetry.local_metrics import LocalInstruments
 from serve_app.telemetry.metrics import Recorder, no_metrics
@@ -27,6 +29,9 @@ def test_the_families_of_the_service():
         "stt_queue_depth": ("gauge", ("queue_type",)),
         "stt_jobs_processed_total": ("counter", ("job_type", "status")),
         "stt_decode_duration_seconds": ("histogram", ("job_type",)),
+        "stt_text_latency_seconds": ("histogram", ("job_type",)),
+        "stt_sessions_started_total": ("counter", ("resumed",)),
+        "stt_refused_total": ("counter", ("request_type", "reason")),
         "stt_backpressure_level": ("gauge", ()),
         "stt_texts_dropped_total": ("counter", ("job_type", "reason")),
         "stt_gpu_memory_used_bytes": ("gauge", ("gpu_id", "gpu_uuid", "gpu_name")),
@@ -58,17 +63,28 @@ def test_the_families_of_the_service():
     assert all(bool(family.buckets) == (family.kind is Kind.HISTOGRAM) for family in FAMILIES)
 
 
+def test_the_page_is_up_to_date():
+    page = Path(__file__).parents[3] / "docs" / "metrics.md"
+    assert page.read_text() == metrics_document(), "run: python -m serve_app.telemetry > docs/metrics.md"
+
+
 def test_what_the_conductor_says(local, recorder):
     recorder.queue_depth("final", 3)
     recorder.queue_depth("final", 2)
     recorder.queue_depth("interim", 7)
     recorder.job_processed("final", "success", 0.3)
     recorder.job_processed("final", "error")
+    recorder.text_sent("final", 0.12)
+    recorder.session_started(resumed=True)
+    recorder.refused("session", "max_sessions")
     recorder.backpressure(2)
     assert local.value("stt_queue_depth", {"queue_type": "final"}) == 2
     assert local.value("stt_queue_depth", {"queue_type": "interim"}) == 7
     assert local.value("stt_jobs_processed_total", {"job_type": "final", "status": "success"}) == 1
     assert local.value("stt_decode_duration_seconds_count", {"job_type": "final"}) == 1
+    assert local.value("stt_text_latency_seconds_sum", {"job_type": "final"}) == 0.12
+    assert local.value("stt_sessions_started_total", {"resumed": "true"}) == 1
+    assert local.value("stt_refused_total", {"request_type": "session", "reason": "max_sessions"}) == 1
     assert local.value("stt_backpressure_level") == 2
 
 
@@ -93,7 +109,7 @@ def test_what_the_doors_say(local, recorder):
     assert local.value("whisper_cache_misses_total") == 1
 
 
-def test_the_exposition_is_in_the_seeds_words(local, recorder):
+def test_the_exposition_is_in_the_words_that_dashboards_know(local, recorder):
     text = local.exposition()
     assert "# HELP whisper_active_requests Currently processing requests\n" in text
     assert re.search(r"^# TYPE whisper_cache_hits_total counter$", text, re.MULTILINE)

@@ -23,7 +23,7 @@ def port(service):
         yield port
 
 
-async def test_the_seeds_example_client_works(service, port, tmp_path):
+async def test_an_example_client_works(service, port, tmp_path):
     audio = np.random.default_rng(0).integers(-2000, 2000, 16_000 * 5, np.int16).tobytes()
     path = tmp_path / "audio.raw"
     path.write_bytes(audio)

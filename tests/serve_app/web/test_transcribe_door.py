@@ -48,7 +48,7 @@ def file_of(data, name="talk.wav"):
     return {"file": (name, data, "application/octet-stream")}
 
 
-async def test_a_multipart_file_becomes_the_seeds_body(client, service):
+async def test_a_multipart_file_becomes_the_documented_body(client, service):
     answer = await client.post("/transcribe", files=file_of(TWO_SECONDS))
     assert answer.status_code == 200
     body = answer.json()
