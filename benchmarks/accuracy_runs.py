@@ -6,7 +6,6 @@ import asyncio
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,13 @@ import psutil
 
 from benchmarks.clips import Clip, SessionPlan
 from benchmarks.lag import Arrival, SessionLog
-from benchmarks.live_load import END_TIMEOUT_S, LATE_CHUNK_MS
+from benchmarks.live_load import LATE_CHUNK_MS, converse
 from benchmarks.processes import CLIENT, RECOGNISERS, CpuSnapshot, cpu_between
 from benchmarks.recordings import write_recording
-from serve_app.asr.jobs import SAMPLE_RATE_HZ
+from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
 from serve_app.clients.errors import RequestFailed, SessionFailed, SottoClientError
 from serve_app.clients.live import LiveClient, SessionConfig
-from serve_app.clients.messages import ErrorMessage, FinalTranscript, SessionEnded
-from serve_app.clients.pacing import paced_chunks
+from serve_app.clients.messages import ErrorMessage, FinalTranscript, Message, SessionEnded
 from serve_app.clients.recordings import UploadOptions, transcribe_file
 
 OFFLINE = "offline"
@@ -146,33 +144,19 @@ async def run_session(url: str, clip: Clip, policy: str, pace: Pace) -> ClipRun:
 
 async def _converse(client: LiveClient, result: ClipRun, pace: Pace) -> None:
     assert result.log is not None
-    reader = asyncio.create_task(_read(client, result))
+    log = result.log
     samples = SessionPlan((result.clip,)).samples()
     started, num_sent = time.perf_counter(), 0
-    try:
-        async with aclosing(paced_chunks(samples, chunk_ms=pace.chunk_ms, speed=pace.speed)) as chunks:
-            async for chunk in chunks:
-                num_sent += len(chunk)
-                now = time.perf_counter()
-                late_ms = 1000 * (now - started - num_sent / (SAMPLE_RATE_HZ * pace.speed))
-                result.late_chunks += late_ms > LATE_CHUNK_MS
-                result.log.sent_at_s.append(now)
-                await client.send_audio(chunk)
-                if reader.done():
-                    break
-        if not reader.done():
-            await client.end()
-        async with asyncio.timeout(END_TIMEOUT_S):
-            await reader
-    finally:
-        reader.cancel()
-        await asyncio.gather(reader, return_exceptions=True)
 
+    def sent(chunk: Pcm16, now: float) -> None:
+        nonlocal num_sent
+        num_sent += len(chunk)
+        late_ms = 1000 * (now - started - num_sent / (SAMPLE_RATE_HZ * pace.speed))
+        result.late_chunks += late_ms > LATE_CHUNK_MS
+        log.sent_at_s.append(now)
 
-async def _read(client: LiveClient, result: ClipRun) -> None:
-    assert result.log is not None
-    async for message in client:
-        result.log.arrivals.append(Arrival(time.perf_counter(), message))
+    def heard(message: Message, now: float) -> None:
+        log.arrivals.append(Arrival(now, message))
         match message:
             case FinalTranscript():
                 result.finals.append(message.text)
@@ -184,6 +168,8 @@ async def _read(client: LiveClient, result: ClipRun) -> None:
                 result.failure = result.failure or f"the server ended the session: {message.reason}"
             case _:
                 pass
+
+    await converse(client, samples, chunk_ms=pace.chunk_ms, speed=pace.speed, sent=sent, heard=heard)
 
 
 async def run_upload(url: str, clip: Clip) -> ClipRun:

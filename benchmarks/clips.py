@@ -130,14 +130,21 @@ class _Entry:
     turns: tuple[Turn, ...] = ()
 
 
-def _entries(folder: Path, default_language: str) -> dict[str, _Entry]:
+def read_manifest(folder: Path) -> list[dict[str, Any]]:
+    """What the folder's MANIFEST.json lists (or has under "audio"); nothing where there is none."""
     manifest = folder / "MANIFEST.json"
+    if not manifest.is_file():
+        return []
+    listed = json.loads(manifest.read_text(encoding="utf-8"))
+    found: list[dict[str, Any]] = listed["audio"] if isinstance(listed, dict) else listed
+    return found
+
+
+def _entries(folder: Path, default_language: str) -> dict[str, _Entry]:
     entries: dict[str, _Entry] = {}
-    if manifest.is_file():
-        listed = json.loads(manifest.read_text(encoding="utf-8"))
-        for fields in listed["audio"] if isinstance(listed, dict) else listed:
-            if fields.get("text") and (folder / fields["file"]).is_file():
-                entries[fields["file"]] = _listed(fields, default_language)
+    for fields in read_manifest(folder):
+        if fields.get("text") and (folder / fields["file"]).is_file():
+            entries[fields["file"]] = _listed(fields, default_language)
     for path in sorted(folder.iterdir()):
         words = path.with_suffix(".txt")
         if path.suffix.lower() in AUDIO_SUFFIXES and path.name not in entries and words.is_file():

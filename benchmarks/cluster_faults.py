@@ -35,8 +35,8 @@ from benchmarks.hosts import HostCluster, cluster_of_hosts
 from benchmarks.report import print_table, write_json
 from benchmarks.scoring import Percentiles
 from benchmarks.service import say
-from serve_app.launch.deploy_config import DeployConfig
-from serve_app.launch.many_cards import deployment, many_cards
+from serve_app.launch.deploy_config import DeployConfig, deployment
+from serve_app.launch.many_cards import many_cards
 
 UPGRADES = {"model": ("FinalAsr",), "ingress": ("Ingress",), "all": ()}
 
@@ -88,7 +88,7 @@ async def kill_host(cluster: HostCluster, options: argparse.Namespace, timeline:
     replicas = await asyncio.to_thread(cluster.replicas)
     per_host = {name: [r for r in replicas if cluster.host_of(r.address) == name] for name in cluster.workers}
     victim = max(per_host, key=lambda name: _weight([r.deployment for r in per_host[name]]))
-    address = per_host[victim][0].address
+    address = cluster.address_of(victim)
     timeline.begin()
     await asyncio.to_thread(cluster.kill, victim, cut=options.cut)
 

@@ -21,18 +21,18 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.diarization_live import dialogues, nearest_holder, replay
-from benchmarks.diarization_recordings import CLIPS_DIR, DiarizationRecording, load_recordings
+from benchmarks.diarization_recordings import DiarizationRecording, committed_and_own, load_recordings
 from benchmarks.diarization_scoring import (
     COLLARS_S,
     DiarizationErrors,
     WordSpeakerErrors,
     diarization_errors,
     reference_words,
-    speaker_count_error,
     word_speaker_errors,
 )
 from benchmarks.diarization_session import run_session
 from benchmarks.report import percent, print_columns, write_json
+from benchmarks.service import say
 from serve_app.errors import SottoError
 from serve_app.settings import Settings
 from serve_app.speakers.backends import load_analyser, load_diarizer
@@ -58,9 +58,7 @@ def chosen_recordings(options: argparse.Namespace) -> list[DiarizationRecording]
     """Raises `ValueError` where there are none."""
     if options.dialogues:
         return dialogues(options.dialogues, options.seed)
-    folders = options.recordings or [None, *([CLIPS_DIR / "diarization"] if CLIPS_DIR.is_dir() else [])]
-    found = [recording for folder in folders for recording in load_recordings(folder)]
-    return [recording for recording in found if not options.names or recording.name in options.names]
+    return load_recordings(*(options.recordings or committed_and_own()), names=options.names)
 
 
 def score(
@@ -71,7 +69,7 @@ def score(
     return {
         "name": recording.name,
         "speakers": recording.num_speakers,
-        "found": recording.num_speakers + speaker_count_error(recording, turns),
+        "found": len({turn.speaker for turn in turns}),
         **{name: round(each.rate, 4) for name, each in errors.items()},
         "parts": {
             name: [round(each.speech_s, 2), round(each.missed_s, 2), round(each.false_alarm_s, 2),
@@ -127,19 +125,17 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
             (DiarizationErrors(*row["parts"][collar]) for row in rows), DiarizationErrors(0.0, 0.0, 0.0, 0.0)
         )
         result[collar] = round(total.rate, 4)
-    words = sum(row["words"] for row in rows)
-    result["word_speaker_error"] = round(sum(row["words_wrong"] for row in rows) / max(1, words), 4)
+    words = sum(
+        (WordSpeakerErrors(row["words"], row["words_wrong"]) for row in rows), WordSpeakerErrors(0, 0)
+    )
+    result["word_speaker_error"] = round(words.rate, 4)
     result["recordings_with_the_right_number"] = sum(row["found"] == row["speakers"] for row in rows)
     result["recordings"] = list(rows)
     return result
 
 
 def _say(mode: str, row: dict[str, Any]) -> None:
-    print(
-        f"  {mode}: {row['name']}, {percent(row['der_0.25'])}, {row['found']} of {row['speakers']} speakers",
-        file=sys.stderr,
-        flush=True,
-    )
+    say(f"{mode}: {row['name']}, {percent(row['der_0.25'])}, {row['found']} of {row['speakers']} speakers")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

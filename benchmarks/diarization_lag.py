@@ -17,7 +17,6 @@ import asyncio
 import sys
 import tempfile
 import time
-import wave
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -26,8 +25,12 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.clips import DIALOGUES, Clip
 from benchmarks.diarization_recordings import DiarizationRecording, load_recordings
+from benchmarks.live_load import SentClock
+from benchmarks.recordings import write_recording
 from benchmarks.report import print_table, write_json
+from benchmarks.scoring import Percentiles
 from benchmarks.service import service_under_test
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
 from serve_app.clients.errors import SottoClientError
@@ -38,7 +41,6 @@ from serve_app.clients.recordings import Transcription, UploadOptions, transcrib
 from serve_app.errors import SottoError
 from serve_app.launch.cluster import LaunchError
 
-DIALOGUES = ("visit", "phone_call", "ward_round")
 RAMP_S = 3.0
 CHUNK_MS = 100
 
@@ -68,7 +70,7 @@ class _Session:
         self._url = url
         self._audio = audio
         self._config = config
-        self._sent_s: list[float] = []
+        self._sent = SentClock(CHUNK_MS)
         self._waiting: dict[str, tuple[float, FinalTranscript]] = {}
         self._labelled: set[str] = set()
         self.lags = Lags()
@@ -95,13 +97,12 @@ class _Session:
         async with aclosing(paced_chunks(self._audio, chunk_ms=CHUNK_MS)) as chunks:
             async for chunk in chunks:
                 await client.send_audio(chunk)
-                self._sent_s.append(time.perf_counter())
+                self._sent.sent(time.perf_counter())
         await client.end()
 
     def _final(self, final: FinalTranscript, now_s: float) -> None:
         if final.endpoint_ms is not None:
-            chunk = min(int(max(0.0, final.endpoint_ms - 0.01) / CHUNK_MS), len(self._sent_s) - 1)
-            self.lags.final_ms.append((now_s - self._sent_s[chunk]) * 1000)
+            self.lags.final_ms.append((now_s - self._sent.when(final.endpoint_ms)) * 1000)
         self._waiting[final.segment_id] = (now_s, final)
         self._check(final, now_s)
 
@@ -129,7 +130,7 @@ def session_audio(recordings: Sequence[DiarizationRecording], index: int, second
 
 
 async def run_live(url: str, num_sessions: int, seconds: float, diarize: bool) -> Lags:
-    recordings = load_recordings(None, DIALOGUES)
+    recordings = load_recordings(names=DIALOGUES)
     config = SessionConfig(lang_code="en", diarization=diarize or None)
 
     async def one(index: int) -> Lags:
@@ -144,7 +145,7 @@ async def run_live(url: str, num_sessions: int, seconds: float, diarize: bool) -
 
 async def run_upload(url: str, seconds: float) -> dict[str, float]:
     """Seconds of wall time: `text` alone, `both`, and the diarizer in this process."""
-    audio = np.concatenate([recording.samples for recording in load_recordings(None, DIALOGUES)])
+    audio = np.concatenate([recording.samples for recording in load_recordings(names=DIALOGUES)])
     audio = np.tile(audio, int(seconds * SAMPLE_RATE_HZ) // len(audio) + 1)[: round(seconds * SAMPLE_RATE_HZ)]
     await _transcribed(url, audio[: 20 * SAMPLE_RATE_HZ], diarize=True)  # loads the models
     took: dict[str, float] = {}
@@ -159,13 +160,10 @@ async def run_upload(url: str, seconds: float) -> dict[str, float]:
 
 async def _transcribed(url: str, audio: Pcm16, diarize: bool | None) -> Transcription:
     options = UploadOptions(language="en", diarize=diarize)
+    clip = Clip("dialogues", audio, "")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "dialogues.wav"
-        with wave.open(str(path), "wb") as output:
-            output.setnchannels(1)
-            output.setsampwidth(2)
-            output.setframerate(SAMPLE_RATE_HZ)
-            output.writeframes(audio.tobytes())
+        write_recording(path, [clip], clip.duration_s)
         return await transcribe_file(path, url=url, options=options)
 
 
@@ -179,10 +177,6 @@ def _diarize_here(audio: Pcm16) -> float:
     started = time.perf_counter()
     diarizer.diarize(audio, SpeakerCounts(), lambda _: None, lambda: None)
     return time.perf_counter() - started
-
-
-def quantiles(values: Sequence[float]) -> dict[str, float]:
-    return {f"p{q}": round(float(np.percentile(values, q)), 1) for q in (50, 95, 99)} if values else {}
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -223,13 +217,13 @@ def _live_result(url: str, options: argparse.Namespace) -> dict[str, Any]:
     return {
         "sessions": options.sessions,
         "finals": len(lags.final_ms),
-        "label_lag_ms": quantiles(lags.label_ms),
+        "label_lag_ms": Percentiles.of(lags.label_ms).to_json(),
         "labelled_with_the_final": sum(lag == 0 for lag in lags.label_ms),
         "never_labelled": lags.unlabelled,
         "revised_later": lags.revised,
         "speakers_by_session": lags.speakers,
-        "final_latency_ms": quantiles(lags.final_ms),
-        "final_latency_ms_without_speakers": quantiles(plain.final_ms),
+        "final_latency_ms": Percentiles.of(lags.final_ms).to_json(),
+        "final_latency_ms_without_speakers": Percentiles.of(plain.final_ms).to_json(),
     }
 
 

@@ -25,18 +25,19 @@ from typing import Any
 import numpy as np
 
 from benchmarks.diarization_recordings import (
-    CLIPS_DIR,
     LONG_TURNS_S,
     SHORT_TURNS_S,
     DialogueOptions,
     DiarizationRecording,
     ReferenceTurn,
+    committed_and_own,
     load_recordings,
     load_voices,
     make_dialogue,
 )
 from benchmarks.diarization_scoring import (
     COLLARS_S,
+    TimedWord,
     diarization_errors,
     reference_words,
     speaker_count_error,
@@ -220,11 +221,13 @@ def consistency(
         near = slice(*np.searchsorted(starts, (word.start_s - 30, word.end_s + 30)).tolist())
         named.append(nearest_holder(labels.revised[near], word.start_s, word.end_s))
     whole = word_speaker_errors(words, named)
-    num_blocks = 1 + int(words[-1].start_s // block_s)
-    blocks = []
-    for block in range(num_blocks):
-        inside = [index for index, word in enumerate(words) if int(word.start_s // block_s) == block]
-        blocks.append(_majority_errors(words, named, inside))
+    usual = _usual_labels(zip(words, named, strict=True))
+    blocks: dict[int, list[tuple[TimedWord, int | None]]] = {}
+    for word, label in zip(words, named, strict=True):
+        blocks.setdefault(int(word.start_s // block_s), []).append((word, label))
+    num_moved = sum(
+        label != usual[voice] for block in blocks.values() for voice, label in _usual_labels(block).items()
+    )
     quarter = max(1, len(labels.take_s) // 4)
     return {
         "hours": round(words[-1].end_s / 3600, 2),
@@ -232,21 +235,19 @@ def consistency(
         "speakers": recording.num_speakers,
         "speakers_found": len({turn.speaker for turn in labels.revised}),
         "words_wrong": round(whole.rate, 4),
-        "blocks_with_another_label": sum(blocks),
+        "blocks_with_another_label": num_moved,
         "take_ms_second_quarter": round(1000 * float(np.mean(labels.take_s[quarter : 2 * quarter])), 2),
         "take_ms_last_quarter": round(1000 * float(np.mean(labels.take_s[-quarter:])), 2),
         "held_bytes": held_bytes(windows),
     }
 
 
-def _majority_errors(words: Sequence[Any], named: Sequence[int | None], inside: Sequence[int]) -> int:
-    """Voices whose most frequent label here is not their most frequent label of the whole session."""
-    count = 0
-    for voice in sorted({words[index].speaker for index in inside}):
-        here = [named[index] for index in inside if words[index].speaker == voice]
-        overall = [label for word, label in zip(words, named, strict=True) if word.speaker == voice]
-        count += max(set(here), key=here.count) != max(set(overall), key=overall.count)
-    return count
+def _usual_labels(named: Iterable[tuple[TimedWord, int | None]]) -> dict[str, int | None]:
+    """Each voice's most frequent label."""
+    labels: dict[str, list[int | None]] = {}
+    for word, label in named:
+        labels.setdefault(word.speaker, []).append(label)
+    return {voice: max(set(own), key=own.count) for voice, own in labels.items()}
 
 
 def held_bytes(windows: Sequence[AnalysedWindow], every: float = 0.25) -> list[int]:
@@ -281,11 +282,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 def _recordings(options: argparse.Namespace) -> list[DiarizationRecording]:
     if options.dialogues:
         return dialogues(options.dialogues, options.seed)
-    found = load_recordings(options.recordings, options.names)
-    own = CLIPS_DIR / "diarization"
-    if options.recordings is None and not options.names and own.is_dir():
-        found += load_recordings(own)
-    return found
+    folders = committed_and_own() if options.recordings is None else (options.recordings,)
+    return load_recordings(*folders, names=options.names)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,8 +8,7 @@ figures.
 from __future__ import annotations
 
 import fnmatch
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -17,9 +16,10 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.clips import AUDIO_SUFFIXES, SPOKEN_DIR
+from benchmarks.clips import AUDIO_SUFFIXES, SPOKEN_DIR, read_manifest
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
 from serve_app.audio.recordings import decode_recording
+from serve_app.speakers.frames import runs_of
 
 CLIPS_DIR = SPOKEN_DIR.parents[2] / "shared" / "audio"
 VOICES = {
@@ -86,26 +86,38 @@ class DiarizationRecording:
         return len({turn.speaker for turn in self.turns})
 
 
-def load_recordings(folder: Path | None = None, names: Sequence[str] = ()) -> list[DiarizationRecording]:
-    """Every recording of `folder` (the committed ones without) that has an RTTM file beside it, by name.
+def load_recordings(*folders: Path, names: Sequence[str] = ()) -> list[DiarizationRecording]:
+    """Every recording of `folders` (the committed ones without) that has an RTTM file beside it, by name.
 
     What a turn says comes from the folder's MANIFEST.json where that has it. Raises `ValueError` where none
-    is found, or one of `names` is missing.
+    is found in a folder, or one of `names` in none.
     """
-    source = folder or SPOKEN_DIR
-    written = _written_turns(source)
-    found = []
-    for path in sorted(source.iterdir()):
+    found: list[DiarizationRecording] = []
+    for folder in folders or (SPOKEN_DIR,):
+        here = list(_recordings_of(folder, names))
+        if not here and not names:
+            raise ValueError(f"{folder} holds no recording with an RTTM file")
+        found += here
+    missing = set(names) - {recording.name for recording in found}
+    if missing:
+        raise ValueError(f"no recording with an RTTM file: {', '.join(sorted(missing))}")
+    return found
+
+
+def committed_and_own() -> tuple[Path, ...]:
+    """Folders that figures are of: the committed one, and the one in `CLIPS_DIR` where it exists."""
+    own = CLIPS_DIR / "diarization"
+    return (SPOKEN_DIR, own) if own.is_dir() else (SPOKEN_DIR,)
+
+
+def _recordings_of(folder: Path, names: Sequence[str]) -> Iterator[DiarizationRecording]:
+    written = _written_turns(folder)
+    for path in sorted(folder.iterdir()):
         wanted = not names or path.stem in names
         rttm = path.with_suffix(".rttm")
         if path.suffix.lower() in AUDIO_SUFFIXES and wanted and rttm.is_file():
             turns = _with_text(read_rttm(rttm), written.get(path.name, ()))
-            found.append(DiarizationRecording(path.stem, decode_recording(path).samples, turns))
-    missing = set(names) - {recording.name for recording in found}
-    if missing or not found:
-        which = ", ".join(sorted(missing)) or "any"
-        raise ValueError(f"{source} holds no recording with an RTTM file: {which}")
-    return found
+            yield DiarizationRecording(path.stem, decode_recording(path).samples, turns)
 
 
 def read_rttm(path: Path) -> tuple[ReferenceTurn, ...]:
@@ -124,17 +136,13 @@ def read_rttm(path: Path) -> tuple[ReferenceTurn, ...]:
 
 
 def _written_turns(folder: Path) -> dict[str, tuple[ReferenceTurn, ...]]:
-    manifest = folder / "MANIFEST.json"
-    if not manifest.is_file():
-        return {}
-    listed = json.loads(manifest.read_text(encoding="utf-8"))
     return {
         fields["file"]: tuple(
             ReferenceTurn(float(turn["start"]), float(turn["end"]), turn["speaker"], turn["text"])
             for turn in fields.get("turns") or ()
             if turn.get("text") and turn.get("speaker")
         )
-        for fields in (listed["audio"] if isinstance(listed, dict) else listed)
+        for fields in read_manifest(folder)
     }
 
 
@@ -149,12 +157,11 @@ def _with_text(
     return tuple(written) if same else turns
 
 
-def load_voices(clips_dir: Path | None = None, *, least_s: float = 5.0) -> dict[str, list[Pcm16]]:
-    """Clips by voice, of the committed single-voice recordings and of `clips_dir` where it exists; only
+def load_voices(*, least_s: float = 5.0) -> dict[str, list[Pcm16]]:
+    """Clips by voice, of the committed single-voice recordings and of `CLIPS_DIR` where it exists; only
     voices with at least `least_s` seconds. None of the committed dialogues is among them."""
-    clips_dir = clips_dir or CLIPS_DIR
     voices: dict[str, list[Pcm16]] = {}
-    for folder, table in ((SPOKEN_DIR, SPOKEN_VOICES), (clips_dir, VOICES)):
+    for folder, table in ((SPOKEN_DIR, SPOKEN_VOICES), (CLIPS_DIR, VOICES)):
         files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
         for voice, patterns in table.items():
             chosen = [path for path in files if _is_any(path.relative_to(folder), patterns)]
@@ -293,9 +300,8 @@ def _frame_db(audio: _Floats) -> _Floats:
 
 def _spans(on: _Bools, join_frames: int) -> list[tuple[int, int]]:
     """Runs of True, those less than `join_frames` apart joined."""
-    edges = np.flatnonzero(np.diff(np.r_[False, on, False].astype(np.int8)))
     spans: list[tuple[int, int]] = []
-    for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+    for start, end in runs_of(on):
         if spans and start - spans[-1][1] < join_frames:
             spans[-1] = (spans[-1][0], end)
         else:

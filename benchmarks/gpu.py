@@ -25,7 +25,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.gpu_batches import BatchPlan, Curve, measure_curve
+from benchmarks.gpu_batches import BatchPlan, Curve, Point, measure_curve
 from benchmarks.gpu_models import write_random_model
 from benchmarks.gpu_sessions import BatchTimes, Load, Talk, most_sessions
 from benchmarks.report import print_columns, write_json
@@ -236,7 +236,7 @@ def _print_curves(device: str, curves: Sequence[Curve]) -> None:
     print_columns(f"Batches on {device}", columns, rows)
 
 
-def _figures(point: Any) -> tuple[str, str, str, str]:
+def _figures(point: Point) -> tuple[str, str, str, str]:
     memory = "" if point.memory_bytes is None else f"{point.memory_bytes / 1e9:.2f}"
     return (
         f"{1000 * point.latency_s:.0f}",

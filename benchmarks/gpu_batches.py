@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -13,11 +13,13 @@ from time import perf_counter
 import numpy as np
 import psutil
 
+from serve_app.asr.config import GPU_BUCKET_FRAMES
 from serve_app.asr.engines.base import DecodeOptions, Engine, Prompt
 from serve_app.asr.engines.choice import EngineName, load_engine
 from serve_app.asr.features import FRAMES_PER_S, MAX_FRAMES, FloatArray
 from serve_app.asr.isolation import MODEL_ERRORS
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Task
+from serve_app.asr.loading import FINAL_TAIL_S
 from serve_app.asr.out_of_memory import is_out_of_memory, release_unused
 from serve_app.asr.vocabulary import Vocabulary
 from serve_app.asr.windows import WindowPolicy, plan_window
@@ -26,8 +28,8 @@ from serve_app.telemetry.gpus import read_gpus, visible_gpus
 
 TOKENS_PER_S = 4.0
 """What people say: some 2.5 words a second of 1.4 tokens each, and punctuation."""
-FINAL_TAIL_S = 30.0
-BUCKET_FRAMES = 200
+POLICY = WindowPolicy(tail_s=FINAL_TAIL_S, bucket_frames=GPU_BUCKET_FRAMES)
+"""With the tail and the steps in length that finals have on a card."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +87,6 @@ class BatchPlan:
     max_latency_s: float = 5.0
     device: str = "cuda"
     threads: int = 1
-    policy: WindowPolicy = field(
-        default_factory=lambda: WindowPolicy(tail_s=FINAL_TAIL_S, bucket_frames=BUCKET_FRAMES)
-    )
 
 
 def measure_curve(engine: EngineName, model: str, folder: Path, compute_type: str, plan: BatchPlan) -> Curve:
@@ -125,22 +124,21 @@ class _Bench:
     def window(self, audio_s: float) -> Iterator[Point]:
         """Batches of windows with so much speech, until one is too slow or does not fit."""
         for batch in self._plan.batches:
+            failure = ""
             try:
                 point = self._point(batch, audio_s)
             except MODEL_ERRORS as error:
                 failure = _said(error)
-            else:
-                failure = ""
-                yield point
-            if failure:
+            if failure:  # only now is what the error held on to free
                 release_unused()
                 yield Point(batch, audio_s, failure=failure)
                 return
+            yield point
             if point.latency_s > self._plan.max_latency_s:
                 return
 
     def _point(self, batch: int, audio_s: float) -> Point:
-        window = plan_window(round(audio_s * SAMPLE_RATE_HZ), "en", self._plan.policy)
+        window = plan_window(round(audio_s * SAMPLE_RATE_HZ), "en", POLICY)
         features = self._features(batch, window.num_frames)
         num_states = max(1, round(audio_s * FRAMES_PER_S / 2))
         prompts = [Prompt(self._start, num_states)] * batch

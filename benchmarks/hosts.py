@@ -40,6 +40,8 @@ HEAD = "head"
 GCS_PORT = 6379
 STATS_PORT, METRICS_PORT, FALLBACK_PORT = 8404, 9101, 8500
 OBJECT_STORE_BYTES = 80_000_000
+NUM_CPUS = 4
+"""Of each worker, as Ray counts them."""
 POLL_S = 0.5
 SPARE_HOSTS = 3
 """Hosts that may be added later: the gateway knows their addresses from the beginning."""
@@ -75,13 +77,9 @@ and until then calls hang that went there."""
 class HostCluster:
     """Hosts, the console on the head and the gateway; made by `cluster_of_hosts`."""
 
-    def __init__(
-        self, network: Network, runtime_dir: Path, *, num_cpus: int, variables: Mapping[str, str]
-    ) -> None:
+    def __init__(self, network: Network, runtime_dir: Path) -> None:
         self.runtime_dir = runtime_dir
         self._network = network
-        self._num_cpus = num_cpus
-        self._variables = dict(variables)
         self._token = secrets.token_hex(32)
         self._hosts: dict[str, NetHost] = {}
         self._console: Console | None = None
@@ -125,7 +123,7 @@ class HostCluster:
             arguments += ["--head", f"--port={GCS_PORT}", "--num-cpus=0", "--num-gpus=0"]
             arguments += ["--include-dashboard=false"]
         else:
-            arguments += [f"--address={self._gcs_address}", f"--num-cpus={self._num_cpus}", "--num-gpus=1"]
+            arguments += [f"--address={self._gcs_address}", f"--num-cpus={NUM_CPUS}", "--num-gpus=1"]
             arguments += [f"--labels={labels}"] if labels else []
         log = self.runtime_dir / f"{host.name}.log"
         with log.open("wb") as output:
@@ -154,7 +152,7 @@ class HostCluster:
             auth_token=self._token,
             haproxy_binary=haproxy,
         )
-        return {**clean, **environment.merged(clean), **HEALTH_CHECKS, **SMALL_MACHINE, **self._variables}
+        return {**clean, **environment.merged(clean), **HEALTH_CHECKS, **SMALL_MACHINE}
 
     def _folder(self, host: NetHost) -> Path:
         """Its own temporary files; short, since sockets lie below it."""
@@ -296,20 +294,16 @@ class _StartingNode:
 
 @contextmanager
 def cluster_of_hosts(
-    num_workers: int = 3,
-    *,
-    num_cpus: int = 4,
-    labels: Mapping[str, str] | None = None,
-    variables: Mapping[str, str] | None = None,
+    num_workers: int = 3, *, labels: Mapping[str, str] | None = None
 ) -> Iterator[HostCluster]:
-    """A head, `worker1` and so on, without an application; `variables` are laid over the nodes' own.
+    """A head, `worker1` and so on, without an application; `labels` as in `HostCluster.add_workers`.
 
     Raises `NoNamespaces` where this machine cannot make hosts, `HostsError` where Ray does not come up.
     """
     network = Network.make()
     runtime_dir = make_runtime_dir()
     keeper = start_keeper(runtime_dir, SOURCE_DIR)
-    cluster = HostCluster(network, runtime_dir, num_cpus=num_cpus, variables=variables or {})
+    cluster = HostCluster(network, runtime_dir)
     try:
         cluster.start(num_workers, labels or {})
         yield cluster

@@ -27,7 +27,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from benchmarks.live_load import SentClock
+from benchmarks.live_load import SentClock, decided_ms
 from serve_app.clients.messages import FinalTranscript, Message, PartialTranscript
 
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -210,8 +210,7 @@ def _time_utterance(
     figures: TextFigures, clock: SpokenClock, partials: Sequence[PartialArrival], final: FinalArrival
 ) -> None:
     message = final.message
-    decided_ms = message.end_ms if message.endpoint_ms is None else message.endpoint_ms
-    figures.final_ms.append(1000 * (final.at_s - clock.sent_s(decided_ms)))
+    figures.final_ms.append(1000 * (final.at_s - clock.sent_s(decided_ms(message))))
     ends_ms = [(word, 1000 * spoken.end_s) for spoken in message.words for word in words_of(spoken.word)]
     if not ends_ms:
         return

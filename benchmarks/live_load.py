@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.clips import SessionPlan, start_delays_s
 from benchmarks.processes import CpuSnapshot
-from serve_app.asr.jobs import SAMPLE_RATE_HZ
+from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
 from serve_app.clients.errors import SottoClientError
 from serve_app.clients.live import LiveClient, SessionConfig
 from serve_app.clients.messages import (
@@ -64,6 +64,44 @@ class SentClock:
         return self._sent_at_s[min(max(index, 0), len(self._sent_at_s) - 1)]
 
 
+def decided_ms(final: FinalTranscript) -> float:
+    """Where in the stream this final was decided on: at its endpoint, or where it was cut."""
+    return final.end_ms if final.endpoint_ms is None else final.endpoint_ms
+
+
+async def converse(
+    client: LiveClient,
+    samples: Pcm16,
+    *,
+    chunk_ms: int,
+    speed: float,
+    sent: Callable[[Pcm16, float], None],
+    heard: Callable[[Message, float], None],
+) -> None:
+    """Say all of it, end the session and hear it out. `sent` is told of each chunk and the moment just before
+    it goes out, `heard` of each message and when it came. Raises `SottoClientError`, `TimeoutError`."""
+
+    async def read() -> None:
+        async for message in client:
+            heard(message, time.perf_counter())
+
+    reader = asyncio.create_task(read())
+    try:
+        async with aclosing(paced_chunks(samples, chunk_ms=chunk_ms, speed=speed)) as chunks:
+            async for chunk in chunks:
+                sent(chunk, time.perf_counter())
+                await client.send_audio(chunk)
+                if reader.done():
+                    break
+        if not reader.done():
+            await client.end()
+        async with asyncio.timeout(END_TIMEOUT_S):
+            await reader
+    finally:
+        reader.cancel()
+        await asyncio.gather(reader, return_exceptions=True)
+
+
 async def run_session(
     url: str, plan: SessionPlan, *, chunk_ms: int, language: str, speed: float = 1.0
 ) -> SessionResult:
@@ -79,36 +117,24 @@ async def run_session(
 
 
 async def _converse(client: LiveClient, result: SessionResult, chunk_ms: int, speed: float) -> None:
-    sent = SentClock(chunk_ms)
-    reader = asyncio.create_task(_read(client, result, sent))
-    started = time.perf_counter()
-    try:
-        async with aclosing(paced_chunks(result.plan.samples(), chunk_ms=chunk_ms, speed=speed)) as chunks:
-            async for chunk in chunks:
-                result.sent_samples += len(chunk)
-                due = started + result.sent_samples / (SAMPLE_RATE_HZ * speed)
-                now = time.perf_counter()
-                result.send_slip_ms.append(max(0.0, 1000 * (now - due)))
-                sent.sent(now)
-                await client.send_audio(chunk)
-                if reader.done():
-                    break
-        if not reader.done():
-            await client.end()
-        async with asyncio.timeout(END_TIMEOUT_S):
-            await reader
-    finally:
-        reader.cancel()
-        await asyncio.gather(reader, return_exceptions=True)
-
-
-async def _read(client: LiveClient, result: SessionResult, sent: SentClock) -> None:
+    clock = SentClock(chunk_ms)
     speech_end_ms = 0.0
-    async for message in client:
-        now = time.perf_counter()
+    started = time.perf_counter()
+
+    def sent(chunk: Pcm16, now: float) -> None:
+        result.sent_samples += len(chunk)
+        due = started + result.sent_samples / (SAMPLE_RATE_HZ * speed)
+        result.send_slip_ms.append(max(0.0, 1000 * (now - due)))
+        clock.sent(now)
+
+    def heard(message: Message, now: float) -> None:
+        nonlocal speech_end_ms
         if isinstance(message, VadEvent) and message.state == "speech_end":
             speech_end_ms = message.t_ms
-        _note(message, now, speech_end_ms, result, sent)
+        _note(message, now, speech_end_ms, result, clock)
+
+    samples = result.plan.samples()
+    await converse(client, samples, chunk_ms=chunk_ms, speed=speed, sent=sent, heard=heard)
 
 
 def _note(message: Message, now: float, speech_end_ms: float, result: SessionResult, sent: SentClock) -> None:
@@ -116,9 +142,9 @@ def _note(message: Message, now: float, speech_end_ms: float, result: SessionRes
         case PartialTranscript():
             result.interim_lag_ms.append(1000 * (now - sent.when(message.end_ms)))
         case FinalTranscript():
-            decided_ms = message.end_ms if message.endpoint_ms is None else message.endpoint_ms
-            spoken_ms = speech_end_ms if message.start_ms < speech_end_ms <= decided_ms else message.end_ms
-            result.final_latency_ms.append(1000 * (now - sent.when(decided_ms)))
+            at_ms = decided_ms(message)
+            spoken_ms = speech_end_ms if message.start_ms < speech_end_ms <= at_ms else message.end_ms
+            result.final_latency_ms.append(1000 * (now - sent.when(at_ms)))
             result.final_after_speech_ms.append(1000 * (now - sent.when(spoken_ms)))
             result.finals.append(message.text)
         case ErrorMessage():

@@ -15,7 +15,7 @@ from serve_app.launch.processes import processes_of
 
 CLIENT = "client"
 VOICE_ACTIVITY = "VoiceActivity"
-RECOGNISERS = frozenset({"Recogniser", "InterimAsr", "FinalAsr"})
+RECOGNISERS = frozenset({"Recogniser", "InterimAsr", "FinalAsr", "ShortAsr"})
 
 
 @dataclass(frozen=True, slots=True)

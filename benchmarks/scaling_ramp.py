@@ -26,12 +26,13 @@ import numpy as np
 
 from benchmarks.clips import load_clips, session_plans
 from benchmarks.cluster_hosts.talkers import talk_together
+from benchmarks.live_sessions import FINAL_P95_BAR_MS
 from benchmarks.report import print_table, write_json
+from benchmarks.scoring import Percentiles
 from benchmarks.service import say
 from serve_app.errors import SottoError
 from serve_app.launch.cluster import ClusterOptions, LaunchError
-from serve_app.launch.deploy_config import DeployConfig
-from serve_app.launch.many_cards import deployment
+from serve_app.launch.deploy_config import DeployConfig, deployment
 from serve_app.launch.plan import plan_service
 from serve_app.launch.ports import free_ports
 from serve_app.launch.serving import running_service
@@ -51,13 +52,13 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--seconds", type=float, default=60.0, help="length of each session")
     parser.add_argument("--quiet", type=float, default=30.0, help="the policy's quiet_s")
     parser.add_argument("--startup", type=float, default=20.0, help="the policy's startup_s")
-    parser.add_argument("--bar-ms", type=float, default=900.0)
+    parser.add_argument("--bar-ms", type=float, default=FINAL_P95_BAR_MS)
     parser.add_argument("--json", type=Path)
     return parser.parse_args(arguments)
 
 
 def ramp_config(config: DeployConfig, quiet_s: float, startup_s: float) -> DeployConfig:
-    """The production file with at most four replicas of each recogniser, interims and voice fixed."""
+    """The production file with one replica of each, and of finals up to four."""
     changed = copy.deepcopy(config)
     for name in ("Ingress", "VoiceActivity", "InterimAsr"):
         deployment(changed, name)["autoscaling_config"].update(min_replicas=1, max_replicas=1)
@@ -72,8 +73,8 @@ def ramp_config(config: DeployConfig, quiet_s: float, startup_s: float) -> Deplo
     return changed
 
 
-def decisions(log_dir: Path, name: str = FINALS) -> list[tuple[float, int, int, str]]:
-    """Unix time, replicas from and to, and reason of every decision in Ray's logs, in order."""
+def decisions(log_dir: Path) -> list[tuple[float, int, int, str]]:
+    """Unix time, replicas from and to, and reason of every decision on finals in Ray's logs, in order."""
     found = set()
     for path in log_dir.rglob("*"):
         if not path.is_file() or path.suffix not in (".out", ".err", ".log"):
@@ -84,7 +85,7 @@ def decisions(log_dir: Path, name: str = FINALS) -> list[tuple[float, int, int, 
             if match is None:
                 continue
             fields = {key: value.strip("'") for key, value in _FIELD.findall(plain)}
-            if fields.get("deployment") == name:
+            if fields.get("deployment") == FINALS:
                 at_s = datetime.fromisoformat(match[1]).timestamp()
                 found.add((at_s, int(fields["replicas_from"]), int(fields["replicas_to"]), fields["reason"]))
     return sorted(found)
@@ -140,9 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     result: dict[str, Any] = {
         "sessions": options.sessions,
         "failed": len(failures),
-        "final_latency_ms": {
-            f"p{q}": round(float(np.percentile([ms for _, ms in latencies], q)), 1) for q in (50, 95, 99)
-        },
+        "final_latency_ms": Percentiles.of(ms for _, ms in latencies).to_json(),
         "decisions": [(round(at_s - began_s, 1), a, b, reason) for at_s, a, b, reason in changes],
         "first_up_s": round(ups[0][0] - began_s, 1) if ups else None,
         "late_s": None if late_s is None else round(late_s - began_s, 1),

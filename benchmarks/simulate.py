@@ -26,14 +26,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.clips import load_clips, session_plans
+from benchmarks.clips import load_clips, session_plans, start_delays_s
+from benchmarks.live_sessions import FINAL_P95_BAR_MS
 from benchmarks.report import print_columns, print_table, write_json
 from benchmarks.scoring import Percentiles
 from benchmarks.service import say, service_under_test
 from benchmarks.simulation.measure import costs_to_json, measure_costs, measure_voice, read_costs
 from benchmarks.simulation.paired import run_pairs, verdict
 from benchmarks.simulation.replicas import ScalingSetup
-from benchmarks.simulation.service import Outcome, ServiceShape, ramp, simulate
+from benchmarks.simulation.service import Outcome, ServiceShape, simulate
 from benchmarks.simulation.sessions import DoorShape
 from benchmarks.simulation.talk import Talk, listen, shuffled, utterances
 from serve_app.asr.jobs import Role
@@ -42,12 +43,14 @@ from serve_app.scaling.costs import DecodeCost
 from serve_app.scaling.figures import MeasuredCards, card_cost, find_card
 from serve_app.scaling.policy import ScalingRules
 from serve_app.settings import Settings
+from serve_app.vad.detector import VoiceDetector
 from serve_app.vad.loading import load_detector
 
 NUM_TALKS = 256
 """Different speakers; more sessions than that share them, started at other times."""
 SESSIONS_PER_VOICE_REPLICA = 100
-FINAL_P95_BAR_MS = 900.0
+VOICE_CALL_S = 0.002
+"""What a voice call takes beside the detection itself."""
 CPU_COSTS = {
     Role.FINAL: DecodeCost(0.04, 0.0, 0.025, (0.7, 0.8, 0.9, 1.0, 1.1, 1.5)),
     Role.INTERIM: DecodeCost(0.02, 0.0045, 0.0057, (0.7, 0.8, 0.9, 1.0, 1.1, 1.5)),
@@ -65,7 +68,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--save-costs", type=Path, help="write the costs that were used")
     parser.add_argument("--measure", metavar="MODEL", help="measure decode costs with this model first")
     parser.add_argument("--gpu", help="a card: interims and finals are two deployments with batches")
-    parser.add_argument("--model", default="large-v3-turbo", help="finals, with --gpu; --paired: tiny.en")
+    parser.add_argument("--model", help="finals: with --gpu large-v3-turbo, with --paired tiny.en")
     parser.add_argument("--interim-model", default="small", help="with --gpu")
     parser.add_argument("--figures", type=Path, help="batches measured by benchmarks.gpu, JSON")
     parser.add_argument("--workers", type=int, default=2, help="workers of one recogniser")
@@ -90,25 +93,28 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 def build_shape(options: argparse.Namespace) -> ServiceShape:
     """The service that is simulated. Raises `ValueError`, `OSError`."""
-    on_gpu = options.gpu is not None
-    detector = load_detector("silero")
-    voice_fixed_s, voice_per_session_s = measure_voice(detector)
     num_voice = max(1, math.ceil(options.sessions / SESSIONS_PER_VOICE_REPLICA))
     rules = ScalingRules(startup_s=options.startup)
     scaling = ScalingSetup(options.min_replicas, options.max_replicas, options.startup, rules=rules)
     most_interim = max(options.min_replicas, options.max_interim_replicas or options.max_replicas)
     return ServiceShape(
         costs=_costs(options),
-        on_gpu=on_gpu,
+        on_gpu=options.gpu is not None,
         num_workers=options.workers,
         max_batch=options.batch,
-        door=DoorShape(
-            voice_fixed_s=voice_fixed_s + 0.002,  # the call itself
-            voice_per_session_s=voice_per_session_s,
-            num_voice_replicas=num_voice,
-        ),
+        door=_door(load_detector("silero"), num_voice),
         scaling=scaling,
         interim_scaling=replace(scaling, highest=most_interim),
+    )
+
+
+def _door(detector: VoiceDetector, num_voice_replicas: int) -> DoorShape:
+    """With voice calls as long as they take here."""
+    fixed_s, per_session_s = measure_voice(detector)
+    return DoorShape(
+        voice_fixed_s=fixed_s + VOICE_CALL_S,
+        voice_per_session_s=per_session_s,
+        num_voice_replicas=num_voice_replicas,
     )
 
 
@@ -125,7 +131,7 @@ def _costs(options: argparse.Namespace) -> dict[Role, DecodeCost]:
     if options.gpu is not None:
         measured = MeasuredCards.read(options.figures) if options.figures is not None else None
         card = find_card(options.gpu)
-        models = {Role.FINAL: options.model, Role.INTERIM: options.interim_model}
+        models = {Role.FINAL: options.model or "large-v3-turbo", Role.INTERIM: options.interim_model}
         found = {role: card_cost(model, card, measured) for role, model in models.items()}
         for role, known in found.items():
             say(f"{role.value}s: {models[role]} on {card.name}, {known.origin.value} ({known.source})")
@@ -142,14 +148,14 @@ def make_talks(options: argparse.Namespace) -> list[Talk]:
     return [shuffled(pieces, options.seconds, dice) for _ in range(min(NUM_TALKS, options.sessions))]
 
 
-def run_simulation(options: argparse.Namespace, shape: ServiceShape) -> tuple[Outcome, dict[str, Any]]:
-    """One simulated service; the second is what `--json` writes."""
+def run_simulation(options: argparse.Namespace, shape: ServiceShape) -> dict[str, Any]:
+    """One simulated service; what `--json` writes."""
     talks = make_talks(options)
     began_s = time.process_time()
-    begins_s = ramp(options.sessions, options.ramp)
+    begins_s = start_delays_s(options.sessions, options.ramp)
     until_s = begins_s[-1] + options.seconds + options.after
     outcome = simulate(shape, talks, begins_s, seed=options.seed, until_s=until_s)
-    result = {
+    return {
         "sessions": options.sessions,
         "seconds": options.seconds,
         "simulated_s": round(until_s, 1),
@@ -157,29 +163,24 @@ def run_simulation(options: argparse.Namespace, shape: ServiceShape) -> tuple[Ou
         **outcome.to_json(),
         "scaled_before_late": scaled_before_late(outcome),
     }
-    return outcome, result
 
 
-def scaled_before_late(outcome: Outcome, bar_ms: float = FINAL_P95_BAR_MS) -> bool | None:
+def scaled_before_late(outcome: Outcome) -> bool | None:
     """Whether the first decision upwards came before p95 of finals passed its bar; None: there was none."""
     first_s = next((e.at_s for e in outcome.final_events if e.replicas_to > e.replicas_from), None)
     if first_s is None:
         return None
-    late = [s.at_s for s in outcome.snapshots if s.final_p95_ms is not None and s.final_p95_ms > bar_ms]
+    late = [s.at_s for s in outcome.snapshots if (s.final_p95_ms or 0.0) > FINAL_P95_BAR_MS]
     return not late or first_s < late[0]
 
 
 def show(result: dict[str, Any]) -> None:
-    def milliseconds(name: str) -> str:
-        value = result[name]
-        return str(Percentiles(value["p50"], value["p95"], value["p99"], value["count"]))
-
     events = result["scale_events"]
     moments = result["replicas_over_time"]
     rows = [
         ("sessions", str(result["sessions"])),
-        ("final latency, ms (p50 / p95 / p99)", milliseconds("final_latency_ms")),
-        ("interim lag, ms", milliseconds("interim_lag_ms")),
+        ("final latency, ms (p50 / p95 / p99)", str(Percentiles(**result["final_latency_ms"]))),
+        ("interim lag, ms", str(Percentiles(**result["interim_lag_ms"]))),
         ("finals, of them ahead of their endpoint", f"{result['finals']}, {result['finals_ahead_of_time']}"),
         ("jobs refused", str(result["refused_jobs"])),
         ("most replicas (finals, interims)", f"{_most(moments, 'final')}, {_most(moments, 'interim')}"),
@@ -203,15 +204,13 @@ def _most(moments: Sequence[dict[str, Any]], name: str) -> int:
 
 def run_paired(options: argparse.Namespace) -> dict[str, Any]:
     """Real runs against a server of our own, each simulated with its decode times."""
-    model = "tiny.en" if options.model == "large-v3-turbo" else options.model
+    model = options.model or "tiny.en"
     plans = session_plans(load_clips(), options.sessions, options.seconds)
     different = {plan.name: plan for plan in plans}
     detector = load_detector("silero")
     heard = listen([plan.samples() for plan in different.values()], detector)
     talk_of = dict(zip(different, heard, strict=True))
-    voice_fixed_s, voice_per_session_s = measure_voice(detector)
-    door = DoorShape(voice_fixed_s=voice_fixed_s + 0.002, voice_per_session_s=voice_per_session_s)
-    shape = ServiceShape(costs={}, num_workers=options.workers, door=door)
+    shape = ServiceShape(costs={}, num_workers=options.workers, door=_door(detector, 1))
     settings = {"model": model, "language": "en", "num_workers": options.workers}
     with service_under_test(options.url, settings=settings) as service:
         talks = [talk_of[plan.name] for plan in plans]
@@ -250,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             shape = build_shape(options)
             if options.save_costs:
                 write_json(options.save_costs, costs_to_json(shape.costs))
-            _, result = run_simulation(options, shape)
+            result = run_simulation(options, shape)
             show(result)
             status = 0
     except (LaunchError, ValueError, OSError) as error:

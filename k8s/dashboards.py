@@ -15,22 +15,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from k8s.made_files import write_or_check
+
 FOLDER = Path(__file__).parent / "components" / "monitoring" / "dashboards"
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 COLUMNS = 24
-PANEL_HEIGHT = 8
-STAT_HEIGHT = 4
+SIZES = {"timeseries": (12, 8), "stat": (4, 4)}
+"""Kind of panel to its width and height, in Grafana's columns and rows."""
+
 RATE = "$__rate_interval"
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One panel: queries as (expression, legend), `unit` in Grafana's names, a share of 24 columns."""
+    """One panel: queries as (expression, legend), `unit` and `kind` in Grafana's names."""
 
     title: str
     queries: tuple[tuple[str, str], ...]
     unit: str = "short"
-    width: int = 12
     kind: str = "timeseries"
 
 
@@ -43,15 +45,18 @@ class Dashboard:
     rows: tuple[tuple[str, tuple[Panel, ...]], ...]
 
 
+def quantile(family: str, labels: str, point: float) -> str:
+    """A quantile of a histogram; `labels` is a matcher in braces, or nothing."""
+    return f"histogram_quantile({point}, sum by (le) ({rate(f'{family}_bucket{labels}')}))"
+
+
 def quantiles(title: str, family: str, labels: str, points: tuple[float, ...], unit: str = "s") -> Panel:
-    """Quantiles of a histogram; `labels` is a matcher in braces, or nothing."""
-    rates = f"sum by (le) (rate({family}_bucket{labels}[{RATE}]))"
-    queries = tuple((f"histogram_quantile({point}, {rates})", f"p{round(point * 100)}") for point in points)
+    queries = tuple((quantile(family, labels, point), f"p{round(point * 100)}") for point in points)
     return Panel(title, queries, unit)
 
 
 def stat(title: str, query: str, unit: str = "short") -> Panel:
-    return Panel(title, ((query, title),), unit, 4, "stat")
+    return Panel(title, ((query, title),), unit, "stat")
 
 
 def lines(title: str, query: str, legend: str, unit: str = "short") -> Panel:
@@ -72,7 +77,6 @@ BY_CARD = "max by (gpu_uuid, gpu_id, gpu_name)"
 CARD = "{{gpu_name}} {{gpu_id}}"
 BY_REPLICA = "max by (deployment_name, replica_id, gpu_uuid)"
 
-FINAL_P95 = quantiles("", TEXTS, FINALS, (0.95,)).queries[0][0]
 DONE = "stt_jobs_processed_total"
 ERRORS = 'stt_jobs_processed_total{status="error"}'
 FAILED = f"sum({rate(ERRORS)}) / sum({rate(DONE)})"
@@ -82,7 +86,7 @@ NOW = (
     stat("Uploads in work", "sum(whisper_active_requests)"),
     stat("Backpressure (0 to 2)", "max(stt_backpressure_level)"),
     stat("Finals waiting", 'sum(stt_queue_depth{queue_type="final"})'),
-    stat("Final p95", FINAL_P95, "s"),
+    stat("Final p95", quantile(TEXTS, FINALS, 0.95), "s"),
     stat("Refused a second", f"sum({rate('stt_refused_total')})", "reqps"),
     stat("Failed decodes", FAILED, "percentunit"),
 )
@@ -242,12 +246,13 @@ def _placed(rows: Sequence[tuple[str, tuple[Panel, ...]]]) -> Iterator[dict[str,
         }
         top, left, height = top + 1, 0, 0
         for panel in panels:
-            if left + panel.width > COLUMNS:
+            width, own_height = SIZES[panel.kind]
+            if left + width > COLUMNS:
                 top, left, height = top + height, 0, 0
-            height = max(height, STAT_HEIGHT if panel.kind == "stat" else PANEL_HEIGHT)
+            height = max(height, own_height)
             number += 1
-            yield _panel(panel, number, {"x": left, "y": top, "w": panel.width, "h": height})
-            left += panel.width
+            yield _panel(panel, number, {"x": left, "y": top, "w": width, "h": height})
+            left += width
         top += height
 
 
@@ -281,15 +286,9 @@ def generated() -> dict[Path, str]:
 
 def main(arguments: list[str]) -> int:
     """Write the files, or with `--check` compare them; the exit status."""
-    texts = generated()
-    stale = [path for path, text in texts.items() if not path.exists() or path.read_text() != text]
-    for path in stale:
-        if "--check" in arguments:
-            print(f"{path.name} is not what k8s/dashboards.py says: run python -m k8s.dashboards")
-        else:
-            path.write_text(texts[path])
-            print(f"wrote {path.name}")
-    return 1 if stale and "--check" in arguments else 0
+    return write_or_check(
+        generated(), arguments, below=FOLDER, source="k8s/dashboards.py", module="k8s.dashboards"
+    )
 
 
 if __name__ == "__main__":

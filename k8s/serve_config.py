@@ -10,54 +10,32 @@ since the head takes none. For many cards what sessions hang on is there twice, 
 
 from __future__ import annotations
 
+import copy
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import yaml
 
+from k8s.made_files import write_or_check
+from serve_app.launch.deploy_config import PROFILE_FILES, DeployConfig, read_deploy_config
 from serve_app.launch.many_cards import many_cards
 
 ROOT = Path(__file__).parent
-SOURCES = {"graph-gpu": "serve_config.yaml", "graph-cpu": "serve_config.cpu.yaml"}
+SOURCES = {f"graph-{profile}": name for profile, name in PROFILE_FILES.items()}
 """Component to the file that its graph is declared in, at the top of the repository."""
-
-IN_CLUSTER: dict[tuple[str, ...], Any] = {
-    ("proxy_location",): "EveryNode",
-    ("http_options", "host"): "0.0.0.0",
-}
 
 HEADER = "# Made from {source} by `python -m k8s.serve_config`; a test holds it up to date. Do not edit.\n"
 
 
-def in_cluster(config: dict[str, Any]) -> dict[str, Any]:
+def in_cluster(config: DeployConfig) -> DeployConfig:
     """`config` with the values that hold inside a cluster; order and all else as they are."""
-    changed: dict[str, Any] = yaml.safe_load(yaml.safe_dump(config, sort_keys=False))
-    for path, value in IN_CLUSTER.items():
-        node = changed
-        for key in path[:-1]:
-            node = node.setdefault(key, {})
-        node[path[-1]] = value
+    changed = copy.deepcopy(config)
+    changed["proxy_location"] = "EveryNode"
+    changed["http_options"] = {**(changed.get("http_options") or {}), "host": "0.0.0.0"}
     return changed
 
 
-def differences(one: Any, other: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Where two configurations differ, lists item by item."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        for key in {**one, **other}:
-            if key not in one or key not in other:
-                yield (*path, str(key))
-            else:
-                yield from differences(one[key], other[key], (*path, str(key)))
-    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        for index, (left, right) in enumerate(zip(one, other, strict=True)):
-            yield from differences(left, right, (*path, str(index)))
-    elif one != other:
-        yield path
-
-
-def patch_text(source: str, config: dict[str, Any]) -> str:
+def patch_text(source: str, config: DeployConfig) -> str:
     """The patch that gives the RayService its serveConfigV2."""
     inner = yaml.safe_dump(in_cluster(config), sort_keys=False, width=100)
     indented = "".join(f"    {line}\n" for line in inner.splitlines())
@@ -81,22 +59,15 @@ def generated() -> dict[Path, str]:
     return files
 
 
-def _read(source: str) -> dict[str, Any]:
-    config: dict[str, Any] = yaml.safe_load((ROOT.parent / source).read_text())
-    return config
+def _read(source: str) -> DeployConfig:
+    return read_deploy_config(ROOT.parent / source)
 
 
 def main(arguments: list[str]) -> int:
     """Write the files, or with `--check` compare them; the exit status."""
-    stale = [path for path, text in generated().items() if not path.exists() or path.read_text() != text]
-    for path in stale:
-        shown = path.relative_to(ROOT.parent)
-        if "--check" in arguments:
-            print(f"{shown} is not what serve_config*.yaml says: run python -m k8s.serve_config")
-        else:
-            path.write_text(generated()[path])
-            print(f"wrote {shown}")
-    return 1 if stale and "--check" in arguments else 0
+    return write_or_check(
+        generated(), arguments, below=ROOT.parent, source="serve_config*.yaml", module="k8s.serve_config"
+    )
 
 
 if __name__ == "__main__":

@@ -45,13 +45,13 @@ class Console:
         """Raises `HostsError`."""
         self._read(START_TIMEOUT_S)
 
-    def ask(self, command: str, *, timeout_s: float = ANSWER_TIMEOUT_S, **arguments: Any) -> Any:
+    def ask(self, command: str, **arguments: Any) -> Any:
         """The answer. Raises `HostsError`."""
         assert self._process.stdin is not None
         with self._turn:
             self._process.stdin.write(json.dumps({"do": command, **arguments}) + "\n")
             self._process.stdin.flush()
-            return self._read(timeout_s)
+            return self._read(ANSWER_TIMEOUT_S)
 
     def close(self) -> None:
         self._process.kill()

@@ -19,9 +19,9 @@ Answer: TypeAlias = Any
 
 def deploy(config: dict[str, Any]) -> Answer:
     """Hand a Serve config to the controller; what runs is changed to it."""
-    from serve_app.launch.serving import _deploy
+    from serve_app.launch.serving import deploy
 
-    _deploy(config)
+    deploy(config)
     return None
 
 
@@ -45,7 +45,11 @@ def nodes() -> Answer:
 
 def applications() -> Answer:
     """Name to status, message and, by deployment, status, wanted number and replicas."""
-    details = _details()
+    import ray
+    from ray import serve
+
+    client = serve.context._get_global_client(raise_if_no_controller_running=True)
+    details: dict[str, Any] = ray.get(client._controller.get_serve_instance_details.remote(), timeout=30)
     return {
         name: {
             "status": application["status"],
@@ -76,28 +80,10 @@ def applications() -> Answer:
     }
 
 
-def proxies() -> Answer:
-    """Address to the proxy's status and pid."""
-    return {
-        proxy["node_ip"]: {"status": proxy["status"], "actor_name": proxy.get("actor_name")}
-        for proxy in _details()["proxies"].values()
-    }
-
-
-def _details() -> dict[str, Any]:
-    import ray
-    from ray import serve
-
-    client = serve.context._get_global_client(raise_if_no_controller_running=True)
-    details: dict[str, Any] = ray.get(client._controller.get_serve_instance_details.remote(), timeout=30)
-    return details
-
-
 COMMANDS: dict[str, Callable[..., Answer]] = {
     "deploy": deploy,
     "nodes": nodes,
     "applications": applications,
-    "proxies": proxies,
 }
 
 

@@ -11,7 +11,7 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from benchmarks.clips import SessionPlan, start_delays_s
-from benchmarks.live_load import SentClock
+from benchmarks.live_load import SentClock, decided_ms
 from serve_app.asr.jobs import SAMPLE_RATE_HZ
 from serve_app.clients.errors import SottoClientError
 from serve_app.clients.live import SessionConfig
@@ -32,7 +32,7 @@ class Talk:
     plan: SessionPlan
     finals: list[tuple[str, float, float, str]] = field(default_factory=list)
     latencies_ms: list[tuple[float, float]] = field(default_factory=list)
-    connected_at_s: list[float] = field(default_factory=list)
+    connected: bool = False
     num_resumed: int = 0
     num_begun_anew: int = 0
     errors: list[str] = field(default_factory=list)
@@ -54,9 +54,8 @@ async def talk(
     url: str,
     plan: SessionPlan,
     *,
-    speed: float = 1.0,
-    language: str = "en",
-    until: asyncio.Event | None = None,
+    speed: float,
+    until: asyncio.Event | None,
 ) -> Talk:
     """Say `plan` in real time, whatever happens to connections; failures are in the result, not raised.
 
@@ -64,7 +63,7 @@ async def talk(
     """
     result = Talk(plan)
     try:
-        async with ResumingClient(url, SessionConfig(lang_code=language), open_timeout_s=5.0) as client:
+        async with ResumingClient(url, SessionConfig(lang_code="en"), open_timeout_s=5.0) as client:
             sent = SentClock(CHUNK_MS)
             sender = asyncio.create_task(_send(client, result, sent, speed, until))
             try:
@@ -100,14 +99,13 @@ def _note(result: Talk, message: Message, sent: SentClock) -> None:
     now_s = time.perf_counter()
     match message:
         case SessionStarted():
-            if result.connected_at_s:
+            if result.connected:
                 result.num_resumed += message.resumed
                 result.num_begun_anew += not message.resumed
-            result.connected_at_s.append(now_s)
+            result.connected = True
         case FinalTranscript():
             result.finals.append((message.segment_id, message.start_ms, message.end_ms, message.text))
-            decided_ms = message.end_ms if message.endpoint_ms is None else message.endpoint_ms
-            result.latencies_ms.append((now_s, 1000 * (now_s - sent.when(decided_ms))))
+            result.latencies_ms.append((now_s, 1000 * (now_s - sent.when(decided_ms(message)))))
         case ErrorMessage():
             result.errors.append(message.code)
         case SessionEnded():

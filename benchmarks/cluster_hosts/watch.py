@@ -7,9 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from benchmarks.hosts import HostCluster, Replica
-
-POLL_S = 0.5
+from benchmarks.hosts import POLL_S, HostCluster, Replica
 
 
 def wanted_replicas(cluster: HostCluster) -> dict[str, int]:

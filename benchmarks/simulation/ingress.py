@@ -24,7 +24,6 @@ from benchmarks.simulation.sessions import (
     Utterance,
 )
 from benchmarks.simulation.talk import Moment, Talk, VoiceMoment
-from serve_app.asr.jobs import Role
 from serve_app.conductor.conductor import ConductorConfig
 from serve_app.session.backpressure import InterimGate
 
@@ -140,14 +139,14 @@ class Ingress:
         )
 
     def _heard(self, began_s: float) -> None:
-        finals: list[tuple[SimulatedSession, Pending, float]] = []
+        finals: list[FinalJob] = []
         num_closed = 0
         while self._moments and self._moments[0][0] <= began_s:
             _, _, session, moment = heapq.heappop(self._moments)
             self._expect_moment(session)
             num_closed += moment.kind is Moment.CLOSED
             self._follow(session, moment, finals)
-        self._send(Role.FINAL, [(s, p, None, audio_s) for s, p, audio_s in finals])
+        self._send(finals)
         self._offer()
         if num_closed:  # what came after the endpoint is heard again, from there
             self._clock.at(self._voice.answer_after(num_closed), self._sleep, began_s)
@@ -172,12 +171,7 @@ class Ingress:
 
     # -- what voice detection said ---------------------------------------------------------------
 
-    def _follow(
-        self,
-        session: SimulatedSession,
-        moment: VoiceMoment,
-        finals: list[tuple[SimulatedSession, Pending, float]],
-    ) -> None:
+    def _follow(self, session: SimulatedSession, moment: VoiceMoment, finals: list[FinalJob]) -> None:
         if moment.kind is Moment.OPENED:
             session.utterance = Utterance(moment.start_s, moment.end_s)
             sent_s = session.sent_s(moment.at_s, self._door.chunk_s)
@@ -203,13 +197,13 @@ class Ingress:
         session: SimulatedSession,
         utterance: Utterance,
         moment: VoiceMoment,
-        finals: list[tuple[SimulatedSession, Pending, float]],
+        finals: list[FinalJob],
     ) -> None:
         self._wanted_speculations.pop(session, None)
         pending = utterance.speculation if utterance.speculated_end_s == moment.end_s else None
         if pending is None:
             pending = Pending()
-            finals.append((session, pending, moment.end_s - moment.start_s))
+            finals.append(FinalJob(moment.end_s - moment.start_s, session, pending, None))
         else:
             self._results.num_speculative += 1
         pending.endpoint_sent_s = session.sent_s(moment.at_s, self._door.chunk_s)
@@ -222,7 +216,6 @@ class Ingress:
         while session.finals and session.finals[0].done:
             pending = session.finals.popleft()
             self._results.final_ms.append(self._out_ms(pending.endpoint_sent_s))
-            self._results.final_at_s.append(self._clock.now_s)
 
     def _out_ms(self, sent_s: float) -> float:
         """How late what leaves now is at the client."""
@@ -245,9 +238,9 @@ class Ingress:
 
     def _offer_speculations(self) -> None:
         room = self._config.max_speculative_in_flight - self._num_finals
-        requests: list[tuple[SimulatedSession, Pending, Utterance | None, float]] = []
+        jobs: list[FinalJob] = []
         for session in list(self._wanted_speculations):
-            if len(requests) >= room:
+            if len(jobs) >= room:
                 break
             del self._wanted_speculations[session]
             utterance = session.utterance
@@ -258,8 +251,8 @@ class Ingress:
             utterance.speculated_end_s = utterance.pause_end_s
             utterance.covered_s = max(utterance.covered_s, utterance.pause_end_s)
             length_s = utterance.pause_end_s - utterance.start_s
-            requests.append((session, utterance.speculation, utterance, length_s))
-        self._send(Role.FINAL, requests)
+            jobs.append(FinalJob(length_s, session, utterance.speculation, utterance))
+        self._send(jobs)
 
     def _want_interim(self, session: SimulatedSession) -> None:
         utterance = session.utterance
@@ -291,12 +284,9 @@ class Ingress:
 
     # -- answers ---------------------------------------------------------------------------------
 
-    def _send(
-        self, role: Role, requests: Sequence[tuple[SimulatedSession, Pending, Utterance | None, float]]
-    ) -> None:
-        if requests:
-            self._num_finals += len(requests)
-            jobs = [FinalJob(role, audio_s, s, pending, u) for s, pending, u, audio_s in requests]
+    def _send(self, jobs: Sequence[FinalJob]) -> None:
+        if jobs:
+            self._num_finals += len(jobs)
             self._final.call(jobs, self._final_answered)
 
     def _final_answered(self, job: Job) -> None:

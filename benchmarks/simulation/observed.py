@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.clips import SessionPlan, start_delays_s
-from benchmarks.live_load import END_TIMEOUT_S, SentClock
+from benchmarks.live_load import SentClock, converse, decided_ms
 from benchmarks.simulation.talk import Moment, Talk
 from serve_app.clients.errors import SottoClientError
 from serve_app.clients.live import LiveClient, SessionConfig
 from serve_app.clients.messages import FinalTranscript, Message, PartialTranscript, VadEvent
-from serve_app.clients.pacing import paced_chunks
 from serve_app.scaling.costs import DecodeSample
 
 CHUNK_MS = 100
@@ -55,12 +53,11 @@ class _Reader:
     def note(self, message: Message, now_s: float) -> None:
         match message:
             case VadEvent(state="speech_start"):
-                decided_ms = self._opened.get(round(message.t_ms))
-                if decided_ms is not None:
-                    self._seen.speech_start_ms.append(1000 * (now_s - self.sent.when(decided_ms)))
+                opened_ms = self._opened.get(round(message.t_ms))
+                if opened_ms is not None:
+                    self._seen.speech_start_ms.append(1000 * (now_s - self.sent.when(opened_ms)))
             case FinalTranscript():
-                decided_ms = message.end_ms if message.endpoint_ms is None else message.endpoint_ms
-                self._seen.final_ms.append(1000 * (now_s - self.sent.when(decided_ms)))
+                self._seen.final_ms.append(1000 * (now_s - self.sent.when(decided_ms(message))))
                 audio_ms = message.end_ms - message.start_ms
                 if self._decoded(self._seen.finals, audio_ms, message.timing):
                     self._seen.finals_at_s.append(now_s - self._began_s)
@@ -108,23 +105,11 @@ async def observe(
 async def _session(url: str, plan: SessionPlan, reader: _Reader) -> None:
     async with LiveClient(url) as client:
         await client.start(SessionConfig(lang_code="en"))
-
-        async def read() -> None:
-            async for message in client:
-                reader.note(message, time.perf_counter())
-
-        reading = asyncio.create_task(read())
-        try:
-            async with aclosing(paced_chunks(plan.samples(), chunk_ms=CHUNK_MS)) as chunks:
-                async for chunk in chunks:
-                    reader.sent.sent(time.perf_counter())
-                    await client.send_audio(chunk)
-                    if reading.done():
-                        break
-            if not reading.done():
-                await client.end()
-            async with asyncio.timeout(END_TIMEOUT_S):
-                await reading
-        finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+        await converse(
+            client,
+            plan.samples(),
+            chunk_ms=CHUNK_MS,
+            speed=1.0,
+            sent=lambda chunk, now_s: reader.sent.sent(now_s),
+            heard=reader.note,
+        )

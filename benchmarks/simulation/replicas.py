@@ -146,12 +146,12 @@ class Fleet:
     """All replicas of one deployment: calls go to the less busy of two, the policy says how many there be."""
 
     def __init__(
-        self, clock: Clock, shape: RecogniserShape, dice: random.Random, scaling: ScalingSetup | None = None
+        self, clock: Clock, shape: RecogniserShape, dice: random.Random, scaling: ScalingSetup
     ) -> None:
         self._clock = clock
         self._shape = shape
         self._dice = dice
-        self._scaling = scaling or ScalingSetup()
+        self._scaling = scaling
         self._state = PolicyState()
         self._wanted = self._scaling.lowest
         self._reported: dict[Replica, ReplicaFigures] = {}

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.clips import start_delays_s
 from benchmarks.scoring import Percentiles
 from benchmarks.simulation.clock import Clock
 from benchmarks.simulation.ingress import Ingress, VoicePool
@@ -17,13 +16,7 @@ from benchmarks.simulation.sessions import DoorShape, Results
 from benchmarks.simulation.talk import Talk
 from serve_app.asr.config import RecogniserConfig
 from serve_app.asr.jobs import Role
-from serve_app.asr.loading import (
-    CPU_INTERIM_BUCKET_FRAMES,
-    FINAL_PAD_S,
-    FINAL_TAIL_S,
-    INTERIM_TAIL_S,
-    MAX_CPU_INTERIM_BATCH,
-)
+from serve_app.asr.loading import FINAL_PAD_S, FINAL_TAIL_S, INTERIM_TAIL_S
 from serve_app.conductor.assembly import GPU_BATCHES_IN_FLIGHT, MAX_CPU_INTERIMS
 from serve_app.conductor.conductor import ConductorConfig
 from serve_app.scaling.costs import DecodeCost
@@ -54,15 +47,11 @@ class ServiceShape:
     def recogniser(self, roles: Sequence[Role]) -> RecogniserShape:
         """Limits and windows from the service's own code."""
         shared = not self.on_gpu
-        batches = dict.fromkeys(Role, self.max_batch)
-        if shared:
-            batches = {**dict.fromkeys(Role, 1), Role.INTERIM: min(MAX_CPU_INTERIM_BATCH, self.max_batch)}
         config = RecogniserConfig(
             models={},
             num_workers=self.num_workers,
             max_interim_workers=max(1, self.num_workers // 2) if shared else self.num_workers,
-            max_batch=batches,
-            bucket_frames={Role.INTERIM: CPU_INTERIM_BUCKET_FRAMES} if shared else {},
+            max_batch=self.max_batch,
             tails_s={role: INTERIM_TAIL_S if role is Role.INTERIM else FINAL_TAIL_S for role in Role},
             pads_s={Role.FINAL: FINAL_PAD_S, Role.OFFLINE: FINAL_PAD_S},
         )
@@ -102,7 +91,6 @@ class Snapshot:
     interim_replicas: int
     waiting_audio_s: float
     final_p95_ms: float | None
-    finals: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +169,6 @@ class _Service:
                 self.interim.num_replicas,
                 self.final.waiting_audio_s,
                 Percentiles.of(finals).p95,
-                len(finals),
             )
         )
         self.clock.after(SAMPLE_PERIOD_S, self._look, len(self.results.final_ms))
@@ -214,11 +201,6 @@ def simulate(
         end_s = max(end_s, begin_s + talk.duration_s + LAST_ANSWERS_S)
     service.clock.run(end_s)
     return service.outcome()
-
-
-def ramp(num_sessions: int, ramp_s: float) -> list[float]:
-    """When each session starts, off any grid."""
-    return start_delays_s(num_sessions, ramp_s)
 
 
 def _event(event: ScaleEvent) -> dict[str, Any]:

@@ -32,10 +32,9 @@ class DoorShape:
 
 @dataclass(slots=True)
 class Results:
-    """Latencies in ms as the live benchmark counts them; `final_at_s` is when each final came."""
+    """Latencies in ms as the live benchmark counts them."""
 
     final_ms: array[float] = field(default_factory=lambda: array("d"))
-    final_at_s: array[float] = field(default_factory=lambda: array("d"))
     interim_ms: array[float] = field(default_factory=lambda: array("d"))
     speech_start_ms: array[float] = field(default_factory=lambda: array("d"))
     num_speculative: int = 0
@@ -90,14 +89,9 @@ class FinalJob(Job):
     __slots__ = ("pending", "session", "utterance")
 
     def __init__(
-        self,
-        role: Role,
-        audio_s: float,
-        session: SimulatedSession,
-        pending: Pending,
-        utterance: Utterance | None,
+        self, audio_s: float, session: SimulatedSession, pending: Pending, utterance: Utterance | None
     ) -> None:
-        super().__init__(role, audio_s, _nobody)
+        super().__init__(Role.FINAL, audio_s, _nobody)
         self.session, self.pending, self.utterance = session, pending, utterance
 
 

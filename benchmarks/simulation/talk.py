@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
@@ -41,6 +41,10 @@ class VoiceMoment:
     start_s: float
     end_s: float
 
+    def later(self, by_s: float) -> VoiceMoment:
+        """The same in audio that begins so much later."""
+        return replace(self, at_s=self.at_s + by_s, start_s=self.start_s + by_s, end_s=self.end_s + by_s)
+
 
 @dataclass(frozen=True, slots=True)
 class Talk:
@@ -49,23 +53,10 @@ class Talk:
     moments: tuple[VoiceMoment, ...]
     duration_s: float
 
-    @property
-    def num_utterances(self) -> int:
-        return sum(moment.kind is Moment.CLOSED for moment in self.moments)
 
-    @property
-    def speech_share(self) -> float:
-        """Audio of utterances over all audio."""
-        spoken = sum(m.end_s - m.start_s for m in self.moments if m.kind is Moment.CLOSED)
-        return spoken / self.duration_s if self.duration_s else 0.0
-
-
-def listen(
-    recordings: Sequence[Pcm16], detector: VoiceDetector, options: EndpointingOptions | None = None
-) -> list[Talk]:
+def listen(recordings: Sequence[Pcm16], detector: VoiceDetector) -> list[Talk]:
     """Hear every recording with the service's own voice track, all of them side by side."""
-    options = options or EndpointingOptions()
-    tracks = [VoiceTrack(options, 0, None) for _ in recordings]
+    tracks = [VoiceTrack(EndpointingOptions(), 0, None) for _ in recordings]
     found: list[list[VoiceMoment]] = [[] for _ in recordings]
     starts = [0.0] * len(recordings)
     for begin in range(0, max(map(len, recordings), default=0), STEP_SAMPLES):
@@ -127,11 +118,7 @@ def utterances(talks: Sequence[Talk]) -> list[tuple[VoiceMoment, ...]]:
     for talk in talks:
         before_s, current = 0.0, []
         for moment in talk.moments:
-            current.append(
-                VoiceMoment(
-                    moment.at_s - before_s, moment.kind, moment.start_s - before_s, moment.end_s - before_s
-                )
-            )
+            current.append(moment.later(-before_s))
             if moment.kind is Moment.CLOSED:
                 pieces.append(tuple(current))
                 before_s, current = moment.at_s, []
@@ -146,8 +133,5 @@ def shuffled(pieces: Sequence[tuple[VoiceMoment, ...]], duration_s: float, dice:
         piece = pieces[dice.randrange(len(pieces))]
         if at_s + piece[-1].at_s > duration_s:
             return Talk(tuple(moments), duration_s)
-        for moment in piece:
-            moments.append(
-                VoiceMoment(moment.at_s + at_s, moment.kind, moment.start_s + at_s, moment.end_s + at_s)
-            )
+        moments += [moment.later(at_s) for moment in piece]
         at_s += piece[-1].at_s

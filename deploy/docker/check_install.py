@@ -27,8 +27,8 @@ sys.path.insert(0, str(HERE))
 from dockerfile import (  # noqa: E402
     Instruction,
     Stage,
+    among,
     environment,
-    expand,
     files_of,
     lineage,
     parse_dockerfile,
@@ -67,7 +67,7 @@ class BareFolder:
         for stage in stages:
             variables = environment(lineage(stages, stage.name), self._arguments)
             for instruction in stage.instructions:
-                if instruction.keyword == "COPY" and not dict(instruction.flags).get("from"):
+                if instruction.copied:
                     self._copy(instruction)
                 elif instruction.keyword == "RUN" and needs_root(instruction.value):
                     self.skipped.append(
@@ -86,7 +86,7 @@ class BareFolder:
         }
         tools = f"{self.root}/bin:/usr/bin:/bin"
         values = {**kept, **{name: self.moved(value) for name, value in variables.items()}}
-        path = expand(variables.get("PATH", ""), {"PATH": ""}).strip(":")
+        path = variables.get("PATH", "").strip(":")
         values["PATH"] = f"{self.moved(path)}:{tools}" if path else tools
         values.setdefault("HOME", str(self.root / "var/lib/sotto"))
         started_s = time.monotonic()
@@ -110,10 +110,10 @@ class BareFolder:
         return IMAGE_PATHS.sub(lambda found: f"{self.root}{found[0]}", text)
 
     def _copy(self, instruction: Instruction) -> None:
-        *sources, target = instruction.value.split()
-        for source in sources:
-            wanted = PurePosixPath(source.rstrip("/"))
-            found = [file for file in self._context if file == wanted or wanted in file.parents]
+        target = instruction.value.split()[-1]
+        for source in instruction.copied:
+            wanted = PurePosixPath(source)
+            found = among(self._context, source)
             if not found:
                 raise InstallError(
                     f"line {instruction.line}: .dockerignore keeps {source} out, or it is missing"

@@ -17,12 +17,23 @@ _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """`flags` are the leading --name=value words, without dashes; `value` is the rest, on one line."""
+    """`flags` are the leading --name=value words, by name; `value` is the rest, on one line."""
 
     keyword: str
-    flags: tuple[tuple[str, str], ...]
+    flags: dict[str, str]
     value: str
     line: int
+
+    @property
+    def copied(self) -> list[str]:
+        """What it takes from the checkout: nothing where it is no COPY, or copies from another stage."""
+        return self.value.split()[:-1] if self.keyword == "COPY" and "from" not in self.flags else []
+
+    @property
+    def default(self) -> tuple[str, str]:
+        """The name of an ARG and what it is where it is not given."""
+        name, _, value = self.value.partition("=")
+        return name, value.strip('"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +63,8 @@ def parse_dockerfile(text: str) -> tuple[Stage, ...]:
         elif stages:
             stages[-1][2].append(instruction)
         elif instruction.keyword == "ARG":
-            name, _, default = instruction.value.partition("=")
-            defaults[name] = default.strip('"')
+            name, value = instruction.default
+            defaults[name] = value
         else:
             raise DockerfileError(f"line {instruction.line}: {instruction.keyword} before any FROM")
     return tuple(Stage(name, base, tuple(items)) for name, base, items in stages)
@@ -75,8 +86,7 @@ def environment(stages: Iterable[Stage], given: dict[str, str]) -> dict[str, str
     for stage in stages:
         for instruction in stage.instructions:
             if instruction.keyword == "ARG":
-                name, _, default = instruction.value.partition("=")
-                values.setdefault(name, default.strip('"'))
+                values.setdefault(*instruction.default)
             elif instruction.keyword == "ENV":
                 pairs = [word.partition("=") for word in shlex.split(instruction.value)]
                 values |= {name: expand(value, values) for name, _, value in pairs}
@@ -108,7 +118,7 @@ def _instruction(text: str, line: int) -> Instruction:
     if found is None:
         raise DockerfileError(f"line {line}: {text.strip()!r} is no instruction")
     flags = [flag.lstrip("-").partition("=") for flag in found[2].split()]
-    return Instruction(found[1], tuple((name, value) for name, _, value in flags), found[3].strip(), line)
+    return Instruction(found[1], {name: value for name, _, value in flags}, found[3].strip(), line)
 
 
 def sent_to_build(patterns: str, files: Iterable[PurePosixPath]) -> list[PurePosixPath]:
@@ -137,6 +147,12 @@ def _matches(path: PurePosixPath, pattern: str) -> bool:
         return any(_matches(PurePosixPath(*path.parts[start:]), rest) for start in range(len(path.parts)))
     wanted = pattern.split("/")
     return len(wanted) == len(path.parts) and all(map(fnmatchcase, path.parts, wanted))
+
+
+def among(files: Iterable[PurePosixPath], source: str) -> list[PurePosixPath]:
+    """Which of `files` a COPY of `source` takes: that file, or all below that folder."""
+    wanted = PurePosixPath(source)
+    return [file for file in files if file == wanted or wanted in file.parents]
 
 
 def files_of(folder: Path) -> Iterator[PurePosixPath]:

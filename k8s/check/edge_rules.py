@@ -51,15 +51,16 @@ def _routes(manifests: Sequence[Manifest]) -> Iterator[Problem]:
 
 
 def _rule(route: Manifest, rule: dict[str, Any], services: set[str]) -> Iterator[Problem]:
-    for backend in rule.get("backendRefs") or ():
+    backends = rule.get("backendRefs") or ()
+    for backend in backends:
         if backend["name"] not in services:
             yield problem(route, f"backend {backend['name']} is not KubeRay's serve service")
         if backend.get("port") != SERVE_PORT:
             yield problem(route, f"backend {backend['name']} is asked on port {backend.get('port')}")
-        for name in ("request", "backendRequest"):
-            limit = (rule.get("timeouts") or {}).get(name, "0s" if name == "backendRequest" else "")
-            if seconds(limit) != 0:
-                yield problem(route, f"timeouts.{name} is not 0s: live sessions would be cut")
+    timeouts = {"request": "", "backendRequest": "0s", **(rule.get("timeouts") or {})}
+    for name, limit in timeouts.items():
+        if backends and seconds(limit) != 0:
+            yield problem(route, f"timeouts.{name} is not 0s: live sessions would be cut")
 
 
 def _envoy_policies(manifests: Sequence[Manifest]) -> Iterator[Problem]:
@@ -94,18 +95,19 @@ def seconds(duration: str) -> float | None:
 
 
 def _network(manifests: Sequence[Manifest]) -> Iterator[Problem]:
+    pods = list(pod_templates(manifests))
     policies = of_kind(manifests, "NetworkPolicy")
     closed = [policy for policy in policies if policy["spec"].get("podSelector") == {}]
     if not any({"Ingress", "Egress"} <= set(policy["spec"].get("policyTypes") or ()) for policy in closed):
         yield Problem("NetworkPolicy", "nothing closes the namespace by default")
-    for pod in pod_templates(manifests):
+    for pod in pods:
         if not any(
             policy not in closed and selects(policy["spec"]["podSelector"], pod.labels) for policy in policies
         ):
             yield problem(pod.owner, "no NetworkPolicy speaks of its pods", pod.path)
     for policy in policies:
         selector = policy["spec"].get("podSelector") or {}
-        if selector and not any(selects(selector, pod.labels) for pod in pod_templates(manifests)):
+        if selector and not any(selects(selector, pod.labels) for pod in pods):
             yield problem(policy, "it selects no pod")
         for rule in policy["spec"].get("ingress") or ():
             if not rule.get("from") or any("ipBlock" in peer for peer in rule["from"]):
@@ -116,13 +118,14 @@ def _network(manifests: Sequence[Manifest]) -> Iterator[Problem]:
 
 
 def _budgets(manifests: Sequence[Manifest]) -> Iterator[Problem]:
+    on_cluster = list(_labels_on_cluster(manifests))
     for budget in of_kind(manifests, "PodDisruptionBudget"):
         spec = budget["spec"]
         if "maxUnavailable" in spec or not isinstance(spec.get("minAvailable"), int):
             yield problem(budget, "only a whole number as minAvailable works on KubeRay's pods")
         if "ray.io/cluster" in ((spec.get("selector") or {}).get("matchLabels") or {}):
             yield problem(budget, "ray.io/cluster changes with every upgrade")
-        if not any(selects(spec.get("selector") or {}, labels) for labels in _labels_on_cluster(manifests)):
+        if not any(selects(spec.get("selector") or {}, labels) for labels in on_cluster):
             yield problem(budget, "it selects no pod")
 
 

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.util import find_spec
-from pathlib import Path
 
 from k8s.check.problem import Manifest, Problem, of_kind, problem
+from k8s.check.ray_sources import ray_source
 from serve_app.telemetry.exposition import EXPORTER_PREFIX
 from serve_app.telemetry.families import FAMILIES, Kind
 
@@ -26,17 +26,29 @@ RAY_SOURCES = (
 """Where Ray names the metrics that are used here; its exporters put `ray_` before them."""
 
 RECORDED = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+OF_A_RULE = re.compile(r"\bsotto:[a-zA-Z0-9_:]+")
+"""Names with colons are those of recording rules, by Prometheus' convention."""
 GRAFANA_VARIABLES = {"$__rate_interval": "5m"}
 
 
 def monitoring_problems(manifests: Sequence[Manifest]) -> Iterator[Problem]:
+    recorded = set(recorded_names(manifests))
     for owner, title, query in queries(manifests):
         for message in query_faults(query):
             yield problem(owner, f"{title}: {message}")
+        for name in sorted(set(OF_A_RULE.findall(query)) - recorded):
+            yield problem(owner, f"{title}: nothing records {name}")
     for rules in of_kind(manifests, "PrometheusRule"):
         yield from _rules(rules)
     for monitor in of_kind(manifests, "PodMonitor"):
         yield from _monitor(monitor)
+
+
+def recorded_names(manifests: Sequence[Manifest]) -> Iterator[str]:
+    """What recording rules make."""
+    for rules in of_kind(manifests, "PrometheusRule"):
+        for group in rules["spec"].get("groups") or ():
+            yield from (str(rule["record"]) for rule in group.get("rules") or () if "record" in rule)
 
 
 def queries(manifests: Sequence[Manifest]) -> Iterator[tuple[Manifest, str, str]]:
@@ -88,16 +100,8 @@ def served_names() -> frozenset[str]:
     for family in FAMILIES:
         suffixes = HISTOGRAM_SUFFIXES if family.kind is Kind.HISTOGRAM else ("",)
         ours |= {family.name + suffix for suffix in suffixes}
-    return frozenset(ours | {EXPORTER_PREFIX + name for name in _ray_names()})
-
-
-def _ray_names() -> Iterator[str]:
-    spec = find_spec("ray")
-    folder = Path(spec.origin).parent if spec and spec.origin else Path()
-    for source in RAY_SOURCES:
-        path = folder / source
-        if path.exists():
-            yield from re.findall(r'"((?:serve|node)_[a-z_]+)"', path.read_text())
+    of_ray = re.findall(r'"((?:serve|node)_[a-z_]+)"', ray_source(*RAY_SOURCES))
+    return frozenset(ours | {EXPORTER_PREFIX + name for name in of_ray})
 
 
 def _rules(rules: Manifest) -> Iterator[Problem]:

@@ -51,8 +51,6 @@ def _service_spec(service: Manifest) -> Iterator[Problem]:
     for field in DEAD_FIELDS:
         if field in spec:
             yield problem(service, f"{field} has no effect")
-    if (spec.get("rayClusterDeletionDelaySeconds") or 0) < 0:
-        yield problem(service, "rayClusterDeletionDelaySeconds is negative")
     strategy = spec.get("upgradeStrategy") or {}
     kind = strategy.get("type", "NewCluster")
     if kind not in UPGRADES:
@@ -81,9 +79,6 @@ def _groups(service: Manifest) -> Iterator[Problem]:
         yield problem(service, f"two worker groups are called {name}")
     for name, group in _all_groups(service):
         parameters = group.get("rayStartParams") or {}
-        for key, value in parameters.items():
-            if not isinstance(value, str):
-                yield problem(service, f"{name}: rayStartParams.{key} must be a string")
         if "labels" in parameters:
             yield problem(service, f"{name}: rayStartParams.labels; use the group's own labels")
         counted = {"num-cpus", "num-gpus", "memory", "resources"} & set(parameters)

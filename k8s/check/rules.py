@@ -13,20 +13,17 @@ from k8s.check.schemas import schema_problems
 from k8s.check.serve_rules import serve_problems
 from k8s.check.wiring_rules import wiring_problems
 
-CHECKS: dict[str, Callable[[Sequence[Manifest]], Iterable[Problem]]] = {
-    "schemas": schema_problems,
-    "operator": operator_problems,
-    "serve": serve_problems,
-    "pods": pod_problems,
-    "edge": edge_problems,
-    "wiring": wiring_problems,
-    "monitoring": monitoring_problems,
-}
+RULES: tuple[Callable[[Sequence[Manifest]], Iterable[Problem]], ...] = (
+    operator_problems,
+    serve_problems,
+    pod_problems,
+    edge_problems,
+    wiring_problems,
+    monitoring_problems,
+)
 
 
 def problems(manifests: Sequence[Manifest]) -> list[Problem]:
     """What is wrong with them; the rules are asked only of manifests that fit their schemas."""
-    found = list(schema_problems(manifests))
-    if found:
-        return found
-    return [each for name, check in CHECKS.items() if name != "schemas" for each in check(manifests)]
+    misfits = list(schema_problems(manifests))
+    return misfits or [found for rule in RULES for found in rule(manifests)]

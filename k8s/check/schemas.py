@@ -25,7 +25,7 @@ MAX_MESSAGE_CHARS = 220
 def schema_problems(manifests: Sequence[Manifest]) -> Iterator[Problem]:
     for manifest in manifests:
         key = (manifest.get("apiVersion"), manifest.get("kind"))
-        validator = _validators().get(key)
+        validator = validators().get(key)
         if validator is None:
             yield problem(manifest, f"no schema for kind {key[1]} of apiVersion {key[0]}")
             continue
@@ -33,12 +33,8 @@ def schema_problems(manifests: Sequence[Manifest]) -> Iterator[Problem]:
             yield problem(manifest, _message(error), list(error.absolute_path))
     for pod in pod_templates(manifests):
         if pod.owner.get("kind") == "RayService":
-            for error in _validators()["v1", "Pod"].iter_errors(pod.as_pod()):
+            for error in validators()["v1", "Pod"].iter_errors(pod.as_pod()):
                 yield problem(pod.owner, _message(error), [*pod.path, *error.absolute_path])
-
-
-def known_kinds() -> set[tuple[Any, Any]]:
-    return set(_validators())
 
 
 def _message(error: ValidationError) -> str:
@@ -49,22 +45,23 @@ def _message(error: ValidationError) -> str:
 
 
 @cache
-def _validators() -> dict[tuple[Any, Any], Draft202012Validator]:
-    validators: dict[tuple[Any, Any], Draft202012Validator] = {}
+def validators() -> dict[tuple[Any, Any], Draft202012Validator]:
+    """(apiVersion, kind) to what its manifests must fit."""
+    found: dict[tuple[Any, Any], Draft202012Validator] = {}
     definitions = json.loads((SCHEMAS / "kubernetes.json").read_text())
     for name, definition in definitions.items():
         properties = definition.get("properties", {})
         for version in properties.get("apiVersion", {}).get("enum", ()):
             kind = properties["kind"]["enum"][0]
             root = {"$ref": f"#/$defs/{name}", "$defs": definitions, "required": ["apiVersion", "kind"]}
-            validators[version, kind] = Draft202012Validator(root)
+            found[version, kind] = Draft202012Validator(root)
     for path in sorted(SCHEMAS.glob("*.json")):
         if path.name != "kubernetes.json":
             data = json.loads(path.read_text())
             schema = strict(data["schema"])
             schema["properties"]["metadata"] = {"type": "object"}
-            validators[data["apiVersion"], data["kind"]] = Draft202012Validator(schema)
-    return validators
+            found[data["apiVersion"], data["kind"]] = Draft202012Validator(schema)
+    return found
 
 
 def strict(schema: dict[str, Any]) -> dict[str, Any]:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from k8s.check.problem import Manifest, Problem, of_kind, problem
+from serve_app.settings import Settings
+from serve_app.settings.load import env_name
 
 ROOT = Path(__file__).parents[2]
 """Where `graphs` and `deployments` are."""
 
 DRAIN = "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
 HARD_STOP = "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"
-DEFAULT_MAX_SESSION_S = 14400
 
 
 def serve_problems(manifests: Sequence[Manifest]) -> Iterator[Problem]:
@@ -81,6 +83,7 @@ def _unknown_keys(config: dict[str, Any]) -> Iterator[str]:
             yield from unknown(f"{name}.policy", scaling.get("policy"), AutoscalingPolicy)
 
 
+@cache
 def deployment_names() -> frozenset[str]:
     """The classes in `deployments/`: a deployment is called like its class."""
     return frozenset(
@@ -165,6 +168,6 @@ def _draining(service: Manifest, config: dict[str, Any], environment: dict[str, 
             yield problem(service, f"{name}: terminationGracePeriodSeconds is not over {DRAIN} ({drain_s:g})")
     if service["spec"].get("rayClusterDeletionDelaySeconds", 60) < drain_s:
         yield problem(service, f"rayClusterDeletionDelaySeconds is under {DRAIN}")
-    longest_s = float(environment.get("STT_MAX_SESSION_S", DEFAULT_MAX_SESSION_S))
+    longest_s = float(environment.get(env_name("max_session_s"), Settings().max_session_s))
     if float(environment.get(HARD_STOP, 120)) <= longest_s:
         yield problem(service, f"{HARD_STOP} is not over the longest session ({longest_s:g} s)")

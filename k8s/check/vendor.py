@@ -18,7 +18,8 @@ from typing import Any
 
 import yaml
 
-SCHEMAS = Path(__file__).parent / "schemas"
+from k8s.check.schemas import SCHEMAS
+
 DROPPED = {
     "description", "title", "format", "externalDocs", "x-kubernetes-validations", "x-kubernetes-list-type",
     "x-kubernetes-list-map-keys", "x-kubernetes-map-type",

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
-from k8s.check.pods import PodTemplate, pod_templates
+from k8s.check.pods import pod_templates
 from k8s.check.problem import Manifest, Problem, of_kind, problem
+from k8s.check.ray_sources import ray_binary, ray_source
 from serve_app.settings import Settings, SettingsError
-from serve_app.settings.load import read_settings
+from serve_app.settings.define import ENV_PREFIX
+from serve_app.settings.load import ENV_FILE_VARIABLE, env_name, read_settings
 
 NAMESPACE = "sotto"
 PART_OF = "app.kubernetes.io/part-of"
@@ -26,7 +26,9 @@ SECRETS: dict[str, frozenset[str]] = {
 }
 """The Secrets that docs/kubernetes.md tells one to make, with their keys; no value of theirs is here."""
 
+SETTING_NAMES = frozenset(map(env_name, Settings.model_fields))
 RAY_SOURCES = ("serve/_private/constants.py", "_private/ray_constants.py", "_common/usage/usage_constants.py")
+RAY_CORE = "core/src/ray/gcs/gcs_server"
 
 
 def wiring_problems(manifests: Sequence[Manifest]) -> Iterator[Problem]:
@@ -38,28 +40,28 @@ def wiring_problems(manifests: Sequence[Manifest]) -> Iterator[Problem]:
             yield problem(manifest, f"no label {PART_OF}")
         if manifest["kind"] == "Secret":
             yield problem(manifest, "a Secret is written out; make it in the cluster")
-    for pod in pod_templates(manifests):
-        yield from _references(pod, manifests)
-    for path, reference in _secret_references(manifests):
+    yield from _references(manifests)
+    for owner, reference in _secret_references(manifests):
         if reference.get("key") not in SECRETS.get(reference["name"], frozenset()):
-            yield problem(path, f"Secret {reference['name']} has no key {reference.get('key')}")
+            yield problem(owner, f"Secret {reference['name']} has no key {reference.get('key')}")
     yield from _named_secrets(manifests)
     yield from _settings(manifests)
     yield from _volumes(manifests)
 
 
-def _references(pod: PodTemplate, manifests: Sequence[Manifest]) -> Iterator[Problem]:
+def _references(manifests: Sequence[Manifest]) -> Iterator[Problem]:
     maps = {each["metadata"]["name"] for each in of_kind(manifests, "ConfigMap")}
     claims = {each["metadata"]["name"] for each in of_kind(manifests, "PersistentVolumeClaim")}
-    for container in pod.all_containers:
-        for source in container.get("envFrom") or ():
-            name = (source.get("configMapRef") or {}).get("name")
-            if name not in maps:
-                yield problem(pod.owner, f"no ConfigMap is called {name}", pod.path)
-    for volume in pod.spec.get("volumes") or ():
-        name = (volume.get("persistentVolumeClaim") or {}).get("claimName")
-        if name is not None and name not in claims:
-            yield problem(pod.owner, f"no PersistentVolumeClaim is called {name}", pod.path)
+    for pod in pod_templates(manifests):
+        for container in pod.all_containers:
+            for source in container.get("envFrom") or ():
+                name = (source.get("configMapRef") or {}).get("name")
+                if name not in maps:
+                    yield problem(pod.owner, f"no ConfigMap is called {name}", pod.path)
+        for volume in pod.spec.get("volumes") or ():
+            name = (volume.get("persistentVolumeClaim") or {}).get("claimName")
+            if name is not None and name not in claims:
+                yield problem(pod.owner, f"no PersistentVolumeClaim is called {name}", pod.path)
 
 
 def _secret_references(manifests: Sequence[Manifest]) -> Iterator[tuple[Manifest, dict[str, Any]]]:
@@ -95,49 +97,36 @@ def _named_secrets(manifests: Sequence[Manifest]) -> Iterator[Problem]:
 def _settings(manifests: Sequence[Manifest]) -> Iterator[Problem]:
     for data in of_kind(manifests, "ConfigMap"):
         values = {name: str(value) for name, value in (data.get("data") or {}).items()}
-        ours = {name: value for name, value in values.items() if name.startswith("STT_")}
-        yield from (problem(data, message) for message in _setting_faults(ours))
+        yield from (problem(data, message) for message in _setting_faults(values))
         for name in values:
             if name.startswith("RAY_") and name not in ray_variables():
                 yield problem(data, f"Ray knows no variable {name}")
     for pod in pod_templates(manifests):
         for container in pod.all_containers:
             given = {each["name"]: str(each.get("value", "given")) for each in container.get("env") or ()}
-            ours = {name: value for name, value in given.items() if name.startswith("STT_")}
-            for message in _setting_faults(ours):
+            for message in _setting_faults(given):
                 yield problem(pod.owner, f"container {container['name']}: {message}", pod.path)
 
 
 def _setting_faults(values: dict[str, str]) -> Iterator[str]:
-    """What the service itself would say to these variables."""
-    known = {f"STT_{name.upper()}" for name in _fields()}
-    for name in sorted(set(values) - known - {"STT_ENV_FILE"}):
-        yield f"{name} is no setting"
+    """What the service itself would say to those of these variables that are meant for it."""
+    for name in sorted(set(values) - SETTING_NAMES - {ENV_FILE_VARIABLE}):
+        if name.startswith(ENV_PREFIX):
+            yield f"{name} is no setting"
     try:
-        read_settings(environ={name: value for name, value in values.items() if name in known})
+        read_settings(environ={name: value for name, value in values.items() if name in SETTING_NAMES})
     except SettingsError as error:
         yield str(error)
-
-
-@cache
-def _fields() -> frozenset[str]:
-    return frozenset(Settings.model_fields)
 
 
 @cache
 def ray_variables() -> frozenset[str]:
     """Every variable that the installed Ray reads by name: in Python, and of its own core's settings (lower
     case), those that stand in the GCS server."""
-    spec = find_spec("ray")
-    if spec is None or spec.origin is None:
-        return frozenset()
-    folder = Path(spec.origin).parent
-    texts = [(folder / name).read_text() for name in RAY_SOURCES if (folder / name).exists()]
-    names = set(re.findall(r"RAY_[A-Z0-9_]+", "".join(texts)))
-    core = folder / "core" / "src" / "ray" / "gcs" / "gcs_server"
-    if core.exists():
-        names |= {name.decode() for name in re.findall(rb"RAY_[a-z][a-z0-9_]+", core.read_bytes())}
-    return frozenset(names)
+    of_core = re.findall(rb"RAY_[a-z][a-z0-9_]+", ray_binary(RAY_CORE))
+    return frozenset(re.findall(r"RAY_[A-Z0-9_]+", ray_source(*RAY_SOURCES))) | {
+        name.decode() for name in of_core
+    }
 
 
 def _volumes(manifests: Sequence[Manifest]) -> Iterator[Problem]:

@@ -15,16 +15,14 @@ import structlog
 
 from serve_app.asr.config import HostedModel, RecogniserConfig
 from serve_app.asr.devices import choose_compute_type, choose_device
-from serve_app.asr.engines.choice import EngineName, choose_engine
+from serve_app.asr.engines.choice import EngineName
 from serve_app.asr.engines.ctranslate2_names import count_layers
 from serve_app.asr.memory import (
     CONTEXT_BYTES,
     MemoryPlan,
     ModelNeed,
     Share,
-    item_bytes,
     plan_memory,
-    weights_bytes,
 )
 from serve_app.models.figures import Architecture
 from serve_app.models.registry import find_spec
@@ -62,26 +60,25 @@ def kept_to_share(config: RecogniserConfig, share: Share) -> RecogniserConfig:
 
     Raises `ModelUnavailable` where the share cannot hold the weights.
     """
-    models = {
-        (model.path, model.compute_type or config.compute_type): model for model in config.models.values()
-    }
-    engines = {key: _engine(config, model) for key, model in models.items()}
-    needs = [_need(model, wanted, engines[path, wanted]) for (path, wanted), model in models.items()]
+    models = {(model.path, config.compute_type_for(model)): model for model in config.models.values()}
+    engines = {key: config.engine_for(model) for key, model in models.items()}
+    needs = [
+        _need(model, wanted, engines[path, wanted], config.beam_size)
+        for (path, wanted), model in models.items()
+    ]
     limits = config.limits(on_card=True)
     plan = plan_memory(
         share,
         needs,
         num_workers=limits.num_workers,
-        max_batch=max(limits.max_batch.values(), default=1),
+        max_batch=config.max_batch,
     )
     for warning in plan.warnings:
         _log.warning("GPU memory is tight", detail=warning)
     limit_ctranslate2_caches(plan, num_caches=limits.num_workers * len(models))
     if "torch" in engines.values():
         limit_torch_memory(share)
-    return replace(
-        config, max_batch={role: min(size, plan.max_batch) for role, size in limits.max_batch.items()}
-    )
+    return replace(config, max_batch=plan.max_batch)
 
 
 def limit_ctranslate2_caches(plan: MemoryPlan, *, num_caches: int) -> None:
@@ -106,13 +103,7 @@ def limit_torch_memory(share: Share) -> None:
 # -- what a model needs ------------------------------------------------------------------------------
 
 
-def _engine(config: RecogniserConfig, model: HostedModel) -> EngineName:
-    return choose_engine(
-        config.engine, model.path, device=config.device, needs_attention=config.needs_attention
-    )
-
-
-def _need(model: HostedModel, wanted: str, engine: EngineName) -> ModelNeed:
+def _need(model: HostedModel, wanted: str, engine: EngineName, beam_size: int) -> ModelNeed:
     if engine == "torch":
         from serve_app.asr.engines.torch_engine import choose_compute_type as choose_torch_type
 
@@ -124,11 +115,8 @@ def _need(model: HostedModel, wanted: str, engine: EngineName) -> ModelNeed:
         # Neither a shape nor a name to go by: the files are the weights.
         on_disk = sum(file.stat().st_size for file in model.path.iterdir() if file.is_file())
         return ModelNeed(model.name, compute_type, on_disk, 0)
-    return ModelNeed(
-        model.name,
-        compute_type,
-        weights_bytes(shape, compute_type),
-        item_bytes(shape, compute_type, fused_attention=engine == "torch"),
+    return ModelNeed.of_shape(
+        model.name, shape, compute_type, beam_size=beam_size, fused_attention=engine == "torch"
     )
 
 

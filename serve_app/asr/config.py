@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from serve_app.asr.engines.base import Engine
-from serve_app.asr.engines.choice import choose_engine, load_engine
+from serve_app.asr.engines.choice import EngineName, choose_engine, load_engine
 from serve_app.asr.folder import open_model_folder
 from serve_app.asr.guarded import GuardOptions
 from serve_app.asr.jobs import Role
@@ -17,6 +17,8 @@ from serve_app.asr.scheduler import SchedulerLimits
 from serve_app.asr.whisper import TranscriberOptions, WhisperTranscriber
 from serve_app.asr.windows import WindowPolicy
 
+MAX_CPU_INTERIM_BATCH = 4
+CPU_INTERIM_BUCKET_FRAMES = 200
 GPU_BUCKET_FRAMES = 200
 GPU_PROMPT_LENGTHS = (32, 64, 128, 223)
 
@@ -42,9 +44,9 @@ class RecogniserConfig:
     `models` per role; a role without one is served by another's. The same name and
     precision twice are loaded once.
     `needs_attention`: a session may ask for AlignAtt, so that an engine is chosen that can.
-    `max_offline_workers` None: all but one. `max_batch` None: 1 for every role on a CPU, where all items
-    pay for the longest, 8 on a card. `bucket_frames` by role: 2 on a CPU (no batches),
-    200 on a card where it says nothing.
+    `max_offline_workers` None: all but one. `max_batch`: on a CPU, where all items wait for the longest, of
+    interims alone, and `MAX_CPU_INTERIM_BATCH` at most. `beam_size`: what memory is computed for; a job says
+    its own.
     Windows: `pad_s` (by role `pads_s`) and `floor_s` for all roles, spliced silence by role;
     `full_window_finals` encodes all 30 s for finals and recordings.
     """
@@ -58,7 +60,8 @@ class RecogniserConfig:
     threads_per_worker: int = 1
     max_interim_workers: int = 1
     max_offline_workers: int | None = None
-    max_batch: Mapping[Role, int] | None = None
+    max_batch: int = 8
+    beam_size: int = 1
     max_queue: int = 512
     pad_s: float = 0.5
     floor_s: float = 1.0
@@ -66,15 +69,26 @@ class RecogniserConfig:
     tails_s: Mapping[Role, float] = field(
         default_factory=lambda: {Role.INTERIM: 5.0, Role.FINAL: 30.0, Role.OFFLINE: 30.0}
     )
-    bucket_frames: Mapping[Role, int] = field(default_factory=dict)
     full_window_finals: bool = False
     guards: GuardOptions = GuardOptions()
     detect_floor_s: float = 6.0
 
+    def compute_type_for(self, model: HostedModel) -> str:
+        """The model's own precision, else `compute_type`."""
+        return model.compute_type or self.compute_type
+
+    def engine_for(self, model: HostedModel) -> EngineName:
+        """Raises `ModelUnavailable` where no engine can read the model's folder here."""
+        return choose_engine(
+            self.engine, model.path, device=self.device, needs_attention=self.needs_attention
+        )
+
     def limits(self, *, on_card: bool) -> SchedulerLimits:
         """The scheduler's share of the choices."""
         offline = self.max_offline_workers or max(1, self.num_workers - 1)
-        batches = self.max_batch if self.max_batch is not None else dict.fromkeys(Role, 8 if on_card else 1)
+        batches = dict.fromkeys(Role, self.max_batch if on_card else 1)
+        if not on_card:
+            batches[Role.INTERIM] = min(MAX_CPU_INTERIM_BATCH, self.max_batch)
         return SchedulerLimits(
             num_workers=self.num_workers,
             max_interim_workers=self.max_interim_workers,
@@ -85,13 +99,15 @@ class RecogniserConfig:
 
     def windows(self, *, on_card: bool) -> dict[Role, WindowPolicy]:
         """Every role's window policy."""
-        usual = GPU_BUCKET_FRAMES if on_card else WindowPolicy().bucket_frames
+        bucket_frames = dict.fromkeys(Role, GPU_BUCKET_FRAMES if on_card else WindowPolicy().bucket_frames)
+        if not on_card:
+            bucket_frames[Role.INTERIM] = CPU_INTERIM_BUCKET_FRAMES
         return {
             role: WindowPolicy(
                 pad_s=self.pads_s.get(role, self.pad_s),
                 floor_s=self.floor_s,
                 tail_s=self.tails_s.get(role, WindowPolicy().tail_s),
-                bucket_frames=self.bucket_frames.get(role, usual),
+                bucket_frames=bucket_frames[role],
                 full_window=self.full_window_finals and role is not Role.INTERIM,
             )
             for role in Role
@@ -104,7 +120,7 @@ def build_recogniser(config: RecogniserConfig, *, warm_up: bool = True) -> Recog
     transcribers: dict[tuple[Path, str], Transcriber] = {}
     hosted: dict[Role, Transcriber] = {}
     for role, model in config.models.items():
-        key = (model.path, model.compute_type or config.compute_type)
+        key = (model.path, config.compute_type_for(model))
         if key not in loaded:
             loaded[key] = _load(config, model)
             transcriber = transcriber_of(config, model, loaded[key])
@@ -134,14 +150,11 @@ def transcriber_of(config: RecogniserConfig, model: HostedModel, engine: Engine)
 
 def _load(config: RecogniserConfig, model: HostedModel) -> Engine:
     open_model_folder(model.path)
-    chosen = choose_engine(
-        config.engine, model.path, device=config.device, needs_attention=config.needs_attention
-    )
     return load_engine(
-        chosen,
+        config.engine_for(model),
         model.path,
         device=config.device,
-        compute_type=model.compute_type or config.compute_type,
+        compute_type=config.compute_type_for(model),
         num_workers=config.num_workers,
         threads=config.threads_per_worker,
     )

@@ -23,8 +23,6 @@ from serve_app.models.report import ModelFormat
 from serve_app.settings import Settings
 from serve_app.vad.loading import load_detector
 
-MAX_CPU_INTERIM_BATCH = 4
-CPU_INTERIM_BUCKET_FRAMES = 200
 INTERIM_TAIL_S = 5.0
 FINAL_TAIL_S = 30.0
 FINAL_PAD_S = 1.5
@@ -54,8 +52,8 @@ def load_recogniser(
         num_workers=num_workers,
         threads_per_worker=settings.threads_per_worker,
         max_interim_workers=max(1, num_workers // 2) if shares_cores else num_workers,
-        max_batch=_batches(settings, shares_cores=shares_cores),
-        bucket_frames={Role.INTERIM: CPU_INTERIM_BUCKET_FRAMES} if shares_cores else {},
+        max_batch=settings.max_batch_size,
+        beam_size=max(map(settings.beam_size_for, roles)),
         tails_s={role: INTERIM_TAIL_S if role is Role.INTERIM else FINAL_TAIL_S for role in Role},
         pads_s={Role.FINAL: FINAL_PAD_S, Role.OFFLINE: FINAL_PAD_S},
         full_window_finals=settings.full_window_finals,
@@ -77,13 +75,6 @@ def _guards(settings: Settings) -> GuardOptions:
         voice=settings.voice_threshold,
     )
     return GuardOptions(thresholds=thresholds, ask_voice=partial(voice_of, detector=detector))
-
-
-def _batches(settings: Settings, *, shares_cores: bool) -> dict[Role, int]:
-    """On a CPU a whole batch waits for its longest item, so only interims are batched."""
-    if not shares_cores:
-        return dict.fromkeys(Role, settings.max_batch_size)
-    return {Role.FINAL: 1, Role.OFFLINE: 1, Role.INTERIM: min(MAX_CPU_INTERIM_BATCH, settings.max_batch_size)}
 
 
 def _hosted(settings: Settings, role: Role) -> HostedModel:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from serve_app.asr.engines.base import MAX_TEXT_POSITIONS
 from serve_app.asr.windows import MAX_STATES
 from serve_app.errors import ModelUnavailable
-from serve_app.models.figures import Architecture
+from serve_app.models.figures import Architecture, value_bytes
 
 HEAD_WIDTH = 64
 """Of every Whisper model: as many heads as its width has of it."""
@@ -33,7 +33,6 @@ _ITEM_MARGIN = 1.15
 """On a CPU in float32 batches of four windows took 85 MB an item with tiny and 95 with base, where the sum
 without it says 83 and 111: allocators round up."""
 
-_VALUE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8_float16": 2, "int8_bfloat16": 2}
 _MB = 1e6
 
 
@@ -45,6 +44,20 @@ class ModelNeed:
     compute_type: str
     weights_bytes: int
     item_bytes: int
+
+    @classmethod
+    def of_shape(
+        cls,
+        name: str,
+        shape: Architecture,
+        compute_type: str,
+        *,
+        beam_size: int = 1,
+        fused_attention: bool = False,
+    ) -> ModelNeed:
+        """Computed from the model's shape; `fused_attention` as in `item_bytes`."""
+        item = item_bytes(shape, compute_type, beam_size=beam_size, fused_attention=fused_attention)
+        return cls(name, compute_type, shape.weights_bytes(compute_type), item)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,23 +86,6 @@ class MemoryPlan:
     warnings: tuple[str, ...] = ()
 
 
-def weights_bytes(shape: Architecture, compute_type: str) -> int:
-    """The weights on a card: of the int8 types the matrices take a byte a value, the rest as the activations
-    do. Types that are not known (auto) count as float16."""
-    num_matrix = shape.num_matrix_parameters
-    rest = shape.num_parameters - num_matrix
-    value_bytes = value_bytes_of(compute_type)
-    matrix_bytes = 1 if compute_type.startswith("int8") else 2 if compute_type == "int16" else value_bytes
-    return num_matrix * matrix_bytes + rest * value_bytes
-
-
-def value_bytes_of(compute_type: str) -> int:
-    """Bytes of one activation: int8 alone computes everything else in float32."""
-    if compute_type in ("int8", "int8_float32", "int16"):
-        return 4
-    return _VALUE_BYTES.get(compute_type, 2)
-
-
 def item_bytes(
     shape: Architecture, compute_type: str, *, beam_size: int = 1, fused_attention: bool = False
 ) -> int:
@@ -98,7 +94,7 @@ def item_bytes(
     `fused_attention`: the engine never holds the encoder's `(heads, 1500, 1500)` scores (torch; CTranslate2
     does hold them).
     """
-    value = value_bytes_of(compute_type)
+    value = value_bytes(compute_type)
     states = MAX_STATES * shape.width * value
     scores = 0 if fused_attention else shape.width // HEAD_WIDTH * MAX_STATES**2 * value
     encoding = scores + _ACTIVATIONS_PER_STATE * states

@@ -100,17 +100,11 @@ class WhisperTranscriber:
     """One Whisper model. Thread-safe as far as its engine is."""
 
     def __init__(
-        self,
-        name: str,
-        engine: Engine,
-        folder: ModelFolder,
-        options: TranscriberOptions | None = None,
-        *,
-        cap: BatchCap | None = None,
+        self, name: str, engine: Engine, folder: ModelFolder, options: TranscriberOptions | None = None
     ) -> None:
         """Raises `ModelUnavailable` where the folder's tokenizer is no Whisper tokenizer."""
         self._engine = engine
-        self.cap = cap or BatchCap()
+        self.cap = BatchCap()
         self._options = options = options or TranscriberOptions()
         can, shape = engine.capabilities, engine.dimensions
         self._num_mels = shape.num_mels

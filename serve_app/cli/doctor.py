@@ -90,7 +90,8 @@ def _devices() -> Iterator[Finding]:
 
 def _gpus() -> Iterator[Finding]:
     """Memory, load, temperature and power of every card that CUDA shows here, and what would be started."""
-    from serve_app.launch.sizing import size_for_cards
+    from serve_app.launch.gpu_plan import size_settings
+    from serve_app.settings import SettingsError, load_settings
     from serve_app.telemetry.gpus import describe_gpu, read_gpus, visible_gpus
 
     gpus = visible_gpus(read_gpus())
@@ -99,11 +100,15 @@ def _gpus() -> Iterator[Finding]:
         return
     for gpu in gpus:
         yield Finding(GOOD, f"GPU {gpu.index}", describe_gpu(gpu))
-    sizing = size_for_cards(gpus)
+    try:
+        sizing = size_settings(load_settings(), gpus)
+    except SettingsError:
+        return  # `_models` says so
     if sizing is None:
         yield Finding(WARN, "GPU models", "none fits into the memory that is free")
     else:
-        yield Finding(GOOD, "GPU models", sizing.reasons[1])
+        _, *started = sizing.reasons  # the first is of the cards, which are above
+        yield Finding(GOOD, "GPU models", "; ".join(started))
 
 
 def _models() -> Iterator[Finding]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -59,32 +60,23 @@ class AttributedRecordings:
             raise SpeakersUnavailable("nothing here tells speakers apart")
         shares = _Shares(2, progress)
         timed = replace(options, word_timestamps=True)
-        found: list[Diarization] = []
-
-        async def diarize() -> None:
-            counts, port = options.speaker_counts, self._speakers
-            assert port is not None
-            found.append(await diarize_reliably(port, audio, counts, self._on_retry, shares.of(1)))
-
-        async def transcribe() -> None:
-            texts.append(await self._recordings.transcribe(audio, timed, shares.of(0)))
-
-        texts: list[RecordingTranscript] = []
-        await _together(transcribe(), diarize())
-        return attribute(texts[0], found[0], keep_words=options.word_timestamps)
+        counts, port = options.speaker_counts, self._speakers
+        async with _together() as tasks:
+            text = tasks.create_task(self._recordings.transcribe(audio, timed, shares.of(0)))
+            found = tasks.create_task(diarize_reliably(port, audio, counts, self._on_retry, shares.of(1)))
+        return attribute(text.result(), found.result(), keep_words=options.word_timestamps)
 
     async def _by_channel(
         self, audio: Pcm16, options: RecordingOptions, progress: Callable[[float], None] | None
     ) -> RecordingTranscript:
         channels = [np.ascontiguousarray(channel) for channel in np.atleast_2d(audio.T)]
         shares = _Shares(len(channels), progress)
-        texts: dict[int, RecordingTranscript] = {}
-
-        async def transcribe(index: int, channel: Pcm16) -> None:
-            texts[index] = await self._recordings.transcribe(channel, options, shares.of(index))
-
-        await _together(*(transcribe(index, channel) for index, channel in enumerate(channels)))
-        return merge_channels(tuple(texts[index] for index in range(len(channels))))
+        async with _together() as tasks:
+            texts = [
+                tasks.create_task(self._recordings.transcribe(channel, options, shares.of(index)))
+                for index, channel in enumerate(channels)
+            ]
+        return merge_channels(tuple(text.result() for text in texts))
 
 
 class _Shares:
@@ -103,12 +95,12 @@ class _Shares:
         return progressed
 
 
-async def _together(*parts: Coroutine[None, None, None]) -> None:
-    """Run them all; the first that fails ends the others and is raised."""
+@asynccontextmanager
+async def _together() -> AsyncIterator[asyncio.TaskGroup]:
+    """Of its tasks the first that fails ends the others and is raised."""
     try:
         async with asyncio.TaskGroup() as tasks:
-            for part in parts:
-                tasks.create_task(part)
+            yield tasks
     except* SottoError as failed:
         raise failed.exceptions[0] from None
 

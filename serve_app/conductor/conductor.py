@@ -54,7 +54,6 @@ class ConductorConfig:
     beam_size: int = 1
     interim_beam_size: int = 1
     speaker_step_s: float = 5.0
-    max_speaker_calls: int = 1
     max_speaker_windows: int = MAX_WINDOWS_PER_CALL
 
 
@@ -101,7 +100,6 @@ class Conductor:
                 on_retry=tally.retried,
                 on_answer=tally.listened,
                 step_s=config.speaker_step_s,
-                max_calls=config.max_speaker_calls,
                 max_windows=config.max_speaker_windows,
                 clock=clock,
             )

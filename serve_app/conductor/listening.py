@@ -1,14 +1,13 @@
 """Who speaks in the live sessions of one ingress replica: windows out to the diarizer, voices back.
 
-One call carries the windows of several sessions. Only so many are on their way at once, sessions whose
-finals wait for a name first, then those that have waited longest; the rest come with their newest audio when
-there is room. So load makes the steps longer and labels later, and takes nothing from text.
+One call carries the windows of several sessions. One is on its way at a time, with sessions whose
+finals wait for a name first, then those that have waited longest; the rest come with their newest audio in
+a later one. So load makes the steps longer and labels later, and takes nothing from text.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable
 
 import structlog
@@ -22,7 +21,6 @@ from serve_app.session.speakers import SpeakerRequest
 
 log = structlog.get_logger(__name__)
 
-DEFAULT_STEP_S = 5.0
 MAX_WINDOWS_PER_CALL = 4
 """On a GPU. More would only make the first of them wait for the last, as any second one does on a CPU."""
 PATIENCE_S = 30.0
@@ -30,39 +28,33 @@ PATIENCE_S = 30.0
 
 
 class Listening:
-    """Sends windows while fewer than `max_calls` calls are open; `wake` hears that there was an answer."""
+    """Sends the windows that are due, `max_windows` in a call; `wake` hears that there was an answer."""
 
     def __init__(
         self,
         port: SpeakerPort,
         *,
         wake: Callable[[], None],
-        on_retry: Callable[[], None] = lambda: None,
-        on_answer: Callable[[float, int], None] = lambda _ms, _windows: None,
-        step_s: float = DEFAULT_STEP_S,
-        max_calls: int = 1,
-        max_windows: int = MAX_WINDOWS_PER_CALL,
-        clock: Callable[[], float] = time.monotonic,
+        on_retry: Callable[[], None],
+        on_answer: Callable[[float, int], None],
+        step_s: float,
+        max_windows: int,
+        clock: Callable[[], float],
     ) -> None:
         self._port = port
         self._wake = wake
         self._on_retry = on_retry
         self._on_answer = on_answer
         self._step_samples = round(step_s * SAMPLE_RATE_HZ)
-        self._max_calls = max_calls
         self._max_windows = max_windows
         self._clock = clock
-        self._calls: set[asyncio.Task[None]] = set()
+        self._on_its_way: asyncio.Task[None] | None = None
         self._is_warm = False
         self._served_s: dict[str, float] = {}
         self._waits_since_s: dict[str, float] = {}
 
-    @property
-    def num_calls(self) -> int:
-        return len(self._calls)
-
     def offer(self, lives: Iterable[Live]) -> None:
-        """Send what is due, as far as there is room."""
+        """Send what is due, unless a call is on its way."""
         listening = [live for live in lives if live.session.speakers is not None and not live.session.ended]
         if not listening:
             self._served_s.clear()
@@ -72,28 +64,25 @@ class Listening:
             # The models load while the first speaker draws breath.
             self._is_warm = True
             self._start([])
-        while len(self._calls) < self._max_calls:
-            batch = self._batch(listening)
-            if not batch:
-                break
+        if self._on_its_way is None and (batch := self._batch(listening)):
             self._start(batch)
         known = {live.session_id for live in listening}
         self._served_s = {name: at for name, at in self._served_s.items() if name in known}
 
     async def close(self) -> None:
         """Cancel what is on its way."""
-        for call in tuple(self._calls):
+        call = self._on_its_way
+        if call is not None:
             call.cancel()
-        await asyncio.gather(*self._calls, return_exceptions=True)
+            await asyncio.gather(call, return_exceptions=True)
 
     def _start(self, batch: list[tuple[Live, SpeakerRequest]]) -> None:
-        call = asyncio.create_task(self._call(batch))
-        self._calls.add(call)
-        call.add_done_callback(self._ended)
+        self._on_its_way = asyncio.create_task(self._call(batch))
+        self._on_its_way.add_done_callback(self._ended)
 
-    def _ended(self, call: asyncio.Task[None]) -> None:
+    def _ended(self, _: asyncio.Task[None]) -> None:
         """There is room for another."""
-        self._calls.discard(call)
+        self._on_its_way = None
         self._wake()
 
     def _batch(self, lives: list[Live]) -> list[tuple[Live, SpeakerRequest]]:

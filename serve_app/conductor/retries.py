@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from serve_app.asr.jobs import DecodeFailure, DecodeJob, DecodeResult, Pcm16, Role
 from serve_app.conductor.ports import RecogniserPort, ReplicaLost, SpeakerPort, VoicePort
@@ -11,6 +12,8 @@ from serve_app.errors import InferenceError
 from serve_app.speakers.turns import Diarization, SpeakerCounts
 from serve_app.speakers.windows import SpeakerWindow, WindowVoices
 from serve_app.vad.detector import VadRequest, VadResult
+
+Answer = TypeVar("Answer")
 
 RETRY_PAUSES_S = (0.0, 0.2, 0.5, 1.0, 2.0, 4.0)
 """Before each attempt; a replica that died is back within some 5 s, and calls wait for it meanwhile."""
@@ -70,15 +73,7 @@ async def listen_reliably(
 ) -> list[WindowVoices]:
     """The voices in each window. Raises `InferenceError` where they cannot be had: labels are not worth
     waiting for ever."""
-    message = "the diarizer was lost"
-    for pause_s in RETRY_PAUSES_S:
-        await asyncio.sleep(pause_s)
-        try:
-            return await port.listen(windows)
-        except ReplicaLost as lost:
-            message = str(lost) or message
-            on_retry()
-    raise InferenceError(message)
+    return await _diarizer_reliably(lambda: port.listen(windows), on_retry)
 
 
 async def diarize_reliably(
@@ -89,15 +84,24 @@ async def diarize_reliably(
     progress: Callable[[float], None],
 ) -> Diarization:
     """Who spoke in a recording; begun again where a replica was lost. Raises `InferenceError`."""
+
+    async def diarize() -> Diarization:
+        async for answer in port.diarize(audio, counts):
+            if isinstance(answer, Diarization):
+                return answer
+            progress(answer)
+        raise ReplicaLost("the diarizer ended without an answer")
+
+    return await _diarizer_reliably(diarize, on_retry)
+
+
+async def _diarizer_reliably(call: Callable[[], Awaitable[Answer]], on_retry: Callable[[], None]) -> Answer:
     message = "the diarizer was lost"
     for pause_s in RETRY_PAUSES_S:
         await asyncio.sleep(pause_s)
         try:
-            async for answer in port.diarize(audio, counts):
-                if isinstance(answer, Diarization):
-                    return answer
-                progress(answer)
+            return await call()
         except ReplicaLost as lost:
             message = str(lost) or message
-        on_retry()
+            on_retry()
     raise InferenceError(message)

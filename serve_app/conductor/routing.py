@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import structlog
 
@@ -24,13 +24,11 @@ class ShortAudioRoute:
         *,
         max_audio_s: float,
         max_in_flight: int,
-        on_fallback: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._short = short
         self._usual = usual
         self._max_audio_s = max_audio_s
         self._max_in_flight = max_in_flight
-        self._on_fallback = on_fallback
         self._num_short = 0
 
     async def decode(self, jobs: Sequence[DecodeJob]) -> AsyncIterator[DecodeResult]:
@@ -89,5 +87,4 @@ class ShortAudioRoute:
         finally:
             self._num_short -= len(jobs)
         if left:
-            self._on_fallback(len(left))
             await self._decode_usual(list(left.values()), results)

@@ -35,6 +35,15 @@ def read_deploy_config(path: Path) -> DeployConfig:
     return dict(document)
 
 
+def deployment(config: DeployConfig, name: str) -> dict[str, Any]:
+    """The entry of one deployment of the first application. Raises `KeyError`."""
+    for entry in config["applications"][0].get("deployments") or []:
+        if entry["name"] == name:
+            found: dict[str, Any] = entry
+            return found
+    raise KeyError(name)
+
+
 def http_address(config: DeployConfig) -> tuple[str | None, int | None]:
     """Host and port as the file gives them, None where it does not."""
     options = config.get("http_options") or {}

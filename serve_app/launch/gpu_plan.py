@@ -6,6 +6,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
+from serve_app.asr.jobs import Role
 from serve_app.errors import ModelUnavailable
 from serve_app.launch.deploy_config import DeployConfig
 from serve_app.launch.sizing import RolePlan, Sizing, Wanted, size_for_cards
@@ -39,6 +40,7 @@ def wanted_of(settings: Settings) -> Wanted:
         final_compute=_compute_type(settings, "final_compute"),
         num_workers=settings.num_workers,
         max_batch=settings.max_batch_size if "max_batch_size" in given else None,
+        beam_size=max(map(settings.beam_size_for, Role)),
         translates=settings.task == "translate",
         float_only=settings.engine == "torch" or settings.streaming_policy == "align_att",
         can_have=(lambda name: _is_here(name, settings)) if settings.offline else lambda name: True,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
 
-from serve_app.launch.deploy_config import DeployConfig
+from serve_app.launch.deploy_config import DeployConfig, deployment
 
 SPEAKER_LABEL = "sotto-speakers"
 SPEAKER_CARD = f"{SPEAKER_LABEL}=true"
@@ -25,12 +24,3 @@ def many_cards(config: DeployConfig) -> DeployConfig:
         options["label_selector"] = {SPEAKER_LABEL: wish}
         options["fallback_strategy"] = [{"label_selector": {}}]
     return changed
-
-
-def deployment(config: DeployConfig, name: str) -> dict[str, Any]:
-    """The entry of one deployment. Raises `KeyError`."""
-    for entry in config["applications"][0]["deployments"]:
-        if entry["name"] == name:
-            found: dict[str, Any] = entry
-            return found
-    raise KeyError(name)

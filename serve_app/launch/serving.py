@@ -122,7 +122,7 @@ def start_service(
     service = RunningService(ray_cluster, host, port, app_names(config), front)
     try:
         progress(f"Ray is up ({time.monotonic() - started:.1f} s); deploying")
-        _deploy(config)
+        deploy(config)
         deadline = time.monotonic() + timeout_s
         _wait_running(app_names(config), deadline, timeout_s, progress)
         _wait_answering(service.service_url, deadline)
@@ -152,7 +152,7 @@ def running_service(
         service.stop()
 
 
-def _deploy(config: DeployConfig) -> None:
+def deploy(config: DeployConfig) -> None:
     """Hand the config to Serve's controller, as `serve run` does (no dashboard needed)."""
     import logging
 

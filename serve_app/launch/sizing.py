@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from serve_app.asr.memory import ModelNeed, item_bytes, largest_batch, weights_bytes
+from serve_app.asr.memory import ModelNeed, largest_batch
 from serve_app.models.registry import find_spec
 from serve_app.telemetry.gpus import Gpu
 
@@ -48,6 +48,7 @@ class Wanted:
     final_compute: str | None = None
     num_workers: int | None = None
     max_batch: int | None = None
+    beam_size: int = 1
     translates: bool = False
     float_only: bool = False
     can_have: Callable[[str], bool] = lambda name: True
@@ -88,7 +89,6 @@ class _Choice(NamedTuple):
     model: str
     compute_type: str
     batch: int
-    was_set: bool
 
 
 def size_for_cards(
@@ -136,11 +136,16 @@ def _slot(cards: Sequence[Gpu], wanted: Wanted) -> _Slot:
 
 def _compute_types(cards: Sequence[Gpu], wanted: Wanted) -> tuple[str, ...]:
     """What all cards compute well in. float16 also where there is bfloat16: Whisper was trained in it, and
-    its mantissa is longer. An unknown generation counts as a new one."""
-    oldest = min((card.compute_capability or _BFLOAT16_FROM for card in cards), default=_BFLOAT16_FROM)
+    its mantissa is longer."""
+    oldest = _oldest(cards)
     if oldest >= _HALF_PRECISION_FROM:
         return ("float16",) if wanted.float_only else ("float16", "int8_float16")
     return ("int8", "float32") if oldest >= _INT8_FROM and not wanted.float_only else ("float32",)
+
+
+def _oldest(cards: Sequence[Gpu]) -> tuple[int, int]:
+    """The lowest compute capability. An unknown generation counts as a new one."""
+    return min(card.compute_capability or _BFLOAT16_FROM for card in cards)
 
 
 def _choose(
@@ -157,10 +162,9 @@ def _choose(
     names = (model,) if model else tuple(name for name in ladder if wanted.can_have(name)) or ladder[-1:]
     types = (compute_type,) if compute_type else slot.compute_types
     found = [
-        _Choice(name, kind, batch, model is not None)
+        _Choice(name, kind, _batch_of(name, kind, slot, num_workers, most_batch, wanted))
         for name in names
         for kind in types
-        for batch in [_batch_of(name, kind, slot, num_workers, most_batch, fused=wanted.float_only)]
     ]
     for least in (min(GOOD_BATCH, most_batch), 1):
         fitting = next((choice for choice in found if choice.batch >= least), None)
@@ -169,13 +173,14 @@ def _choose(
     return found[-1] if model else None
 
 
-def _batch_of(name: str, kind: str, slot: _Slot, num_workers: int, most: int, *, fused: bool) -> int:
+def _batch_of(name: str, kind: str, slot: _Slot, num_workers: int, most: int, wanted: Wanted) -> int:
     """Items that fit; a model that nobody knows the size of is taken to fit."""
     spec = find_spec(name)
     if spec is None or spec.architecture is None:
         return most
-    shape = spec.architecture
-    need = ModelNeed(name, kind, weights_bytes(shape, kind), item_bytes(shape, kind, fused_attention=fused))
+    need = ModelNeed.of_shape(
+        name, spec.architecture, kind, beam_size=wanted.beam_size, fused_attention=wanted.float_only
+    )
     return largest_batch(slot.bytes, [need], num_workers=num_workers, max_batch=most)
 
 
@@ -191,7 +196,7 @@ def _reasons(
     wanted: Wanted,
 ) -> list[str]:
     names = ", ".join(f"{card.name} ({card.memory_total_bytes / _GB:.1f} GB)" for card in cards)
-    half = all((card.compute_capability or _BFLOAT16_FROM) >= _BFLOAT16_FROM for card in cards)
+    half = _oldest(cards) >= _BFLOAT16_FROM
     lines = [
         f"{len(cards)} GPU{'s' if len(cards) > 1 else ''}: {names}; {'' if half else 'no '}bfloat16; "
         f"{slot.per_card} slots of {slot.bytes / _GB:.1f} GB on each",

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 _AUDIO_POSITIONS = 1_500
 _TEXT_POSITIONS = 448
-_BYTES = {"int8": 1, "float16": 2, "float32": 4}
+_FOUR_BYTE_VALUES = frozenset({"float32", "int8", "int8_float32", "int16"})
 CARD_HEADROOM_GB = 1.0
 """CUDA's own context, encoder states and a batch of beams, beside the weights."""
 
@@ -23,6 +23,12 @@ class Precision(StrEnum):
     INT8 = "int8"
     FLOAT16 = "float16"
     FLOAT32 = "float32"
+
+
+def value_bytes(compute_type: str) -> int:
+    """Bytes of one activation: int8 alone computes everything else in float32. Types that are not known
+    (auto) count as float16."""
+    return 4 if compute_type in _FOUR_BYTE_VALUES else 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +57,18 @@ class Architecture:
         positions = (_AUDIO_POSITIONS + _TEXT_POSITIONS) * width
         return self.num_matrix_parameters + biases_and_norms + convolutions + positions
 
-    def weights_mb(self, precision: Precision) -> int:
-        """The weights alone in memory, computed."""
+    def weights_bytes(self, compute_type: str) -> int:
+        """The weights alone in memory, computed: of the int8 types the matrices take a byte a value, the rest
+        as the activations do."""
         num_matrix = self.num_matrix_parameters
         rest = self.num_parameters - num_matrix
-        rest_bytes = 4 if precision is Precision.INT8 else _BYTES[precision]
-        return round((num_matrix * _BYTES[precision] + rest * rest_bytes) / 1e6)
+        value = value_bytes(compute_type)
+        matrix = 1 if compute_type.startswith("int8") else 2 if compute_type == "int16" else value
+        return num_matrix * matrix + rest * value
+
+    def weights_mb(self, precision: Precision) -> int:
+        """The weights alone in memory, computed."""
+        return round(self.weights_bytes(precision) / 1e6)
 
     @property
     def min_vram_gb(self) -> float:

@@ -17,14 +17,9 @@ from serve_app.asr.jobs import Task
 from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.errors import InvalidMessage
 from serve_app.models.languages import normalise_language
-from serve_app.protocols.speaker_choices import (
-    DiarizationBackend,
-    ServerBackend,
-    chosen_counts,
-    chosen_mode,
-)
+from serve_app.protocols.speaker_choices import DiarizationBackend, chosen_counts, chosen_mode
 from serve_app.session.options import LANGUAGE_LOCK_S, EndpointingOptions, SessionOptions
-from serve_app.speakers.turns import MAX_SPEAKERS
+from serve_app.speakers.turns import MAX_SPEAKERS, SpeakerBackend
 from serve_app.streaming.policy import POLICY_SPELLINGS, PolicyName, PolicyOptions
 
 if TYPE_CHECKING:
@@ -33,6 +28,7 @@ if TYPE_CHECKING:
 RecordT = TypeVar("RecordT", bound=msgspec.Struct)
 
 MAX_ERROR_CHARS = 300
+MAX_CHANNELS = 8
 MAX_PROMPT_CHARS = 4_000
 MAX_HOTWORD_CHARS = 1_000
 
@@ -56,7 +52,7 @@ PolicyAlias: TypeAlias = Literal[
 ]
 
 NumSpeakers: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_SPEAKERS)]
-NumChannels: TypeAlias = Annotated[int, Meta(ge=1, le=8)]
+NumChannels: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_CHANNELS)]
 
 PCM_ENCODINGS: dict[str, Encoding] = {
     "pcm16": "pcm16",
@@ -140,7 +136,7 @@ class SessionChoices(msgspec.Struct, frozen=True, kw_only=True):
         return given.pop() if given else None
 
     def session_options(
-        self, session_id: str, defaults: SessionOptions, backend: ServerBackend = "pyannote"
+        self, session_id: str, defaults: SessionOptions, backend: SpeakerBackend = "pyannote"
     ) -> SessionOptions:
         """The server's defaults with these choices laid over them; `backend`: what tells its speakers apart.
 

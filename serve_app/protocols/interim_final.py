@@ -51,6 +51,7 @@ from serve_app.protocols.dialect import (
 )
 from serve_app.protocols.native_dialect import TextOptions
 from serve_app.protocols.speaker_runs import SentFinals, speaker_runs
+from serve_app.session.seams import join_words
 from serve_app.speakers.labels import known_label
 
 MAX_CONTROL_CHARS = 16 * 1024
@@ -196,8 +197,9 @@ class InterimFinalDialect:
 
     def _attribution(self, event: Final) -> dict[str, Any]:
         if self._sent is None:
-            return {"segments": segments_of(event)}
-        return {"speaker": known_label(event.speaker), "segments": attributed_segments(event)}
+            return {"segments": [segment for _, segment in segments_of(event)]}
+        segments = [segment | {"speaker": known_label(speaker)} for speaker, segment in segments_of(event)]
+        return {"speaker": known_label(event.speaker), "segments": segments}
 
     def _times(self, event: Partial | Final) -> dict[str, float]:
         return {
@@ -237,35 +239,24 @@ class InterimFinalDialect:
 _RATE_FIELDS = ("partial_results", "partial_interval_ms")
 
 
-def segments_of(event: Final) -> list[dict[str, Any]]:
-    """The final's sentences with their times in seconds from its start; one segment where it has no words."""
-    start_s = event.start_sample / SAMPLE_RATE_HZ
+def segments_of(event: Final) -> Iterator[tuple[int | None, dict[str, Any]]]:
+    """The final's sentences, each of one speaker, with their times in seconds from its start; one segment
+    where it has no words."""
     if not event.words:
         duration_s = (event.end_sample - event.start_sample) / SAMPLE_RATE_HZ
-        return [{"start": 0.0, "end": round(duration_s, 3), "text": event.text}]
-    return [_segment(sentence, start_s) for sentence in _sentences(event.words)]
-
-
-def attributed_segments(event: Final) -> list[dict[str, Any]]:
-    """The same, each of one speaker."""
+        yield event.speaker, {"start": 0.0, "end": round(duration_s, 3), "text": event.text}
+        return
     start_s = event.start_sample / SAMPLE_RATE_HZ
-    segments: list[dict[str, Any]] = []
     for run in speaker_runs(event):
-        label = known_label(run.speaker)
-        if not run.words:
-            times = {"start": round(run.start_s - start_s, 3), "end": round(run.end_s - start_s, 3)}
-            segments.append({**times, "text": run.text, "speaker": label})
-            continue
-        segments += [{**_segment(sentence, start_s), "speaker": label} for sentence in _sentences(run.words)]
-    return segments
-
-
-def _segment(sentence: Sequence[Word], start_s: float) -> dict[str, Any]:
-    return {
-        "start": round(max(0.0, sentence[0].start_s - start_s), 3),
-        "end": round(max(0.0, sentence[-1].end_s - start_s), 3),
-        "text": "".join(word.word for word in sentence).strip(),
-    }
+        for sentence in _sentences(run.words):
+            yield (
+                run.speaker,
+                {
+                    "start": round(max(0.0, sentence[0].start_s - start_s), 3),
+                    "end": round(max(0.0, sentence[-1].end_s - start_s), 3),
+                    "text": join_words(tuple(sentence)),
+                },
+            )
 
 
 def _sentences(words: Sequence[Word]) -> Iterator[list[Word]]:

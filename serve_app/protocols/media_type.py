@@ -7,14 +7,13 @@ from email.message import Message
 from typing import TYPE_CHECKING, TypeAlias
 
 from serve_app.errors import InvalidMessage, UnsupportedFormat
-from serve_app.protocols.choices import PCM_ENCODINGS
+from serve_app.protocols.choices import MAX_CHANNELS, PCM_ENCODINGS
 
 if TYPE_CHECKING:
     from serve_app.audio.pcm import Encoding
 
 MIN_SAMPLE_RATE_HZ = 8_000
 MAX_SAMPLE_RATE_HZ = 48_000
-MAX_CHANNELS = 8
 
 _RAW_TYPES: dict[str, Encoding] = {
     "audio/pcm": "pcm16",

@@ -105,11 +105,6 @@ def decode_command(frame: str | bytes, max_bytes: int = MAX_COMMAND_BYTES) -> Co
         raise InvalidMessage("JSON is nested too deeply") from None
 
 
-def encode_event(event: Event, session_id: str) -> bytes:
-    """One event as the UTF-8 JSON text of a frame."""
-    return _encoder.encode(event_message(event, session_id))
-
-
 def encode_error(error: SottoError, session_id: str | None) -> bytes:
     """An `error` message for what the codec or the shell refused; before a session `session_id` is null."""
     return _encoder.encode(error_message(error.code, str(error), error.retryable, session_id))

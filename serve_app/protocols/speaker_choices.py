@@ -7,10 +7,9 @@ from typing import Literal, Protocol, TypeAlias
 
 from serve_app.errors import InvalidMessage, SpeakersUnavailable
 from serve_app.service import RecordingOptions
-from serve_app.speakers.turns import SpeakerCounts, SpeakerMode
+from serve_app.speakers.turns import SpeakerBackend, SpeakerCounts, SpeakerMode
 
 DiarizationBackend: TypeAlias = Literal["pyannote", "diart", "sortformer", "channel"]
-ServerBackend: TypeAlias = Literal["pyannote", "sortformer", "channel"]
 
 
 class SpeakerChoices(Protocol):
@@ -27,7 +26,7 @@ class SpeakerChoices(Protocol):
 
 
 def chosen_mode(
-    wanted: bool | None, choices: SpeakerChoices, default: SpeakerMode, backend: ServerBackend
+    wanted: bool | None, choices: SpeakerChoices, default: SpeakerMode, backend: SpeakerBackend
 ) -> SpeakerMode:
     """`default`: what the server does where nothing is chosen; `backend`: what tells speakers apart there.
 
@@ -41,7 +40,7 @@ def chosen_mode(
     if named is None and is_on:
         return default
     if named is None:
-        return mode_of(backend)
+        return SpeakerMode.of(backend)
     if named == "channel":
         return SpeakerMode.CHANNEL
     if backend not in ("channel", named):
@@ -49,11 +48,6 @@ def chosen_mode(
             f"this server tells voices apart with {backend}, not with {named}: leave diarization_backend out"
         )
     return SpeakerMode.VOICE
-
-
-def mode_of(backend: ServerBackend) -> SpeakerMode:
-    """How a server with this backend tells speakers apart."""
-    return SpeakerMode.CHANNEL if backend == "channel" else SpeakerMode.VOICE
 
 
 def chosen_counts(choices: SpeakerChoices, defaults: SpeakerCounts) -> SpeakerCounts:
@@ -68,7 +62,7 @@ def chosen_counts(choices: SpeakerChoices, defaults: SpeakerCounts) -> SpeakerCo
 
 
 def with_speakers(
-    options: RecordingOptions, wanted: bool | None, choices: SpeakerChoices, backend: ServerBackend
+    options: RecordingOptions, wanted: bool | None, choices: SpeakerChoices, backend: SpeakerBackend
 ) -> RecordingOptions:
     """`options`, which hold the server's own choice, with the client's. Raises `InvalidMessage` and
     `SpeakersUnavailable`."""

@@ -1,16 +1,21 @@
-"""A final as stretches of one speaker each, and finals that a later revision may still speak of."""
+"""A final as stretches of one speaker each, and finals that a later revision may still speak of: those that
+were sent, and those that wait for it."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final as Constant
 
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Word
 from serve_app.events import Final, SpeakerRevision
+from serve_app.session.seams import join_words
 
 MAX_FINALS: Constant = 512
 """So many of the newest finals of a connection can be revised."""
+MAX_WAITING: Constant = 8
+"""Finals that may wait for their speakers where nothing can be corrected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,26 +39,21 @@ def speaker_runs(final: Final) -> tuple[SpeakerRun, ...]:
     """
     start_s, end_s = final.start_sample / SAMPLE_RATE_HZ, final.end_sample / SAMPLE_RATE_HZ
     whole = SpeakerRun(final.speaker, final.text, start_s, end_s, final.words)
-    if not final.words or "".join(word.word for word in final.words).strip() != final.text.strip():
+    if not final.words or join_words(final.words) != final.text.strip():
         return (whole,)
     parts: list[tuple[int | None, list[Word]]] = []
     for word in final.words:
         if parts and (word.speaker is None or parts[-1][0] in (None, word.speaker)):
-            speaker, words = parts[-1]
-            parts[-1] = (word.speaker if speaker is None else speaker, [*words, word])
+            speaker, part = parts[-1]
+            part.append(word)
+            parts[-1] = (word.speaker if speaker is None else speaker, part)
         else:
             parts.append((word.speaker, [word]))
     if len(parts) == 1:
         return (replace(whole, speaker=final.speaker if parts[0][0] is None else parts[0][0]),)
     runs = [
-        SpeakerRun(
-            speaker,
-            "".join(word.word for word in words).strip(),
-            words[0].start_s,
-            words[-1].end_s,
-            tuple(words),
-        )
-        for speaker, words in parts
+        SpeakerRun(speaker, join_words(words), words[0].start_s, words[-1].end_s, words)
+        for speaker, words in ((speaker, tuple(part)) for speaker, part in parts)
     ]
     runs[0] = replace(runs[0], start_s=min(start_s, runs[0].end_s))
     runs[-1] = replace(runs[-1], end_s=max(end_s, runs[-1].start_s))
@@ -97,3 +97,42 @@ class SentFinals:
             return None
         self._finals[revision.utterance_id] = changed = revised(final, revision)
         return changed
+
+
+class WaitingFinals:
+    """Finals for a protocol that corrects nothing: each goes on, in order, once all its speakers are known.
+
+    It waits for that until there are `MAX_WAITING` others behind it.
+    """
+
+    def __init__(self) -> None:
+        self._finals: OrderedDict[str, Final] = OrderedDict()
+
+    def __iter__(self) -> Iterator[Final]:
+        return iter(self._finals.values())
+
+    def add(self, final: Final) -> list[Final]:
+        """Those that go on now."""
+        self._finals[final.utterance_id] = final
+        return self._due(MAX_WAITING)
+
+    def revise(self, revision: SpeakerRevision) -> list[Final] | None:
+        """Those that go on now; None where the final does not wait."""
+        final = self._finals.get(revision.utterance_id)
+        if final is None:
+            return None
+        self._finals[revision.utterance_id] = revised(final, revision)
+        return self._due(MAX_WAITING)
+
+    def settle(self) -> list[Final]:
+        """All of them: nothing more will be known."""
+        return self._due(0)
+
+    def _due(self, max_waiting: int) -> list[Final]:
+        due = []
+        while self._finals:
+            first = next(iter(self._finals.values()))
+            if len(self._finals) <= max_waiting and not all_known(first):
+                break
+            due.append(self._finals.popitem(last=False)[1])
+        return due

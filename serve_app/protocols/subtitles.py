@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from serve_app.service import RecordingSegment
+from serve_app.service import RecordingSegment, RecordingTranscript
 from serve_app.speakers.labels import speaker_label
 
 MAX_LINE_CHARS = 42
@@ -50,8 +50,11 @@ Label = Callable[[int], str]
 """What a speaker, counted from 0, is called."""
 
 
-def to_text(text: str) -> str:
-    return text.strip() + "\n"
+def to_text(transcript: RecordingTranscript, label: Label = speaker_label) -> str:
+    """The text alone; where speakers were asked for, as `to_turns`."""
+    if transcript.num_speakers is not None:
+        return to_turns(transcript.segments, label)
+    return transcript.text.strip() + "\n"
 
 
 def to_turns(segments: Iterable[RecordingSegment], label: Label = speaker_label) -> str:

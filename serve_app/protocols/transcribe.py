@@ -27,9 +27,10 @@ from serve_app.protocols.choices import (
     convert_parameters,
 )
 from serve_app.protocols.native import words_message
-from serve_app.protocols.speaker_choices import DiarizationBackend, ServerBackend, with_speakers
+from serve_app.protocols.speaker_choices import DiarizationBackend, with_speakers
 from serve_app.service import RecordingOptions, RecordingSegment, RecordingTranscript
 from serve_app.speakers.labels import known_label, speaker_label
+from serve_app.speakers.turns import SpeakerBackend
 
 
 class ResponseFormat(StrEnum):
@@ -60,7 +61,7 @@ class UploadChoices(msgspec.Struct, frozen=True, kw_only=True):
     diarization_backend: DiarizationBackend | None = None
 
     def recording_options(
-        self, defaults: RecordingOptions, backend: ServerBackend = "pyannote"
+        self, defaults: RecordingOptions, backend: SpeakerBackend = "pyannote"
     ) -> RecordingOptions:
         """The server's defaults with these choices laid over them; `backend`: what tells its speakers apart.
 

@@ -7,13 +7,14 @@ line behind them, which still grows; what may change is the buffer. A long silen
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 
 from serve_app.asr.jobs import SAMPLE_RATE_HZ
 from serve_app.events import Final, Partial, SpeakerRevision
 from serve_app.protocols.deltas import split_stable
-from serve_app.protocols.speaker_runs import all_known, revised, speaker_runs
+from serve_app.protocols.speaker_runs import MAX_WAITING, WaitingFinals, all_known, revised, speaker_runs
 
 SPEAKER = 1
 """Where speakers are not told apart."""
@@ -26,8 +27,6 @@ MIN_SILENCE_S = 5.0
 MAX_LINES = 400
 """Older lines are pruned: every full update repeats all of them."""
 MAX_OPEN_UTTERANCES = 8
-MAX_WAITING = 8
-"""Finals that may wait for their speakers where lines cannot be corrected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +61,8 @@ class TranscriptLines:
     """The state of one session; `num_pruned` lines have left it at the front.
 
     `speakers`: the session tells them apart, and a final is a line for each stretch of one speaker. A
-    revision changes lines, unless `append_only`: then a final becomes lines once all its speakers are known,
-    and waits until then, for `MAX_WAITING` others at most.
+    revision changes lines, unless `append_only`: then a final waits for its speakers before it becomes lines,
+    as `WaitingFinals` says.
     """
 
     def __init__(
@@ -76,7 +75,7 @@ class TranscriptLines:
         self._num_lines = 0
         self._last_end_s = 0.0
         self._heard_s = 0.0
-        self._waiting: deque[Final] = deque()
+        self._waiting = WaitingFinals()
         self._open: dict[str, Partial] = {}
         self.num_pruned = 0
         self.lag_s = 0.0
@@ -96,16 +95,14 @@ class TranscriptLines:
             self._open.pop(event.utterance_id)
         self.lag_s = event.timing.total_ms / 1000
         self._heard_s = max(self._heard_s, event.end_sample / SAMPLE_RATE_HZ)
-        self._waiting.append(event)
-        self._take_waiting(MAX_WAITING if self._speakers and self._append_only else 0)
+        self._append(self._waiting.add(event) if self._append_only else (event,))
 
     def revise(self, event: SpeakerRevision) -> bool:
         """Whether anything is shown otherwise now."""
-        for index, final in enumerate(self._waiting):
-            if final.utterance_id == event.utterance_id:
-                self._waiting[index] = revised(final, event)
-                self._take_waiting(MAX_WAITING)
-                return True
+        due = self._waiting.revise(event)
+        if due is not None:
+            self._append(due)
+            return True
         for block in reversed(self._blocks) if not self._append_only else ():
             if block.final is not None and block.final.utterance_id == event.utterance_id:
                 return self._rewrite(block, revised(block.final, event))
@@ -113,23 +110,20 @@ class TranscriptLines:
 
     def settle(self) -> bool:
         """Nothing more comes: what waits for its speakers becomes lines without; whether anything did."""
-        waited = bool(self._waiting)
-        self._take_waiting(0)
-        return waited
+        due = self._waiting.settle()
+        self._append(due)
+        return bool(due)
 
-    def _take_waiting(self, max_waiting: int) -> None:
-        while self._waiting and (len(self._waiting) > max_waiting or all_known(self._waiting[0])):
-            self._append(self._waiting.popleft())
-
-    def _append(self, final: Final) -> None:
-        lines = self._lines_of(final)
-        silence = []
-        if lines[0].start_s - self._last_end_s >= MIN_SILENCE_S:
-            silence.append(Line(SILENCE, "", self._last_end_s, lines[0].start_s))
-        self._last_end_s = lines[-1].end_s
-        self._blocks.append(_Block(final, silence, lines))
-        self._num_lines += len(lines) + len(silence)
-        self._prune()
+    def _append(self, finals: Iterable[Final]) -> None:
+        for final in finals:
+            lines = self._lines_of(final)
+            silence = []
+            if lines[0].start_s - self._last_end_s >= MIN_SILENCE_S:
+                silence.append(Line(SILENCE, "", self._last_end_s, lines[0].start_s))
+            self._last_end_s = lines[-1].end_s
+            self._blocks.append(_Block(final, silence, lines))
+            self._num_lines += len(lines) + len(silence)
+            self._prune()
 
     def _rewrite(self, block: _Block, final: Final) -> bool:
         before, num_before = block.final, len(block.lines)
@@ -186,7 +180,7 @@ class TranscriptLines:
         if not self._speakers:
             return 0.0
         newest = [block.final for block in islice(reversed(self._blocks), MAX_WAITING)][::-1]
-        for final in (*newest, *self._waiting):
+        for final in chain(newest, self._waiting):
             if final is not None and not all_known(final):
                 return max(0.0, self._heard_s - final.start_sample / SAMPLE_RATE_HZ)
         return 0.0

@@ -44,10 +44,6 @@ class DecodeCost:
         """The mean time of a batch of these items."""
         return max(_LEAST_S, self.fixed_s + self.per_longest * max(audio_s) + self.per_audio * sum(audio_s))
 
-    def speed(self, item_s: float, batch: int) -> float:
-        """Seconds of audio per second, by one worker with batches of `batch` items of `item_s` each."""
-        return batch * item_s / self.mean_s([item_s] * batch)
-
     def scaled(self, factor: float) -> DecodeCost:
         """The same work on something `factor` times slower."""
         return DecodeCost(

@@ -22,7 +22,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from serve_app.models.figures import PUBLISHED
+from serve_app.models.figures import PUBLISHED, Published
 from serve_app.scaling.costs import DecodeCost, DecodeSample
 
 MAX_FILE_BYTES = 16 * 1024 * 1024
@@ -146,9 +146,7 @@ class MeasuredCards:
 def find_card(name: str) -> Card:
     """By its name in any spelling, `nvidia-h200` or `NVIDIA H200 141GB`. Raises `UnknownFigure`."""
     wanted = _plain(name)
-    found = [
-        card for card in CARDS if _plain(card.name) in wanted or (wanted and wanted == _plain(card.name))
-    ]
+    found = [card for card in CARDS if _plain(card.name) in wanted]
     if not found:
         known = ", ".join(card.name for card in CARDS)
         raise UnknownFigure(f"nothing is known of the GPU {name!r}; known are {known}, and `cpu`")
@@ -169,8 +167,7 @@ def card_cost(model: str, card: Card, measured: MeasuredCards | None = None) -> 
 
 def known_models() -> tuple[str, ...]:
     """Models that can be planned on a GPU."""
-    published = [name for name, figures in PUBLISHED.items() if name in _RUNS_S or _is_openai(name, figures)]
-    return tuple(dict.fromkeys([*published, *_RUNS_S]))
+    return tuple(name for name, figures in PUBLISHED.items() if name in _RUNS_S or _is_openai(name, figures))
 
 
 def cpu_machine(model: str) -> MachineFigures:
@@ -193,7 +190,7 @@ def _reference_run_s(model: str) -> float:
     return _RUNS_S["large-v3"] / speed
 
 
-def _is_openai(name: str, figures: Any) -> bool:
+def _is_openai(name: str, figures: Published) -> bool:
     """Only OpenAI's own speeds are relative to OpenAI's large model."""
     return figures.relative_speed is not None and not name.startswith("distil")
 

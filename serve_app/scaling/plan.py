@@ -25,8 +25,9 @@ from serve_app.scaling.figures import (
     cpu_machine,
     find_card,
 )
+from serve_app.scaling.policy import ScalingRules
 
-MAX_BUSY = 0.75
+MAX_BUSY = ScalingRules().up_share
 SPECULATION_S = 0.3
 DOOR_P95_MS = 105.0
 """A final that is there when its silence ends: tick, voice call and sockets (two cores, 24 speakers)."""

@@ -84,9 +84,9 @@ class Session:
             issue_ticket=issue_ticket,
             speakers=self._speakers,
         )
-        track = self._speakers
-        desk = (self._voice, self._finals, self._finish_if_done)
-        self.speakers = None if track is None else SpeakerDesk(track, *desk)
+        self.speakers: SpeakerDesk | None = None
+        if self._speakers is not None:
+            self.speakers = SpeakerDesk(self._speakers, self._voice, self._finals, self._finish_if_done)
         self._waiting_finals: deque[tuple[PendingFinal, Pcm16]] = deque()
         self._number = checkpoint.utterance
         self._next_key = 0

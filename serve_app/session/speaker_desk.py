@@ -36,11 +36,6 @@ class SpeakerDesk:
         """A final was sent that nobody has a name for yet."""
         return self._track.is_urgent
 
-    @property
-    def is_waiting(self) -> bool:
-        """There is speech whose speakers may still come."""
-        return self._track.is_waiting
-
     def on_voices(self, voices: WindowVoices) -> list[Effect]:
         """Take the answer to the last request."""
         revised = self._track.on_voices(voices)

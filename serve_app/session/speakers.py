@@ -237,10 +237,8 @@ def _labels_of(spans: Spans, speakers: Speakers) -> Labels:
 
 
 def _options(counts: SpeakerCounts) -> LabellerOptions:
-    most = counts.exact or counts.most or USUAL_MOST
-    most = min(most, MAX_LIVE_SPEAKERS)
-    exact = None if counts.exact is None else most
-    return LabellerOptions(max_speakers=most, exact=exact, least=min(counts.least or 1, most))
+    most = min(counts.at_most or USUAL_MOST, MAX_LIVE_SPEAKERS)
+    return LabellerOptions(most=most, least=min(counts.at_least, most))
 
 
 def labelled(words: tuple[Word, ...], labels: Labels) -> tuple[Word, ...]:

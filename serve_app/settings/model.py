@@ -236,7 +236,7 @@ class Settings(
         """Whether a session or a recording that does not choose says who spoke, and by what."""
         if not self.diarization_enabled:
             return SpeakerMode.OFF
-        return SpeakerMode.CHANNEL if self.diarization_backend == "channel" else SpeakerMode.VOICE
+        return SpeakerMode.of(self.diarization_backend)
 
     def speaker_counts(self) -> SpeakerCounts:
         """How many speakers to expect. Raises `ValueError` where the bounds disagree."""

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 from pydantic import SecretStr
 
 from serve_app.settings.define import Section, setting
+from serve_app.speakers.turns import SpeakerBackend
 
 LogLevel: TypeAlias = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 Device: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
@@ -183,7 +184,7 @@ class SpeakerSection(Section):
         "DIARIZATION_ENABLED",
         flags=("diarization",),
     )
-    diarization_backend: Literal["pyannote", "sortformer", "channel"] = setting(
+    diarization_backend: SpeakerBackend = setting(
         "pyannote",
         "What tells speakers apart: pyannote.audio (`diart` means its live path), NVIDIA's Sortformer (needs "
         "NeMo), or `channel`, one speaker on each.",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
 
 from serve_app.service import SpeakerStatus
 from serve_app.settings import Settings
+from serve_app.speakers.models.environment import forbid_hub, is_installed, require_pyannote
 from serve_app.speakers.models.weights import encoder_path, segmentation_path
 from serve_app.speakers.ports import Analyser, Diarizer
-from serve_app.speakers.recordings.options import BUILT_IN, SpeakerModels
+
+BUILT_IN = "pyannote/speaker-diarization"
+"""As a pipeline's name: segmentation-3.0 and CAM++, which need no account."""
 
 
 def status_of(settings: Settings) -> SpeakerStatus:
@@ -21,9 +23,9 @@ def status_of(settings: Settings) -> SpeakerStatus:
             missing="this server tells speakers apart by channel: ask with diarization_backend=channel",
         )
     if backend == "sortformer":
-        missing = "" if _is_there("nemo") else MISSING_NEMO
+        missing = "" if is_installed("nemo") else MISSING_NEMO
         return SpeakerStatus(backend, ("diar_streaming_sortformer_4spk-v2",), _device(settings), missing)
-    missing = "" if _is_there("pyannote.audio") else MISSING_PYANNOTE
+    missing = "" if is_installed("pyannote.audio") else MISSING_PYANNOTE
     built_in = settings.pyannote_model == BUILT_IN
     models = ("segmentation-3.0", "CAM++") if built_in else (settings.pyannote_model,)
     return SpeakerStatus(backend, models, _device(settings), missing)
@@ -42,21 +44,15 @@ MISSING_NEMO = (
 def load_analyser(settings: Settings) -> Analyser:
     """What listens to windows of live sessions: the built-in pair, whatever listens to recordings. Blocking
     for seconds. Raises `ModelUnavailable`."""
-    from serve_app.speakers.models.environment import forbid_hub, quiet_pyannote, require_pyannote
-
-    quiet_pyannote()
     require_pyannote()
     if settings.offline or settings.pyannote_model == BUILT_IN:
         forbid_hub()
-    import torch
-
     from serve_app.speakers.live.analyser import WindowAnalyser
     from serve_app.speakers.models.encoder import SpeakerEncoder
     from serve_app.speakers.models.segmentation import SpeakerSegmenter
 
     device = _device(settings)
-    if device == "cpu":
-        torch.set_num_threads(settings.diarization_threads)
+    _limit_threads(settings, device)
     return WindowAnalyser(
         SpeakerSegmenter(segmentation_path(), device), SpeakerEncoder(encoder_path(), device)
     )
@@ -64,37 +60,34 @@ def load_analyser(settings: Settings) -> Analyser:
 
 def load_diarizer(settings: Settings) -> Diarizer:
     """What listens to recordings. Blocking for seconds. Raises `ModelUnavailable`, which says what to do."""
-    from serve_app.speakers.models.environment import forbid_hub, quiet_pyannote, require_pyannote
-
     device = _device(settings)
     if settings.diarization_backend == "sortformer":
         from serve_app.speakers.recordings.sortformer import SortformerDiarizer
 
         return SortformerDiarizer(device=device, offline=settings.offline)
-    models = SpeakerModels(
-        pipeline=settings.pyannote_model,
-        hf_token=settings.secret("hf_token"),
-        offline=settings.offline,
-        device=device,
-        num_threads=settings.diarization_threads if device == "cpu" else 0,
-    )
-    quiet_pyannote()
     require_pyannote()
-    if models.pipeline == BUILT_IN:
+    _limit_threads(settings, device)
+    if settings.pyannote_model == BUILT_IN:
         from serve_app.speakers.recordings.built_in import BuiltInDiarizer
 
         forbid_hub()
-        return BuiltInDiarizer(models)
+        return BuiltInDiarizer(device)
     from serve_app.speakers.recordings.hosted import HostedDiarizer
 
-    return HostedDiarizer(models)
+    return HostedDiarizer(
+        settings.pyannote_model,
+        hf_token=settings.secret("hf_token"),
+        offline=settings.offline,
+        device=device,
+    )
 
 
-def _is_there(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
+def _limit_threads(settings: Settings, device: str) -> None:
+    """For the thread that loads a model, which is the one that runs it."""
+    import torch
+
+    if device == "cpu":
+        torch.set_num_threads(settings.diarization_threads)
 
 
 def _device(settings: Settings) -> str:

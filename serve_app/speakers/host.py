@@ -65,9 +65,6 @@ class SpeakerHost:
     def describe(self) -> SpeakerStatus:
         return self._status
 
-    def check(self) -> None:
-        """Raises where the replica cannot work any more: never, so far; errors are answered per call."""
-
     async def listen(self, windows: Sequence[SpeakerWindow]) -> list[WindowVoices]:
         """One answer per window. Raises `InferenceError`, `ModelUnavailable`, `InvalidAudio`."""
         for window in windows:
@@ -111,11 +108,9 @@ class SpeakerHost:
     # -- on the threads ------------------------------------------------------------------------------
 
     def _listen(self, windows: list[SpeakerWindow]) -> list[WindowVoices]:
-        if self._live is None:
-            with self._loading:
-                self._live = self._load_live(self._settings)
+        live = self._analyser()
         try:
-            return self._live.analyse(windows)
+            return live.analyse(windows)
         except SottoError:
             raise
         except Exception as error:
@@ -144,10 +139,15 @@ class SpeakerHost:
 
     def _preload(self) -> None:
         try:
-            with self._loading:
-                self._live = self._load_live(self._settings)
+            self._analyser()
         except Exception:
             log.exception("the speaker models cannot be loaded")
+
+    def _analyser(self) -> Analyser:
+        if self._live is None:
+            with self._loading:
+                self._live = self._load_live(self._settings)
+        return self._live
 
     def _count_windows(self, change: int) -> None:
         self._num_waiting_windows += change

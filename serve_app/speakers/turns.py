@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal, TypeAlias
 
 MAX_SPEAKERS = 100
+SpeakerBackend: TypeAlias = Literal["pyannote", "sortformer", "channel"]
+"""What tells speakers apart on a server."""
 
 
 class SpeakerMode(StrEnum):
@@ -14,6 +17,10 @@ class SpeakerMode(StrEnum):
     OFF = "off"
     VOICE = "voice"
     CHANNEL = "channel"
+
+    @classmethod
+    def of(cls, backend: SpeakerBackend) -> SpeakerMode:
+        return cls.CHANNEL if backend == "channel" else cls.VOICE
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,14 @@ class SpeakerCounts:
                 raise ValueError(f"a number of speakers must be between 1 and {MAX_SPEAKERS}")
         if self.least is not None and self.most is not None and self.least > self.most:
             raise ValueError("min_speakers is greater than max_speakers")
+
+    @property
+    def at_least(self) -> int:
+        return self.exact or self.least or 1
+
+    @property
+    def at_most(self) -> int | None:
+        return self.exact or self.most
 
 
 @dataclass(frozen=True, slots=True)

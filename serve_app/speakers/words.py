@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
 
 from serve_app.asr.jobs import Word
 from serve_app.speakers.turns import Turn
@@ -46,10 +47,4 @@ def label_words(words: Sequence[Word], turns: TurnIndex) -> tuple[Word, ...]:
 
 def runs(words: Sequence[Word]) -> list[tuple[Word, ...]]:
     """The words cut where another speaker begins."""
-    pieces: list[list[Word]] = []
-    for word in words:
-        if pieces and pieces[-1][-1].speaker == word.speaker:
-            pieces[-1].append(word)
-        else:
-            pieces.append([word])
-    return [tuple(piece) for piece in pieces]
+    return [tuple(run) for _, run in groupby(words, lambda word: word.speaker)]

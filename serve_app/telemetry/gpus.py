@@ -107,11 +107,10 @@ def read_gpus(nvml: Nvml | ModuleType | None = None) -> tuple[Gpu, ...]:
         return tuple(_cards(library)) if is_open else ()
 
 
-def visible_gpus(gpus: Sequence[Gpu], visible: str | None = None) -> tuple[Gpu, ...]:
+def visible_gpus(gpus: Sequence[Gpu]) -> tuple[Gpu, ...]:
     """Those of `gpus` that CUDA would show this process, in its order: by `CUDA_VISIBLE_DEVICES`, which
-    names indices or the beginning of UUIDs (`visible` instead, where given). As in CUDA, a name that fits
-    none ends the list."""
-    names = os.environ.get("CUDA_VISIBLE_DEVICES") if visible is None else visible
+    names indices or the beginning of UUIDs. As in CUDA, a name that fits none ends the list."""
+    names = os.environ.get("CUDA_VISIBLE_DEVICES")
     if names is None:
         return tuple(gpus)
     found: list[Gpu] = []

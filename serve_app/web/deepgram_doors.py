@@ -29,9 +29,8 @@ from serve_app.protocols.deepgram.live import DeepgramDialect
 from serve_app.protocols.deepgram.options import ListenOptions, OptionWarning, parse_options
 from serve_app.protocols.deepgram.recorded import RequestFacts, error_body, listen_body
 from serve_app.protocols.dialect import RawAudio
-from serve_app.protocols.speaker_choices import ServerBackend, mode_of
 from serve_app.service import RecordingOptions, RecordingTranscript
-from serve_app.speakers.turns import SpeakerMode
+from serve_app.speakers.turns import SpeakerBackend, SpeakerMode
 from serve_app.web.door import Door
 from serve_app.web.live_socket import LiveSocket
 from serve_app.web.uploaded import decode_upload, while_connected
@@ -124,7 +123,7 @@ def _as_audio(request: Request) -> Request:
 
 
 def recording_options(
-    options: ListenOptions, defaults: RecordingOptions, backend: ServerBackend = "pyannote"
+    options: ListenOptions, defaults: RecordingOptions, backend: SpeakerBackend
 ) -> RecordingOptions:
     """The server's defaults with these laid over them; words always have their times.
 
@@ -139,7 +138,7 @@ def recording_options(
         word_timestamps=True,
         hotwords=options.hotwords or defaults.hotwords,
         formatting=formatting,
-        speakers=mode_of(backend) if options.diarize else SpeakerMode.OFF,
+        speakers=SpeakerMode.of(backend) if options.diarize else SpeakerMode.OFF,
     )
 
 

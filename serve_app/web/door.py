@@ -14,10 +14,9 @@ from serve_app.audio.formats import canonical_formats
 from serve_app.errors import QueueFull
 from serve_app.formatting import FormattingOptions
 from serve_app.models.languages import normalise_language
-from serve_app.protocols.speaker_choices import ServerBackend
 from serve_app.service import RecordingOptions, SpeechService
 from serve_app.session.options import EndpointingOptions, SessionOptions
-from serve_app.speakers.turns import SpeakerCounts, SpeakerMode
+from serve_app.speakers.turns import SpeakerBackend, SpeakerCounts, SpeakerMode
 from serve_app.streaming.policy import PolicyOptions
 from serve_app.telemetry.metrics import Metrics
 
@@ -81,7 +80,7 @@ class DoorSettings(Protocol):
     @property
     def normalise_uploads(self) -> bool: ...
     @property
-    def diarization_backend(self) -> ServerBackend: ...
+    def diarization_backend(self) -> SpeakerBackend: ...
 
 
 class Door:

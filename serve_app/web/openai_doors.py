@@ -21,7 +21,7 @@ from serve_app.protocols.openai.answer import transcription_body
 from serve_app.protocols.openai.errors import RefusedParameter
 from serve_app.protocols.openai.models import hosted_model, model_entry, model_list
 from serve_app.protocols.openai.request import ResponseFormat, TranscriptionRequest, transcription_request
-from serve_app.protocols.subtitles import to_srt, to_text, to_turns, to_vtt
+from serve_app.protocols.subtitles import to_srt, to_text, to_vtt
 from serve_app.service import RecordingOptions, RecordingTranscript
 from serve_app.speakers.labels import openai_label
 from serve_app.speakers.turns import SpeakerMode
@@ -102,9 +102,7 @@ async def _received(
 def _answer(transcript: RecordingTranscript, asked: TranscriptionRequest, task: Task) -> Response:
     match asked.response_format:
         case ResponseFormat.TEXT:
-            labelled = transcript.num_speakers is not None
-            text = to_turns(transcript.segments, openai_label) if labelled else to_text(transcript.text)
-            return Response(text, media_type="text/plain")
+            return Response(to_text(transcript, openai_label), media_type="text/plain")
         case ResponseFormat.SRT:
             return Response(to_srt(transcript.segments, openai_label), media_type="application/x-subrip")
         case ResponseFormat.VTT:

@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Route
 
 from serve_app.audio.recordings import DecodedRecording
 from serve_app.errors import SottoError
-from serve_app.protocols.subtitles import to_srt, to_text, to_turns, to_vtt
+from serve_app.protocols.subtitles import to_srt, to_text, to_vtt
 from serve_app.protocols.transcribe import ProcessingTime, ResponseFormat, transcript_body, upload_choices
 from serve_app.service import RecordingTranscript
 from serve_app.speakers.turns import SpeakerMode
@@ -74,9 +74,7 @@ def _answer(
 ) -> Response:
     match response_format:
         case ResponseFormat.TEXT:
-            labelled = transcript.num_speakers is not None
-            text = to_turns(transcript.segments) if labelled else to_text(transcript.text)
-            return Response(text, media_type="text/plain")
+            return Response(to_text(transcript), media_type="text/plain")
         case ResponseFormat.SRT:
             return Response(to_srt(transcript.segments), media_type="application/x-subrip")
         case ResponseFormat.VTT:

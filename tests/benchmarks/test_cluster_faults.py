@@ -16,8 +16,8 @@ from benchmarks.cluster_hosts.variant import fixed_replicas, small_config
 from benchmarks.cluster_hosts.watch import Timeline, is_full
 from benchmarks.hosts import Replica
 from serve_app.launch.cluster import SOURCE_DIR
-from serve_app.launch.deploy_config import read_deploy_config
-from serve_app.launch.many_cards import SPEAKER_LABEL, deployment, many_cards
+from serve_app.launch.deploy_config import deployment, read_deploy_config
+from serve_app.launch.many_cards import SPEAKER_LABEL, many_cards
 
 PLAN = SessionPlan((Clip("clip", np.zeros(16_000, np.int16), "one two three"),))
 FINALS = [("s1", 0.0, 900.0, "one two"), ("s2", 900.0, 1_800.0, "three")]

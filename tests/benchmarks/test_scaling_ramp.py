@@ -6,8 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from benchmarks.scaling_ramp import decisions, first_late_s, num_flaps, ramp_config
-from serve_app.launch.deploy_config import read_deploy_config
-from serve_app.launch.many_cards import deployment
+from serve_app.launch.deploy_config import deployment, read_deploy_config
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 COLOURED = "\x1b[2m2026-11-21 12:00:05\x1b[0m [info] \x1b[1mautoscaling decision\x1b[0m"

@@ -62,7 +62,7 @@ def test_what_is_unknown_is_said(unknown: list[str], capsys: pytest.CaptureFixtu
 def outcome(up_at_s: float | None, late_at_s: float | None) -> Outcome:
     events = () if up_at_s is None else (ScaleEvent(up_at_s, 1, 2, "load"),)
     p95 = {late_at_s: 2_000.0}
-    snapshots = tuple(Snapshot(at_s, 1, 1, 1, 0.0, p95.get(at_s, 100.0), 5) for at_s in (5.0, 10.0, 15.0))
+    snapshots = tuple(Snapshot(at_s, 1, 1, 1, 0.0, p95.get(at_s, 100.0)) for at_s in (5.0, 10.0, 15.0))
     return Outcome(Results(), snapshots, events, (), 0)
 
 

@@ -39,7 +39,7 @@ class Served:
 def served() -> Iterator[Served]:
     """`sotto serve --profile gpu` with one pretended GPU and models that cannot be had."""
     port = free_ports(1)[0]
-    # The other cluster of this run has left its variables in this process.
+    # As a stranger's shell: whatever this one says of Ray stays out.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     arguments = ["serve", "--profile", "gpu", "--num-gpus", "1", "--port", str(port)]
     process = subprocess.Popen(

@@ -11,8 +11,7 @@ from cluster_hosts.conftest import SPEED
 from benchmarks.clips import SessionPlan
 from benchmarks.cluster_hosts.talkers import Talk, compare, talk_together
 from benchmarks.hosts import HostCluster
-from serve_app.launch.deploy_config import DeployConfig
-from serve_app.launch.many_cards import deployment
+from serve_app.launch.deploy_config import DeployConfig, deployment
 
 pytestmark = [pytest.mark.hosts, pytest.mark.models]
 

@@ -21,10 +21,8 @@ from serve_app.settings import read_settings
 SCRIPT = Path(__file__).parents[2] / "deploy" / "docker" / "healthcheck.py"
 
 
-def app(status, seen=None):
+def app(status):
     async def ready(_):
-        if seen is not None:
-            seen.append(status)
         return Response(status_code=status)
 
     return Starlette(routes=[Route("/health/ready", ready)])

@@ -6,7 +6,15 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
 import pytest
-from dockerfile import DockerfileError, environment, files_of, lineage, parse_dockerfile, sent_to_build
+from dockerfile import (
+    DockerfileError,
+    among,
+    environment,
+    files_of,
+    lineage,
+    parse_dockerfile,
+    sent_to_build,
+)
 from image_rules import complaints
 
 CHECKOUT = Path(__file__).parents[2]
@@ -70,12 +78,9 @@ def test_a_dockerfile_that_cannot_be_read_is_refused():
 def test_every_file_that_is_copied_is_there_and_sent(text):
     sent = sent_to_build(IGNORE, files_of(CHECKOUT))
     for stage in parse_dockerfile(text):
-        for copy in stage.instructions:
-            if copy.keyword != "COPY" or dict(copy.flags).get("from"):
-                continue
-            for source in copy.value.split()[:-1]:
-                wanted = PurePosixPath(source.rstrip("/"))
-                assert any(wanted == file or wanted in file.parents for file in sent), source
+        for instruction in stage.instructions:
+            for source in instruction.copied:
+                assert among(sent, source), source
 
 
 def test_what_is_secret_large_or_made_here_is_not_sent():

@@ -11,7 +11,7 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from pathlib import Path
 import httpx
 import pytest
 from fakes.app_server import running_app
+from fakes.duplex_upload import curl_part_by_part, sizes_of_parts
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -30,7 +31,6 @@ from serve_app.launch.certificates import self_signed
 from serve_app.launch.cluster import LaunchError, bundled_haproxy
 from serve_app.launch.ports import free_ports
 from serve_app.settings import Settings
-from serve_app.web.duplex import Duplex
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 NGINX = (DEPLOY / "nginx" / "sotto.conf").read_text()
@@ -46,7 +46,6 @@ class Instance:
 
     def __init__(self) -> None:
         self.num_sockets = 0
-        self.go_on = asyncio.Event()
         self.app = Starlette(
             routes=[
                 Route("/headers", self.headers),
@@ -54,7 +53,7 @@ class Instance:
                 Route("/metrics", self.headers),
                 Route("/lines", self.lines, methods=["POST"]),
                 Route("/sizes", self.sizes, methods=["POST"]),
-                Route("/duplex", self.duplex, methods=["POST"]),
+                Route("/duplex", sizes_of_parts, methods=["POST"]),
                 WebSocketRoute("/echo", self.echo),
             ]
         )
@@ -79,16 +78,6 @@ class Instance:
         async for part in request.stream():
             first = first or len(part)
         return JSONResponse({"first": first})
-
-    async def duplex(self, request: Request) -> Response:
-        """A line for each part of the body, while the rest of it is still to come."""
-
-        async def answer() -> AsyncGenerator[bytes, None]:
-            async for part in request.stream():
-                if part:
-                    yield json.dumps({"num_bytes": len(part)}).encode() + b"\n"
-
-        return Duplex(answer(), media_type="application/x-ndjson", max_stall_s=60, on_closed=lambda: None)
 
     async def echo(self, socket: WebSocket) -> None:
         await socket.accept()
@@ -271,20 +260,8 @@ async def test_an_upload_is_passed_on_while_it_comes(front):
 
 @pytest.mark.parametrize("http", ["--http1.1", "--http2"])
 async def test_lines_come_while_the_upload_goes_on(front, program, http):
-    curl = await asyncio.create_subprocess_exec(
-        *(program("curl"), "-sS", "-N", http, "--noproxy", "*", "-X", "POST", "-T", "."),
-        *("--cacert", str(front.cert), f"https://localhost:{front.port}/duplex"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert curl.stdin is not None
-    assert curl.stdout is not None
-    for size in (100, 200):
-        curl.stdin.write(bytes(size))
-        line = await asyncio.wait_for(curl.stdout.readline(), 10)
-        assert json.loads(line)["num_bytes"] == size
-    curl.stdin.close()
-    assert await curl.wait() == 0
+    url = f"https://localhost:{front.port}/duplex"
+    assert await curl_part_by_part(program("curl"), http, url=url, cert=front.cert) == b""
 
 
 async def test_an_nginx_that_buffers_is_told_from_one_that_does_not(program, tmp_path, monkeypatch):

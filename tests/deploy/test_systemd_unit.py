@@ -126,7 +126,7 @@ def test_a_reload_is_not_an_end():
     assert "SIGHUP" in (CHECKOUT / "serve_app" / "cli" / "serving.py").read_text()
 
 
-def test_logs_are_rotated_where_the_unit_may_write_them(program, tmp_path):
+def test_logs_are_rotated_where_the_unit_may_write_them(tmp_path):
     text = (SYSTEMD / "sotto.logrotate").read_text()
     assert text.count("{") == text.count("}") == 1
     assert f"/var/log/{SERVICE['LogsDirectory']}/*.log {{" in text

@@ -67,4 +67,4 @@ def test_nothing_is_published_without_a_card(monkeypatch: pytest.MonkeyPatch, ra
     monkeypatch.setattr(gpu_share, "ray", ray)
     monkeypatch.setattr(gpu_share, "read_gpus", lambda: ())
     monkeypatch.setattr(gpu_share, "publish_gpu_metrics", lambda recorder: pytest.fail("published"))
-    gpu_share.publish_own_gpu_metrics()()
+    gpu_share.publish_own_gpu_metrics()

@@ -106,3 +106,8 @@ class AsgiSocket:
     async def start(self, **config: Any) -> dict[str, Any]:
         self.say({"type": "start_session", "session_id": "s1", "config": config})
         return await self.heard()
+
+
+def kinds(messages: list[dict[str, Any]]) -> list[str]:
+    """What each message is: its type, "close", or "update" where it has no type."""
+    return [message.get("type", "close" if "close" in message else "update") for message in messages]

@@ -25,7 +25,6 @@ from serve_app.events import (
     Timing,
 )
 from serve_app.formatting import FormattingOptions
-from serve_app.protocols.speaker_choices import ServerBackend
 from serve_app.service import (
     QueueStatus,
     RecordingOptions,
@@ -34,7 +33,7 @@ from serve_app.service import (
     ServiceStatus,
 )
 from serve_app.session.options import EndpointingOptions, SessionOptions
-from serve_app.speakers.turns import SpeakerCounts, SpeakerMode, Turn
+from serve_app.speakers.turns import SpeakerBackend, SpeakerCounts, SpeakerMode, Turn
 from serve_app.streaming.policy import PolicyOptions
 
 TIMING = Timing(1.0, 2.0, 30.0, 0.5, 33.5, "base")
@@ -288,7 +287,7 @@ class FakeSettings:
     ws_protocol: Literal["auto", "interim_final", "whisperlivekit"] = "auto"
     normalise_uploads: bool = False
     diarization_enabled: bool = False
-    diarization_backend: ServerBackend = "pyannote"
+    diarization_backend: SpeakerBackend = "pyannote"
     max_speakers: int | None = None
     task: str = "transcribe"
     initial_prompt: str = ""
@@ -319,9 +318,7 @@ class FakeSettings:
         return EndpointingOptions(enabled=self.vad_enabled)
 
     def speakers(self) -> SpeakerMode:
-        if not self.diarization_enabled:
-            return SpeakerMode.OFF
-        return SpeakerMode.CHANNEL if self.diarization_backend == "channel" else SpeakerMode.VOICE
+        return SpeakerMode.of(self.diarization_backend) if self.diarization_enabled else SpeakerMode.OFF
 
     def speaker_counts(self) -> SpeakerCounts:
         return SpeakerCounts(most=self.max_speakers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 
@@ -14,6 +14,8 @@ from k8s.check.rules import problems
 
 Manifests = list[Manifest]
 Fault = Callable[[Manifests], None]
+Built: TypeAlias = Callable[[str], Manifests]
+"""Overlay to its manifests, a copy of one's own at each call."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def ruled(key: str, value: Any) -> Fault:
     return put(of("PrometheusRule"), "spec", "groups", 1, "rules", 0, key, value)
 
 
-def words_for(fault: Planted, built: Callable[[str], Manifests]) -> list[str]:
+def words_for(fault: Planted, built: Built) -> list[str]:
     """What the check says of the overlay with the fault in it."""
     manifests = built(fault.overlay)
     fault.plant(manifests)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from planting import (
-    Manifests,
+    Built,
     Planted,
     cluster,
     dashboard_query,
@@ -171,6 +169,11 @@ MONITORING_FAULTS = [
         "no metric is called stt_final_queue",
     ),
     Planted(
+        "an alert on what no rule records",
+        ruled("expr", "sotto:final_latency_second:p95 > 1"),
+        "nothing records sotto:final_latency_second:p95",
+    ),
+    Planted(
         "a histogram without its suffix",
         ruled("expr", "histogram_quantile(0.95, stt_decode_duration_seconds)"),
         "no metric is called stt_decode_duration_seconds",
@@ -206,12 +209,12 @@ MONITORING_FAULTS = [
 @pytest.mark.parametrize(
     "fault", [*EDGE_FAULTS, *WIRING_FAULTS, *MONITORING_FAULTS], ids=lambda fault: fault.name
 )
-def test_a_planted_fault_is_named(fault: Planted, built: Callable[[str], Manifests]) -> None:
+def test_a_planted_fault_is_named(fault: Planted, built: Built) -> None:
     found = words_for(fault, built)
     assert any(fault.message in words for words in found), found
 
 
-def test_a_query_that_does_not_parse_is_named(built: Callable[[str], Manifests]) -> None:
+def test_a_query_that_does_not_parse_is_named(built: Built) -> None:
     pytest.importorskip("promql_parser", reason="promql-parser is not installed")
     fault = Planted("", ruled("expr", "sum(stt_active_connections"), "")
     assert any("in sum(stt_active_connections" in words for words in words_for(fault, built))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from planting import (
-    Manifests,
+    Built,
     Planted,
     cluster,
     drop,
@@ -169,6 +167,6 @@ POD_FAULTS = [
 
 
 @pytest.mark.parametrize("fault", [*SERVE_FAULTS, *POD_FAULTS], ids=lambda fault: fault.name)
-def test_a_planted_fault_is_named(fault: Planted, built: Callable[[str], Manifests]) -> None:
+def test_a_planted_fault_is_named(fault: Planted, built: Built) -> None:
     found = words_for(fault, built)
     assert any(fault.message in words for words in found), found

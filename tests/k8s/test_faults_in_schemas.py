@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from planting import (
-    Manifests,
+    Built,
     Planted,
     cluster,
     drop,
@@ -33,6 +31,7 @@ SCHEMA_FAULTS = [
         "'terminationGraceSeconds' was unexpected",
     ),
     Planted("text for a number", put(workers, "maxReplicas", "8"), "'8' is not of type 'integer'"),
+    Planted("a number for text", put(head, "rayStartParams", "num-cpus", 0), "0 is not of type 'string'"),
     Planted(
         "a mode that is none",
         put(cluster, "authOptions", "mode", "oidc"),
@@ -40,7 +39,7 @@ SCHEMA_FAULTS = [
     ),
     Planted(
         "a container without a name",
-        drop(lambda each: worker(each), "name"),
+        drop(worker, "name"),
         "'name' is a required property",
     ),
     Planted(
@@ -160,6 +159,6 @@ OPERATOR_FAULTS = [
 
 
 @pytest.mark.parametrize("fault", [*SCHEMA_FAULTS, *OPERATOR_FAULTS], ids=lambda fault: fault.name)
-def test_a_planted_fault_is_named(fault: Planted, built: Callable[[str], Manifests]) -> None:
+def test_a_planted_fault_is_named(fault: Planted, built: Built) -> None:
     found = words_for(fault, built)
     assert any(fault.message in words for words in found), found

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
+from planting import Built, Manifests, cluster
 
 from k8s.check.kustomize import OVERLAYS, overlay_names
 from k8s.check.pods import pod_templates
-from k8s.check.problem import Manifest, of_kind
+from k8s.check.problem import of_kind
 from k8s.check.rules import problems
 from k8s.check.wiring_rules import SECRETS
+from serve_app.launch.deploy_config import deployment
 from serve_app.launch.environment import RayEnvironment
-from serve_app.launch.many_cards import NEVER_ALONE, SPEAKER_LABEL, deployment
+from serve_app.launch.many_cards import NEVER_ALONE, SPEAKER_LABEL
 
 CHECKOUT = OVERLAYS.parents[1]
-Built = Callable[[str], list[Manifest]]
 
 NOT_IN_A_POD = {
     "RAY_AUTH_MODE": "KubeRay sets it with the token",
@@ -37,17 +36,12 @@ NOT_IN_A_POD = {
 }
 
 
-def ray_cluster(manifests: list[Manifest]) -> dict[str, Any]:
-    (service,) = of_kind(manifests, "RayService")
-    return service["spec"]["rayClusterConfig"]
-
-
-def config_map(manifests: list[Manifest], name: str) -> dict[str, str]:
+def config_map(manifests: Manifests, name: str) -> dict[str, str]:
     (found,) = (each for each in of_kind(manifests, "ConfigMap") if each["metadata"]["name"].startswith(name))
     return found["data"]
 
 
-def gpus(manifests: list[Manifest]) -> list[str]:
+def gpus(manifests: Manifests) -> list[str]:
     return [
         container["resources"]["limits"]["nvidia.com/gpu"]
         for pod in pod_templates(manifests)
@@ -81,7 +75,7 @@ def test_the_version_of_ray_is_the_one_that_is_installed(overlay: str, built: Bu
         r"^ray\[serve\]==(\S+)$", (CHECKOUT / "requirements" / "runtime.in").read_text(), re.MULTILINE
     )
     assert pinned is not None
-    assert ray_cluster(built(overlay))["rayVersion"] == pinned[1]
+    assert cluster(built(overlay))["rayVersion"] == pinned[1]
 
 
 @pytest.mark.parametrize(("overlay", "kind"), [("single-gpu", "-cuda"), ("multi-gpu", "-cuda"), ("cpu", "")])
@@ -111,7 +105,7 @@ def test_ray_runs_as_on_one_machine(overlay: str, built: Built, tmp_path: Path) 
 def test_one_card_to_a_worker(overlay: str, built: Built) -> None:
     manifests = built(overlay)
     assert set(gpus(manifests)) == {"1"}
-    for group in ray_cluster(manifests)["workerGroupSpecs"]:
+    for group in cluster(manifests)["workerGroupSpecs"]:
         assert group["template"]["spec"]["tolerations"][0]["key"] == "nvidia.com/gpu"
     assert config_map(manifests, "sotto-settings")["STT_FINAL_MODEL"] == "large-v3-turbo"
 
@@ -131,7 +125,7 @@ def test_one_card_is_no_place_for_two_clusters(built: Built) -> None:
 
 
 def test_many_cards_keep_two_workers_apart(built: Built) -> None:
-    groups = ray_cluster(built("multi-gpu"))["workerGroupSpecs"]
+    groups = cluster(built("multi-gpu"))["workerGroupSpecs"]
     assert sum(group["minReplicas"] for group in groups) >= 2
     for group in groups:
         (spread,) = group["template"]["spec"]["topologySpreadConstraints"]
@@ -142,7 +136,7 @@ def test_many_cards_keep_two_workers_apart(built: Built) -> None:
 def test_many_cards_keep_one_for_speakers(built: Built) -> None:
     """Its label is what the graph's deployments prefer, or avoid."""
     manifests = built("multi-gpu")
-    labels = [group.get("labels") for group in ray_cluster(manifests)["workerGroupSpecs"]]
+    labels = [group.get("labels") for group in cluster(manifests)["workerGroupSpecs"]]
     assert labels == [None, {SPEAKER_LABEL: "true"}]
     (service,) = of_kind(manifests, "RayService")
     config = yaml.safe_load(service["spec"]["serveConfigV2"])

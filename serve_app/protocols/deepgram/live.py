@@ -23,7 +23,6 @@ and nothing in this protocol corrects what was said before.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -233,9 +232,7 @@ class DeepgramDialect:
 
     def _final(self, event: Final, channel: int) -> list[Frame]:
         start_s, end_s = event.start_sample / SAMPLE_RATE_HZ, event.end_sample / SAMPLE_RATE_HZ
-        words = timed_words(event.words, event.text, start_s, end_s, event.confidence)
-        if not event.words:
-            words = tuple(replace(word, speaker=event.speaker) for word in words)
+        words = timed_words(event.words, event.text, start_s, end_s, event.confidence, event.speaker)
         last_word_end_s = words[-1].end_s if words else end_s
         paused, answers = self._pauses[channel].final(event, last_word_end_s, self._received_s)
         result = Result(

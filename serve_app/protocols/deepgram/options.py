@@ -19,6 +19,7 @@ from serve_app.models.languages import normalise_language
 from serve_app.protocols.choices import (
     MAX_HOTWORD_CHARS,
     LanguageName,
+    NumChannels,
     Parameters,
     SampleRateHz,
     SessionChoices,
@@ -88,7 +89,7 @@ class _Query(msgspec.Struct, frozen=True, kw_only=True):
     language: LanguageName | None = None
     encoding: Annotated[str, Meta(max_length=32)] | None = None
     sample_rate: SampleRateHz | None = None
-    channels: Annotated[int, Meta(ge=1, le=8)] = 1
+    channels: NumChannels = 1
     multichannel: bool = False
     interim_results: bool = False
     endpointing: Annotated[str, Meta(max_length=16)] | None = None

@@ -93,14 +93,11 @@ def _metadata(
 def _words_of(transcript: RecordingTranscript, options: ListenOptions) -> tuple[Word, ...]:
     words: list[Word] = []
     for part in transcript.segments:
-        first, *rest = timed_words(part.words, part.text, part.start_s, part.end_s, part.confidence) or (
-            None,
-        )
+        first, *rest = timed_words(
+            part.words, part.text, part.start_s, part.end_s, part.confidence, part.speaker
+        ) or (None,)
         if first is not None:
-            spoken = [replace(first, word=f" {first.word.lstrip()}"), *rest]
-            words += [
-                word if word.speaker is not None else replace(word, speaker=part.speaker) for word in spoken
-            ]
+            words += [replace(first, word=f" {first.word.lstrip()}"), *rest]
     return replace_words(words, options.text.replacements)
 
 

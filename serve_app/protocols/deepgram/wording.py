@@ -14,9 +14,15 @@ MAX_HITS = 100
 
 
 def timed_words(
-    words: Sequence[Word], text: str, start_s: float, end_s: float, confidence: float
+    words: Sequence[Word],
+    text: str,
+    start_s: float,
+    end_s: float,
+    confidence: float,
+    speaker: int | None = None,
 ) -> tuple[Word, ...]:
-    """The words, or where there are none those of the text, its time shared out by their length."""
+    """The words, or where there are none those of the text, its time shared out by their length and all of
+    its `speaker`."""
     if words:
         return tuple(words)
     pieces = text.split()
@@ -24,7 +30,7 @@ def timed_words(
     placed, at_s = [], start_s
     for piece in pieces:
         until_s = at_s + (end_s - start_s) * len(piece) / num_chars
-        placed.append(Word(f" {piece}", at_s, until_s, confidence))
+        placed.append(Word(f" {piece}", at_s, until_s, confidence, speaker))
         at_s = until_s
     return tuple(placed)
 

@@ -1,23 +1,21 @@
 """Who spoke, on a Realtime session with the diarizing model: a segment for each stretch of one speaker.
 
-A segment is said once. So a final's segments wait until all of its speakers are known, for `MAX_WAITING`
-others at most; what nobody knows by then, or at the end of the session, is of the speaker `unknown`.
+A segment is said once. So a final's segments wait until all of its speakers are known, as `WaitingFinals`
+says; what nobody knows by then, or at the end of the session, is of the speaker `unknown`.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 from typing import Final as Constant
 
 from serve_app.events import Final, SpeakerRevision
 from serve_app.protocols.openai.realtime_frames import RealtimeFrames
-from serve_app.protocols.speaker_runs import all_known, revised, speaker_runs
+from serve_app.protocols.speaker_runs import WaitingFinals, speaker_runs
 from serve_app.speakers.labels import openai_label
 
 UNKNOWN: Constant = "unknown"
-MAX_WAITING: Constant = 8
 
 
 class RealtimeSegments:
@@ -25,31 +23,25 @@ class RealtimeSegments:
 
     def __init__(self, frames: RealtimeFrames) -> None:
         self._frames = frames
-        self._waiting: OrderedDict[str, tuple[str, Final]] = OrderedDict()
+        self._waiting = WaitingFinals()
+        self._item_ids: dict[str, str] = {}
         self._number = 0
 
     def final(self, item_id: str, final: Final) -> list[str]:
-        self._waiting[final.utterance_id] = (item_id, final)
-        return self._due(MAX_WAITING)
+        self._item_ids[final.utterance_id] = item_id
+        return self._said(self._waiting.add(final))
 
     def revise(self, revision: SpeakerRevision) -> list[str]:
-        if revision.utterance_id not in self._waiting:
-            return []
-        item_id, final = self._waiting[revision.utterance_id]
-        self._waiting[revision.utterance_id] = (item_id, revised(final, revision))
-        return self._due(MAX_WAITING)
+        return self._said(self._waiting.revise(revision) or ())
 
     def settle(self) -> list[str]:
         """Nothing more will be known."""
-        return self._due(0)
+        return self._said(self._waiting.settle())
 
-    def _due(self, max_waiting: int) -> list[str]:
+    def _said(self, finals: Iterable[Final]) -> list[str]:
         frames: list[str] = []
-        while self._waiting:
-            item_id, final = next(iter(self._waiting.values()))
-            if len(self._waiting) <= max_waiting and not all_known(final):
-                break
-            self._waiting.popitem(last=False)
+        for final in finals:
+            item_id = self._item_ids.pop(final.utterance_id)
             frames += [self._frames.segment(item_id, **fields) for fields in self._segments(final)]
         return frames
 

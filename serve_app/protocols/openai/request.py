@@ -31,9 +31,10 @@ from serve_app.protocols.choices import (
     message_of,
 )
 from serve_app.protocols.openai.errors import RefusedParameter
-from serve_app.protocols.speaker_choices import DiarizationBackend, ServerBackend, with_speakers
+from serve_app.protocols.speaker_choices import DiarizationBackend, with_speakers
 from serve_app.service import RecordingOptions
 from serve_app.session.options import EndpointingOptions
+from serve_app.speakers.turns import SpeakerBackend
 
 MAX_KEYWORDS = 100
 MAX_LANGUAGES = 16
@@ -119,7 +120,7 @@ class TranscriptionRequest(msgspec.Struct, frozen=True, kw_only=True):
         task: Task,
         vad: ServerVad | None,
         defaults: RecordingOptions,
-        backend: ServerBackend = "pyannote",
+        backend: SpeakerBackend = "pyannote",
     ) -> RecordingOptions:
         """The server's defaults with these choices laid over them; `speakers`: how it tells them apart.
 

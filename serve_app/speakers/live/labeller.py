@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,15 +41,14 @@ _MAX_LEAST_NEARNESS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class LabellerOptions:
-    """`max_speakers` and `least`, or `exact`: how many there may be. Raises `ValueError` where they disagree.
+    """`least` and `most`: how many speakers there may be. Raises `ValueError` where they disagree.
 
     Voices at least `least_nearness` near on average (the cosine of stretches of a second or two) are of one
     speaker; a new one needs `new_speaker_s` seconds spoken alone, and a voice of less than `min_clean_s`
     goes to the nearest. Labels change for `horizon_s` at most, and are kept for `kept_s` behind that.
     """
 
-    max_speakers: int = 8
-    exact: int | None = None
+    most: int = 8
     least: int = 1
     least_nearness: float = 0.35
     new_speaker_s: float = 1.0
@@ -58,20 +57,12 @@ class LabellerOptions:
     kept_s: float = 60.0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.fewest <= self.most <= MAX_LIVE_SPEAKERS:
+        if not 1 <= self.least <= self.most <= MAX_LIVE_SPEAKERS:
             raise ValueError(
                 f"a live session has 1 to {MAX_LIVE_SPEAKERS} speakers, the least before the most"
             )
         if not (WINDOW_S <= self.horizon_s <= 600 and 0 <= self.kept_s <= 600):
             raise ValueError(f"labels settle after {WINDOW_S:.0f} to 600 s, and are kept for at most 600 s")
-
-    @property
-    def most(self) -> int:
-        return self.exact or self.max_speakers
-
-    @property
-    def fewest(self) -> int:
-        return self.exact or self.least
 
 
 @dataclass(slots=True)
@@ -190,7 +181,7 @@ class OnlineLabeller:
         clusters = average_linkage(means, weights, nearness)
         while nearness < _MAX_LEAST_NEARNESS:
             evidence = largest_of_each(clusters.members, evidence_s)
-            if np.count_nonzero(evidence >= self.options.new_speaker_s) >= self.options.fewest:
+            if np.count_nonzero(evidence >= self.options.new_speaker_s) >= self.options.least:
                 break
             nearness += _NEARNESS_STEP
             clusters = average_linkage(means, weights, nearness)
@@ -263,7 +254,7 @@ class OnlineLabeller:
 
 
 def _melted(
-    rows: dict[int, tuple[Floats, float]], windows: Sequence[_Window] | deque[_Window], min_clean_s: float
+    rows: dict[int, tuple[Floats, float]], windows: Iterable[_Window], min_clean_s: float
 ) -> dict[int, tuple[Floats, float]]:
     """`rows` with the voices of `windows` in them."""
     rows = dict(rows)

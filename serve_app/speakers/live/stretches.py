@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from serve_app.speakers.frames import Run, frames_away, runs_of
 from serve_app.speakers.live.clustering import Floats, Ints, average_linkage
 from serve_app.speakers.windows import WindowVoices
 
@@ -49,15 +50,14 @@ def stretches_alone(activity: Activity, frame_s: float) -> list[Stretch]:
     return found
 
 
-def _runs(on: npt.NDArray[np.bool_], anybody: npt.NDArray[np.bool_], join: float) -> list[list[int]]:
+def _runs(on: npt.NDArray[np.bool_], anybody: npt.NDArray[np.bool_], join: float) -> list[Run]:
     """Runs of True; two with a shorter gap than `join` frames, in which nobody speaks, are one."""
-    edges = np.flatnonzero(np.diff(np.r_[False, on, False].astype(np.int8)))
-    runs: list[list[int]] = []
-    for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+    runs: list[Run] = []
+    for start, end in runs_of(on):
         if runs and start - runs[-1][1] < join and not anybody[runs[-1][1] : start].any():
-            runs[-1][1] = end
+            runs[-1] = (runs[-1][0], end)
         else:
-            runs.append([start, end])
+            runs.append((start, end))
     return runs
 
 
@@ -83,8 +83,7 @@ def regroup(
         if not len(mine):
             silent_columns.append(activity[:, voice])
             continue
-        nearest = _distances(frames, [stretches[index] for index in mine.tolist()]).argmin(1)
-        columns[frames[on], groups[mine][nearest[on]]] = 1
+        columns[frames[on], groups[_nearest(frames[on], stretches, mine)]] = 1
     clean_s = np.bincount(groups, seconds, num_groups).astype(np.float32)
     means = np.zeros((num_groups, embeddings.shape[1]), np.float32)
     np.add.at(means, groups, embeddings * (seconds / np.maximum(clean_s, 1e-6)[groups])[:, None])
@@ -111,15 +110,12 @@ def _groups(voices: Ints, seconds: Floats, stretches: Sequence[Stretch], embeddi
         members = average_linkage(embeddings[long], seconds[long], _LEAST_NEARNESS).members
         groups[long] = groups.max() + 1 + members
         starts = np.array([stretches[index].start for index in mine.tolist()])
-        groups[mine] = groups[
-            long[_distances(starts, [stretches[index] for index in long.tolist()]).argmin(1)]
-        ]
+        groups[mine] = groups[_nearest(starts, stretches, long)]
     return groups
 
 
-def _distances(frames: Ints, stretches: Sequence[Stretch]) -> Ints:
-    """Frames between each of `frames` and each stretch, `(num_frames, num_stretches)`; 0 within it."""
-    starts = np.array([stretch.start for stretch in stretches])
-    ends = np.array([stretch.end for stretch in stretches])
-    distances: Ints = np.maximum(np.maximum(starts - frames[:, None], frames[:, None] - ends + 1), 0)
-    return distances
+def _nearest(frames: Ints, stretches: Sequence[Stretch], among: Ints) -> Ints:
+    """Of each of `frames`, which of the stretches `among` them is nearest, by its index."""
+    runs = [(stretches[index].start, stretches[index].end) for index in among.tolist()]
+    nearest: Ints = among[frames_away(frames, runs).argmin(1)]
+    return nearest

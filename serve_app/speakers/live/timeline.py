@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from serve_app.speakers.frames import runs_of
 from serve_app.speakers.live.naming import NOBODY
 from serve_app.speakers.turns import Turn
 from serve_app.speakers.windows import WindowVoices
@@ -93,18 +94,13 @@ class Timeline:
         first = min(max(round(from_s / GRID_S) - self._first, 0), len(self._speakers))
         return turns_on_grid(self._speakers[first:], self._first + first)
 
-    def speakers(self, start: int, end: int) -> Labels:
-        """A copy of the frames from `start` to `end`; those not kept are left out."""
-        return self._speakers[max(0, start - self._first) : max(0, end - self._first)].copy()
-
 
 def turns_on_grid(speakers: Labels, first: int) -> tuple[Turn, ...]:
     found = []
     for label in np.unique(speakers[speakers != NOBODY]).tolist():
-        on = (speakers == label).any(1)
-        edges = np.flatnonzero(np.diff(np.r_[False, on, False].astype(np.int8))) + first
-        for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-            found.append(Turn(round(start * GRID_S, 2), round(end * GRID_S, 2), label))
+        for run in runs_of((speakers == label).any(1)):
+            start_s, end_s = (round((first + frame) * GRID_S, 2) for frame in run)
+            found.append(Turn(start_s, end_s, label))
     return tuple(sorted(found, key=lambda turn: (turn.start_s, turn.speaker)))
 
 

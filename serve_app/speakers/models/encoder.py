@@ -37,23 +37,15 @@ class SpeakerEncoder:
         self._frames = traced_frames(network, self._device)
         self._pool = network.pool
 
-    def embed(self, stretches: Sequence[Audio]) -> Embeddings:
-        """An embedding of length 1 for each stretch of float32 `(num_samples,)` audio at 16 kHz:
-        `(num_stretches, NUM_DIMENSIONS)`, zeros for one under 25 ms."""
-        return self.embed_features([self.features(stretch) for stretch in stretches])
-
-    def embed_voices(self, audio: Audio, activity: npt.NDArray[np.uint8]) -> Embeddings:
-        """An embedding of length 1 for each voice of a window, out of the frames in which it is active.
-
-        `audio` float32 `(num_samples,)`, `activity` `(num_frames, num_voices)` over the same time. Returns
-        `(num_voices, NUM_DIMENSIONS)`, zeros for a voice that is never active.
-        """
-        features = self.features(audio)
-        frames = feature_frames(activity, len(features))
-        return self.embed_features([features[torch.from_numpy(mask)] for mask in frames.T])
+    def embed(self, audio: Audio) -> Embeddings:
+        """An embedding `(NUM_DIMENSIONS,)` of length 1 of float32 `(num_samples,)` audio at 16 kHz; zeros for
+        audio under 25 ms."""
+        embedding: Embeddings = self.embed_features([self.features(audio)])[0]
+        return embedding
 
     def features(self, audio: Audio) -> Tensor:
-        """Log-mel frames float32 `(num_frames, NUM_MELS)`, 10 ms apart, not centred."""
+        """Of float32 `(num_samples,)` audio at 16 kHz: log-mel frames float32 `(num_frames, NUM_MELS)`, 10 ms
+        apart, not centred; none for audio under 25 ms."""
         if len(audio) < _FEATURE_SAMPLES:
             return torch.zeros(0, NUM_MELS)
         features: Tensor = kaldi.fbank(
@@ -64,8 +56,15 @@ class SpeakerEncoder:
         )
         return features
 
+    def embed_voices(self, features: Tensor, activity: npt.NDArray[np.uint8]) -> Embeddings:
+        """As `embed_features`, of each voice's frames: `activity` `(num_frames, num_voices)` says over the
+        same time when it speaks. Zeros for a voice that never does."""
+        masks = feature_frames(activity, len(features))
+        return self.embed_features([features[torch.from_numpy(mask)] for mask in masks.T])
+
     def embed_features(self, stretches: Sequence[Tensor]) -> Embeddings:
-        """As `embed`, of frames that `features` gave, perhaps with gaps between them."""
+        """An embedding of length 1 for each stretch of frames that `features` gave, perhaps with gaps between
+        them: `(num_stretches, NUM_DIMENSIONS)`, zeros for one without a frame."""
         embeddings = np.zeros((len(stretches), NUM_DIMENSIONS), np.float32)
         for row, features in enumerate(stretches):
             if len(features):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 
 from serve_app.errors import ModelUnavailable
-
-HUB_OFFLINE = "HF_HUB_OFFLINE"
 
 
 def quiet_pyannote() -> None:
@@ -16,12 +15,18 @@ def quiet_pyannote() -> None:
 
 def forbid_hub() -> None:
     """No call to the hub out of this process, whatever a library would like; before any import of it."""
-    os.environ[HUB_OFFLINE] = "1"
+    os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def is_installed(module: str) -> bool:
+    """Whether a package, or one within a package, is there; of `a.b` it imports `a`."""
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def require_pyannote() -> None:
     """Raises `ModelUnavailable`, with what installs it, where pyannote.audio is not there."""
-    from importlib.util import find_spec
-
-    if find_spec("pyannote") is None or find_spec("pyannote.audio") is None:
+    if not is_installed("pyannote.audio"):
         raise ModelUnavailable("pyannote.audio is not installed: `make speakers` installs it")

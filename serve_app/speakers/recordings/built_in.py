@@ -9,10 +9,10 @@ import numpy as np
 
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
 from serve_app.speakers.models.weights import encoder_path, segmentation_path
-from serve_app.speakers.recordings.options import SpeakerModels
+from serve_app.speakers.recordings.diarizer import RecordingDiarizer
 from serve_app.speakers.recordings.turn_grouping import group_turns
-from serve_app.speakers.recordings.turn_lists import join_turns, relabelled, to_diarization, turns_of
-from serve_app.speakers.turns import Diarization, SpeakerCounts, Turn
+from serve_app.speakers.recordings.turn_lists import join_turns, relabelled, turns_of
+from serve_app.speakers.turns import SpeakerCounts, Turn
 
 _FIRST_PASS = 0.9
 """Of all the work."""
@@ -24,47 +24,32 @@ _MAX_EMBEDDED_S = 30.0
 _CPU_BATCH, _GPU_BATCH = 4, 32
 
 
-class BuiltInDiarizer:
-    """segmentation-3.0 and CAM++ in pyannote's pipeline, then each turn heard once more. One call at a
-    time."""
+class BuiltInDiarizer(RecordingDiarizer):
+    """segmentation-3.0 and CAM++ in pyannote's pipeline, then each turn heard once more."""
 
-    def __init__(self, models: SpeakerModels) -> None:
-        import torch
-
+    def __init__(self, device: str) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from serve_app.speakers.models.encoder import SpeakerEncoder
             from serve_app.speakers.models.segmentation import SpeakerSegmenter
             from serve_app.speakers.recordings.pipeline import BlockwiseDiarization
 
-            if models.num_threads:
-                torch.set_num_threads(models.num_threads)
-            self._encoder = SpeakerEncoder(encoder_path(), models.device)
-            segmenter = SpeakerSegmenter(segmentation_path(), models.device)
-            batch_size = _CPU_BATCH if models.device == "cpu" else _GPU_BATCH
+            self._encoder = SpeakerEncoder(encoder_path(), device)
+            segmenter = SpeakerSegmenter(segmentation_path(), device)
+            batch_size = _CPU_BATCH if device == "cpu" else _GPU_BATCH
             self._pipeline = BlockwiseDiarization(segmenter, self._encoder, batch_size)
 
-    def diarize(
+    def _turns(
         self,
         audio: Pcm16,
         counts: SpeakerCounts,
         progress: Callable[[float], None],
-        pause: Callable[[], None] = lambda: None,
-    ) -> Diarization:
-        """Who spoke in int16 `(num_samples,)` audio at 16 kHz. `progress` hears the share done, up to 1;
-        `pause` is called between batches, and may wait, or raise to end the work."""
-        if not len(audio):
-            progress(1.0)
-            return Diarization((), (), 0)
+        pause: Callable[[], None],
+    ) -> tuple[list[Turn], list[Turn]]:
         spans, alone = self._first_pass(audio, progress, pause)
         turns = join_turns(alone, _JOIN_S)
         speakers = self._group(audio, turns, counts, progress, pause)
-        progress(1.0)
-        return to_diarization(
-            relabelled(spans, turns, speakers),
-            relabelled(alone, turns, speakers),
-            len(audio) / SAMPLE_RATE_HZ,
-        )
+        return relabelled(spans, turns, speakers), relabelled(alone, turns, speakers)
 
     def _first_pass(
         self, audio: Pcm16, progress: Callable[[float], None], pause: Callable[[], None]
@@ -93,7 +78,7 @@ class BuiltInDiarizer:
             if turn.end_s - turn.start_s >= _LEAST_EMBEDDED_S:
                 end_s = min(turn.end_s, turn.start_s + _MAX_EMBEDDED_S)
                 cut = audio[round(turn.start_s * SAMPLE_RATE_HZ) : round(end_s * SAMPLE_RATE_HZ)]
-                embeddings[number] = self._encoder.embed([cut.astype(np.float32) / np.float32(32768)])[0]
+                embeddings[number] = self._encoder.embed(cut.astype(np.float32) / np.float32(32768))
             progress(_FIRST_PASS + (1 - _FIRST_PASS) * (number + 1) / len(turns))
         seconds = np.array([turn.end_s - turn.start_s for turn in turns], np.float32)
         speakers = group_turns(embeddings, seconds, counts)

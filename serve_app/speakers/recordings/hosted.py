@@ -19,9 +19,9 @@ import yaml
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
 from serve_app.errors import ModelUnavailable
 from serve_app.speakers.models.environment import forbid_hub, quiet_pyannote
-from serve_app.speakers.recordings.options import SpeakerModels
-from serve_app.speakers.recordings.turn_lists import exclusive_turns, to_diarization, turns_of
-from serve_app.speakers.turns import Diarization, SpeakerCounts
+from serve_app.speakers.recordings.diarizer import RecordingDiarizer
+from serve_app.speakers.recordings.turn_lists import exclusive_turns, turns_of
+from serve_app.speakers.turns import SpeakerCounts, Turn
 
 _CONFIG = "config.yaml"
 _MODELS = ("segmentation", "embedding", "plda")
@@ -29,49 +29,42 @@ _STEPS = {"segmentation": (0.0, 0.45), "embeddings": (0.45, 0.95)}
 """pyannote's names of its slow steps, and their share of the work: from, to."""
 
 
-class HostedDiarizer:
-    """A pipeline that `pyannote.audio.Pipeline.from_pretrained` knows. One call at a time.
+class HostedDiarizer(RecordingDiarizer):
+    """A pipeline that `pyannote.audio.Pipeline.from_pretrained` knows.
 
     It keeps a recording as float32 and clusters all embeddings at once: memory grows with the recording, and
     past some hours with its square. Raises `ModelUnavailable`, with the steps to take, where it cannot be
     had.
     """
 
-    def __init__(self, models: SpeakerModels) -> None:
-        self._name = models.pipeline
-        folder = as_folder(models.pipeline)
+    def __init__(
+        self, pipeline: str, *, hf_token: str | None = None, offline: bool = False, device: str = "cpu"
+    ) -> None:
+        """`pipeline`: a hub id, or a folder with a `config.yaml`; `offline` forbids the hub."""
+        folder = as_folder(pipeline)
         if folder is not None:
             check_folder(folder)
             forbid_hub()
-        elif models.offline:
+        elif offline:
             raise ModelUnavailable(
-                f"{models.pipeline} is on the hub and this server is offline: download it where there is a "
+                f"{pipeline} is on the hub and this server is offline: download it where there is a "
                 "network and set STT_PYANNOTE_MODEL to its folder"
             )
-        elif not models.hf_token:
-            raise ModelUnavailable(
-                f"{models.pipeline} needs a token of the hub. {terms_of_use(models.pipeline)}"
-            )
-        self._pipeline = _load(str(folder or models.pipeline), None if folder else models.hf_token)
+        elif not hf_token:
+            raise ModelUnavailable(f"{pipeline} needs a token of the hub. {terms_of_use(pipeline)}")
+        self._pipeline = _load(str(folder or pipeline), None if folder else hf_token)
         import torch
 
-        if models.num_threads:
-            torch.set_num_threads(models.num_threads)
-        self._pipeline.to(torch.device(models.device))
+        self._pipeline.to(torch.device(device))
 
-    def diarize(
+    def _turns(
         self,
         audio: Pcm16,
         counts: SpeakerCounts,
         progress: Callable[[float], None],
-        pause: Callable[[], None] = lambda: None,
-    ) -> Diarization:
-        """As `BuiltInDiarizer.diarize`."""
+        pause: Callable[[], None],
+    ) -> tuple[list[Turn], list[Turn]]:
         import torch
-
-        if not len(audio):
-            progress(1.0)
-            return Diarization((), (), 0)
 
         def hook(step: str, _: object, *, file: object = None, total: int = 0, completed: int = 0) -> None:
             pause()
@@ -94,8 +87,7 @@ class HostedDiarizer:
         turns = turns_of(getattr(found, "speaker_diarization", found), numbers)
         alone = getattr(found, "exclusive_speaker_diarization", None)
         exclusive = exclusive_turns(turns) if alone is None else turns_of(alone, numbers)
-        progress(1.0)
-        return to_diarization(turns, exclusive, len(audio) / SAMPLE_RATE_HZ)
+        return turns, exclusive
 
 
 def as_folder(name: str) -> Path | None:

@@ -16,16 +16,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
+from serve_app.speakers.frames import runs_of
 from serve_app.speakers.models.encoder import Embeddings, SpeakerEncoder
 from serve_app.speakers.models.environment import quiet_pyannote
 from serve_app.speakers.models.segmentation import (
     FRAME_S,
     FRAME_STEP_S,
     NUM_FRAMES,
-    Activity,
     SpeakerSegmenter,
 )
 from serve_app.speakers.recordings.voices import MAX_VOICES, alone_frames, tell_apart
@@ -85,7 +84,8 @@ class BlockwiseDiarization(SpeakerDiarization):
             )
             for index, voices in enumerate(self._segmenter.activities(windows), first):
                 pause()
-                activity[index], embeddings[index] = self._listen(windows[index - first], voices)
+                apart = tell_apart(self._encoder, windows[index - first], voices)
+                activity[index], embeddings[index] = apart.activity, apart.embeddings
             if hook is not None:
                 hook(
                     "segmentation",
@@ -96,14 +96,6 @@ class BlockwiseDiarization(SpeakerDiarization):
         embeddings[np.linalg.norm(embeddings, axis=2) == 0] = np.nan
         file["embeddings"] = embeddings
         return SlidingWindowFeature(activity, SlidingWindow(start=0.0, duration=WINDOW_S, step=STEP_S))
-
-    def _listen(self, window: npt.NDArray[np.float32], voices: Activity) -> tuple[Activity, Embeddings]:
-        apart = tell_apart(self._encoder, window, voices)
-        embeddings = apart.embeddings
-        never_alone = apart.activity.any(0) & ~embeddings.any(1)
-        if never_alone.any():
-            embeddings[never_alone] = self._encoder.embed_voices(window, apart.activity[:, never_alone])
-        return apart.activity, embeddings
 
     def get_embeddings(self, file: Any, *_: Any, **__: Any) -> Embeddings:
         embeddings: Embeddings = file["embeddings"]
@@ -135,9 +127,9 @@ class BlockwiseDiarization(SpeakerDiarization):
         of the one after its last."""
         annotation = Annotation()
         for speaker, active in enumerate(discrete_diarization.data.T):
-            edges = np.flatnonzero(np.diff(np.r_[0, active, 0].astype(np.int8))).reshape(-1, 2)
-            for number, (first, end) in enumerate((edges * FRAME_STEP_S + FRAME_S / 2).tolist()):
-                annotation[Segment(first, end), f"{speaker}-{number}"] = speaker
+            for number, run in enumerate(runs_of(active > 0)):
+                start_s, end_s = (edge * FRAME_STEP_S + FRAME_S / 2 for edge in run)
+                annotation[Segment(start_s, end_s), f"{speaker}-{number}"] = speaker
         return annotation
 
 
@@ -157,26 +149,15 @@ class VoiceClustering(AgglomerativeClustering):
 
 
 class EncoderModel(Model):
-    """CAM++ as pyannote knows embeddings: `(batch, 1, num_samples)` and weights `(batch, num_frames)` to
-    `(batch, dimension)`."""
+    """CAM++ as far as pyannote asks for it: `get_embeddings` has made the embeddings by other means."""
 
     def __init__(self, encoder: SpeakerEncoder) -> None:
         super().__init__(sample_rate=SAMPLE_RATE_HZ, num_channels=1)
-        self._encoder = encoder
+        self._num_dimensions = encoder.num_dimensions
 
     @property
     def dimension(self) -> int:
-        return self._encoder.num_dimensions
-
-    def forward(self, waveforms: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
-        audio = waveforms[:, 0].cpu().numpy()
-        if weights is None:
-            return torch.from_numpy(self._encoder.embed(list(audio)))
-        masks = (weights.cpu().numpy() > 0.5).astype(np.uint8)
-        embedded = [
-            self._encoder.embed_voices(one, mask[:, None]) for one, mask in zip(audio, masks, strict=True)
-        ]
-        return torch.from_numpy(np.concatenate(embedded))
+        return self._num_dimensions
 
 
 class NoPLDA(PLDA):

@@ -19,18 +19,17 @@ from typing import Any
 
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
 from serve_app.errors import ModelUnavailable
-from serve_app.speakers.recordings.turn_lists import exclusive_turns, to_diarization
-from serve_app.speakers.turns import Diarization, SpeakerCounts, Turn
+from serve_app.speakers.recordings.diarizer import RecordingDiarizer
+from serve_app.speakers.recordings.turn_lists import exclusive_turns
+from serve_app.speakers.turns import SpeakerCounts, Turn
 
 HUB_ID = "nvidia/diar_streaming_sortformer_4spk-v2"
-MAX_SORTFORMER_SPEAKERS = 4
 _CHUNKS = {"chunk_len": 340, "chunk_right_context": 40, "fifo_len": 40, "spkcache_update_period": 300}
 """In frames of 80 ms: the model card's settings for accuracy, 30 s at a time."""
 
 
-class SortformerDiarizer:
-    """`model` is a hub id or the path of a `.nemo` file. One call at a time; speaker counts are taken as a
-    bound only.
+class SortformerDiarizer(RecordingDiarizer):
+    """`model` is a hub id or the path of a `.nemo` file. Speaker counts are taken as a bound only.
 
     Raises `ModelUnavailable` where NeMo or the model is missing.
     """
@@ -39,28 +38,23 @@ class SortformerDiarizer:
         require_nemo()
         self._model = _load(model, device, offline)
 
-    def diarize(
+    def _turns(
         self,
         audio: Pcm16,
         counts: SpeakerCounts,
         progress: Callable[[float], None],
-        pause: Callable[[], None] = lambda: None,
-    ) -> Diarization:
-        """As `BuiltInDiarizer.diarize`; NeMo works through the recording in one call, without a pause."""
-        if not len(audio):
-            progress(1.0)
-            return Diarization((), (), 0)
+        pause: Callable[[], None],
+    ) -> tuple[list[Turn], list[Turn]]:
+        """NeMo works through the recording in one call, without a pause."""
         pause()
         with tempfile.TemporaryDirectory(prefix="sortformer-") as folder:
             path = Path(folder) / "recording.wav"
             _write_wav(path, audio)
             segments = self._model.diarize(audio=[str(path)], batch_size=1)[0]
         turns = parse_segments(segments)
-        most = counts.exact or counts.most
-        if most is not None:
-            turns = _most_heard(turns, most)
-        progress(1.0)
-        return to_diarization(turns, exclusive_turns(turns), len(audio) / SAMPLE_RATE_HZ)
+        if counts.at_most is not None:
+            turns = _most_heard(turns, counts.at_most)
+        return turns, exclusive_turns(turns)
 
 
 def require_nemo() -> None:

@@ -97,7 +97,7 @@ def group_turns(embeddings: Floats, seconds: Floats, counts: SpeakerCounts) -> G
 def _evidence(known: npt.NDArray[np.bool_], seconds: Floats, counts: SpeakerCounts) -> Groups:
     """The turns that speakers are found by."""
     usable = np.flatnonzero(known & (seconds >= LEAST_TURN_S))
-    if len(usable) < (counts.exact or counts.least or 1):
+    if len(usable) < counts.at_least:
         usable = np.flatnonzero(known)
     longest = np.argsort(-seconds[usable], kind="stable")[:MAX_GROUPED_TURNS]
     return np.sort(usable[longest])
@@ -105,7 +105,7 @@ def _evidence(known: npt.NDArray[np.bool_], seconds: Floats, counts: SpeakerCoun
 
 def _speakers(embeddings: Floats, seconds: Floats, counts: SpeakerCounts) -> Floats:
     """The mean of each speaker's turns, `(num_speakers, num_dimensions)`, of length 1."""
-    least, most = counts.exact or counts.least or 1, counts.exact or counts.most or len(seconds)
+    least, most = counts.at_least, counts.at_most or len(seconds)
     merging = _merged(embeddings, seconds, WIDE, least, most)
     longest = np.argsort(-merging.seconds, kind="stable").tolist()
     groups = [

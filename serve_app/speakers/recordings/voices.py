@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from scipy.cluster.hierarchy import fcluster, linkage
 
+from serve_app.speakers.frames import Run, frames_away, runs_of
 from serve_app.speakers.models.encoder import Audio, Embeddings, SpeakerEncoder, feature_frames
 from serve_app.speakers.models.segmentation import FRAME_STEP_S, NUM_VOICES, Activity
 
@@ -33,7 +34,7 @@ Frames = npt.NDArray[np.bool_]
 @dataclass(frozen=True, slots=True)
 class Voices:
     """`activity` uint8 `(num_frames, MAX_VOICES)`; `embeddings` float32 `(MAX_VOICES, NUM_DIMENSIONS)` of
-    length 1, of what each says alone, zeros where it never does."""
+    length 1, of what each says alone, or of all it says where that is nothing; zeros for one not heard."""
 
     activity: Activity
     embeddings: Embeddings
@@ -58,8 +59,9 @@ def tell_apart(encoder: SpeakerEncoder, audio: Audio, activity: Activity) -> Voi
             num_voices += 1
         separate[:, voice] = activity[:, voice] * (owner == 0)
         changed = [voice, *range(num_voices - int(owner.max()), num_voices)]
-        masks = feature_frames(alone_frames(separate)[:, changed], len(features))
-        embeddings[changed] = encoder.embed_features([features[torch.from_numpy(mask)] for mask in masks.T])
+        embeddings[changed] = encoder.embed_voices(features, alone_frames(separate)[:, changed])
+    never_alone = separate.any(0) & ~embeddings.any(1)
+    embeddings[never_alone] = encoder.embed_voices(features, separate[:, never_alone])
     return Voices(separate, embeddings)
 
 
@@ -69,16 +71,15 @@ def alone_frames(activity: Activity) -> Activity:
     return alone
 
 
-def runs_of(active: Frames, pause_frames: int) -> list[tuple[int, int]]:
-    """Stretches (first frame, end) of a bool array, those closer than `pause_frames` joined."""
-    edges = np.flatnonzero(np.diff(np.r_[False, active, False].astype(np.int8))).reshape(-1, 2)
-    runs: list[tuple[int, int]] = []
-    for first, end in edges.tolist():
-        if runs and first - runs[-1][1] < pause_frames:
+def _long_runs(active: Frames) -> list[Run]:
+    """The runs that are evidence, those a short pause apart joined."""
+    runs: list[Run] = []
+    for first, end in runs_of(active):
+        if runs and first - runs[-1][1] < _PAUSE_FRAMES:
             runs[-1] = (runs[-1][0], end)
         else:
             runs.append((first, end))
-    return runs
+    return [(first, end) for first, end in runs if end - first >= _LEAST_RUN_FRAMES]
 
 
 def _look_into(
@@ -88,7 +89,7 @@ def _look_into(
     mask = feature_frames(alone[:, None].astype(np.uint8), len(features))[:, 0]
     if not mask.any():
         return np.zeros(encoder.num_dimensions, np.float32), None
-    runs = [run for run in runs_of(alone, _PAUSE_FRAMES) if run[1] - run[0] >= _LEAST_RUN_FRAMES]
+    runs = _long_runs(alone)
     if len(runs) < 2 or room < 1:
         return encoder.embed_features([features[torch.from_numpy(mask)]])[0], None
     # Where each run lies among the features that are kept.
@@ -108,7 +109,6 @@ def _look_into(
         for run, group in zip(runs, groups.tolist(), strict=True)
         if group in longest
     ]
-    frame = np.arange(len(alone))
-    gaps = [np.maximum(np.maximum(first - frame, frame - (end - 1)), 0) for (first, end), _ in known]
-    owner = np.array([group for _, group in known])[np.argmin(gaps, axis=0)]
+    nearest = frames_away(np.arange(len(alone)), [run for run, _ in known]).argmin(1)
+    owner = np.array([group for _, group in known])[nearest]
     return whole, owner

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -16,6 +17,9 @@ from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
 from serve_app.asr.whisper import WhisperTranscriber
 from serve_app.errors import ModelUnavailable
 from serve_app.models import resolve_model
+
+if TYPE_CHECKING:
+    from fakes.two_engines import Model
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 SPOKEN = CHECKOUT / "audio" / "spoken"
@@ -59,6 +63,13 @@ def base(base_folder: Path) -> WhisperTranscriber:
 
 
 @pytest.fixture(scope="session")
+def tiny_model(tiny_folder: Path) -> Model:
+    from fakes.two_engines import Model  # here, since it imports torch
+
+    return Model(tiny_folder)
+
+
+@pytest.fixture(scope="session")
 def speech() -> Callable[..., Pcm16]:
     """Audio of a file under audio/spoken, or a stretch of it in seconds."""
 
@@ -80,6 +91,12 @@ def turns() -> list[tuple[Pcm16, str]]:
             first = max(0, round((turn["start"] - 0.2) * SAMPLE_RATE_HZ))
             cuts.append((audio[first : round((turn["end"] + 0.2) * SAMPLE_RATE_HZ)], turn["text"]))
     return cuts
+
+
+@pytest.fixture(scope="session")
+def short_turns(turns: list[tuple[Pcm16, str]]) -> list[Pcm16]:
+    """Five turns of less than four seconds."""
+    return [audio for audio, _ in turns if len(audio) < 4 * SAMPLE_RATE_HZ][:5]
 
 
 @pytest.fixture(scope="session")

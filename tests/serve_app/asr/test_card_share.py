@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -111,7 +112,7 @@ def hosted(folder: Path) -> RecogniserConfig:
         device="cuda",
         compute_type="float16",
         num_workers=2,
-        max_batch={Role.FINAL: 8, Role.OFFLINE: 16},
+        max_batch=16,
     )
 
 
@@ -125,9 +126,11 @@ def test_a_config_that_fits_keeps_its_batches(base_folder: Path) -> None:
 def test_batches_are_made_to_fit(base_folder: Path) -> None:
     # 145 MB of weights, 450 of context, 80 of handles: 300 MB are left for two workers' batches of 56 MB.
     kept = kept_to_share(hosted(base_folder), Share(10**9, 0.975))
-    assert kept.max_batch == {Role.FINAL: 2, Role.OFFLINE: 2}
+    assert kept.max_batch == 2
+    beams = replace(hosted(base_folder), beam_size=20)
+    assert kept_to_share(beams, Share(10**9, 0.975)).max_batch == 1
     kept = kept_to_share(hosted(base_folder), Share(10**9, 0.7))
-    assert kept.max_batch == {Role.FINAL: 1, Role.OFFLINE: 1}
+    assert kept.max_batch == 1
 
 
 @pytest.mark.models
@@ -140,6 +143,6 @@ def test_a_folder_without_a_known_shape_counts_by_its_files(tmp_path: Path) -> N
     (tmp_path / "model.bin").write_bytes(bytes(1000))
     model = HostedModel("nobody/knows", tmp_path)
     config = RecogniserConfig({Role.FINAL: model}, engine="ctranslate2", device="cuda")
-    assert kept_to_share(config, Share(GIB, 1.0)).max_batch == dict.fromkeys(Role, 8)
+    assert kept_to_share(config, Share(GIB, 1.0)).max_batch == 8
     with pytest.raises(ModelUnavailable, match="nobody/knows"):
         kept_to_share(config, Share(CONTEXT_BYTES, 1.0))

@@ -17,8 +17,10 @@ NOWHERE = HostedModel("none", Path("/nonexistent"))
 def test_defaults_on_a_cpu_and_on_a_card() -> None:
     config = RecogniserConfig({Role.FINAL: NOWHERE}, num_workers=4)
     cpu, card = config.limits(on_card=False), config.limits(on_card=True)
-    assert set(cpu.max_batch.values()) == {1}
-    assert min(card.max_batch.values()) > 1
+    assert cpu.max_batch == {Role.FINAL: 1, Role.OFFLINE: 1, Role.INTERIM: 4}
+    assert card.max_batch == dict.fromkeys(Role, 8)
+    small = RecogniserConfig({Role.FINAL: NOWHERE}, max_batch=2)
+    assert small.limits(on_card=False).max_batch[Role.INTERIM] == 2
     assert (cpu.max_workers(Role.FINAL), cpu.max_workers(Role.INTERIM), cpu.max_workers(Role.OFFLINE)) == (
         4,
         1,

@@ -16,7 +16,6 @@ from serve_app.asr.memory import (
     item_bytes,
     largest_batch,
     plan_memory,
-    weights_bytes,
 )
 from serve_app.errors import ModelUnavailable
 from serve_app.models.figures import Architecture, Precision
@@ -36,12 +35,12 @@ def shape_of(name: str) -> Architecture:
 def test_weights_agree_with_the_model_table(name: str) -> None:
     shape = shape_of(name)
     for compute_type, precision in (("float16", Precision.FLOAT16), ("float32", Precision.FLOAT32)):
-        assert round(weights_bytes(shape, compute_type) / 1e6) == shape.weights_mb(precision)
-    assert round(weights_bytes(shape, "int8") / 1e6) == shape.weights_mb(Precision.INT8)
+        assert round(shape.weights_bytes(compute_type) / 1e6) == shape.weights_mb(precision)
+    assert round(shape.weights_bytes("int8") / 1e6) == shape.weights_mb(Precision.INT8)
     order = ["int8_float16", "int8_float32", "float16", "float32"]
-    sizes = [weights_bytes(shape, compute_type) for compute_type in order]
+    sizes = [shape.weights_bytes(compute_type) for compute_type in order]
     assert all(small < large for small, large in pairwise(sizes))
-    assert weights_bytes(shape, "bfloat16") == weights_bytes(shape, "float16")
+    assert shape.weights_bytes("bfloat16") == shape.weights_bytes("float16")
 
 
 def test_what_an_item_takes() -> None:
@@ -75,8 +74,7 @@ def test_the_largest_batch_fits_and_one_more_does_not(
 
 
 def need(name: str, compute_type: str) -> ModelNeed:
-    shape = shape_of(name)
-    return ModelNeed(name, compute_type, weights_bytes(shape, compute_type), item_bytes(shape, compute_type))
+    return ModelNeed.of_shape(name, shape_of(name), compute_type)
 
 
 def test_a_share_that_holds_everything_says_nothing() -> None:

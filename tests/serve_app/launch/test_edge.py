@@ -18,6 +18,7 @@ import httpx
 import psutil
 import pytest
 from fakes.app_server import running_app
+from fakes.duplex_upload import curl_part_by_part, sizes_of_parts
 from fakes.extended_connect import extended_connect
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -37,7 +38,6 @@ from serve_app.launch.ports import free_ports
 from serve_app.launch.processes import processes_of
 from serve_app.launch.runtime_dir import make_runtime_dir, remove_runtime_dir
 from serve_app.launch.serving import RunningService, start_service
-from serve_app.web.duplex import Duplex
 
 
 async def headers(request: Request) -> Response:
@@ -54,17 +54,12 @@ async def echo(socket: WebSocket) -> None:
         return
 
 
-async def sizes(request: Request) -> Response:
-    async def answer() -> AsyncIterator[bytes]:
-        async for part in request.stream():
-            if part:
-                yield json.dumps({"num_bytes": len(part)}).encode() + b"\n"
-
-    return Duplex(answer(), media_type="application/x-ndjson", max_stall_s=60, on_closed=lambda: None)  # type: ignore[arg-type]
-
-
 APP = Starlette(
-    routes=[Route("/", headers), WebSocketRoute("/echo", echo), Route("/sizes", sizes, methods=["POST"])]
+    routes=[
+        Route("/", headers),
+        WebSocketRoute("/echo", echo),
+        Route("/sizes", sizes_of_parts, methods=["POST"]),
+    ]
 )
 
 
@@ -209,21 +204,9 @@ async def test_lines_come_while_the_upload_goes_on(front: Front, monkeypatch: py
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 async def test_lines_come_while_the_upload_goes_on_over_http_2(front: Front) -> None:
-    curl = await asyncio.create_subprocess_exec(
-        *("curl", "-sS", "-N", "--http2", "--noproxy", "*", "-X", "POST", "-T", ".", "-w", "%{http_version}"),
-        *("--cacert", str(front.edge.files.cert), front.url + "/sizes"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert curl.stdin is not None
-    assert curl.stdout is not None
-    for size in (100, 200):
-        curl.stdin.write(bytes(size))
-        line = await asyncio.wait_for(curl.stdout.readline(), 10)
-        assert json.loads(line)["num_bytes"] == size
-    curl.stdin.close()
-    assert await curl.stdout.read() == b"2"
-    assert await curl.wait() == 0
+    options = ("--http2", "-w", "%{http_version}")
+    url, cert = front.url + "/sizes", front.edge.files.cert
+    assert await curl_part_by_part("curl", *options, url=url, cert=cert) == b"2"
 
 
 async def test_a_renewed_certificate_is_shown_and_no_connection_is_cut(own_front: Front) -> None:

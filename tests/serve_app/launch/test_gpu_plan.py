@@ -11,8 +11,9 @@ from fakes.nvml import GIB, FakeCard, FakeNvml, h200, rtx_2060, turing_12gb
 from serve_app.launch import gpu_plan
 from serve_app.launch import plan as plan_module
 from serve_app.launch.cluster import ClusterOptions
-from serve_app.launch.gpu_plan import TOO_SMALL, UNREADABLE
+from serve_app.launch.gpu_plan import TOO_SMALL, UNREADABLE, wanted_of
 from serve_app.launch.plan import ServicePlan, plan_service
+from serve_app.settings import Settings
 from serve_app.telemetry.gpus import read_gpus
 
 
@@ -111,6 +112,10 @@ def test_only_models_that_are_here_when_offline(machine: Any, monkeypatch: pytes
     machine(h200())
     monkeypatch.setattr(gpu_plan, "_is_here", lambda name, settings: name == "base")
     assert graph_settings(plan_service({"offline": True}))["final_model"] == "base"
+
+
+def test_memory_is_planned_for_the_most_beams() -> None:
+    assert wanted_of(Settings.from_dict({"interim_beam_size": 2, "offline_beam_size": 7})).beam_size == 7
 
 
 def test_nothing_is_sized_where_the_cards_cannot_be_read(machine: Any) -> None:

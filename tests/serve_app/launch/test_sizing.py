@@ -9,7 +9,7 @@ from fakes.nvml import GIB, FakeCard, FakeNvml, h200, rtx_2060, rtx_3060, turing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.asr.memory import ModelNeed, Share, fixed_bytes, item_bytes, weights_bytes
+from serve_app.asr.memory import ModelNeed, Share, fixed_bytes
 from serve_app.launch.sizing import GOOD_BATCH, RolePlan, Sizing, Wanted, size_for_cards
 from serve_app.models.registry import find_spec
 from serve_app.telemetry.gpus import Gpu, read_gpus
@@ -183,12 +183,7 @@ def test_slots_fit_the_cards_and_models_their_slots(
         spec = find_spec(role.model)
         assert spec is not None
         assert spec.architecture is not None
-        need = ModelNeed(
-            role.model,
-            role.compute_type,
-            weights_bytes(spec.architecture, role.compute_type),
-            item_bytes(spec.architecture, role.compute_type, fused_attention=torch),
-        )
+        need = ModelNeed.of_shape(role.model, spec.architecture, role.compute_type, fused_attention=torch)
         batches = sizing.num_workers * sizing.max_batch * need.item_bytes
         # What a replica computes for itself when it starts comes to the same.
         assert fixed_bytes([need], sizing.num_workers) + batches <= Share(smallest, sizing.gpu_fraction).bytes

@@ -50,7 +50,8 @@ def test_words_are_small_and_bare_beside_how_they_are_written():
 def test_words_without_times_share_that_of_their_text():
     words = timed_words((), "a bcd", 1.0, 3.0, 0.5)
     assert words == (Word(" a", 1.0, 1.5, 0.5), Word(" bcd", 1.5, 3.0, 0.5))
-    assert timed_words(WORDS, "other", 0, 1, 0.5) == WORDS
+    assert timed_words(WORDS, "other", 0, 1, 0.5, 3) == WORDS
+    assert [word.speaker for word in timed_words((), "a b", 0, 1, 0.5, 3)] == [3, 3]
     assert timed_words((), "  ", 0, 1, 0.5) == ()
 
 

@@ -4,7 +4,8 @@ from fakes.spoken_events import ANSWER, GREETING, WORDS, final, partial, revisio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.protocols.transcript_lines import MAX_WAITING, UNKNOWN, LineDiff, TranscriptLines
+from serve_app.protocols.speaker_runs import MAX_WAITING
+from serve_app.protocols.transcript_lines import UNKNOWN, LineDiff, TranscriptLines
 
 SPEAKERS = st.none() | st.integers(0, 2)
 LABELS = st.tuples(SPEAKERS, SPEAKERS, SPEAKERS, SPEAKERS)

@@ -23,6 +23,7 @@ from serve_app.events import (
 from serve_app.protocols import native
 from serve_app.protocols.choices import SessionChoices, choices_from_query
 from serve_app.protocols.native import Cancel, EndSession, Flush, StartSession, decode_command
+from serve_app.protocols.native_dialect import NativeEvents
 from serve_app.session.options import EndpointingOptions, SessionOptions
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "native"
@@ -67,7 +68,7 @@ EVENTS = {
 
 @pytest.mark.parametrize("name", sorted(SERVER))
 def test_every_server_message_is_the_golden_one_and_its_named_additions(name):
-    message = json.loads(native.encode_event(EVENTS[name], "unique-session-id"))
+    message = json.loads(*NativeEvents("unique-session-id").frames(EVENTS[name]))
     expected = {**SERVER[name], **ADDITIONS.get(name, {})}
     if "timing" in expected:
         expected["timing"] = {**expected["timing"], **ADDITIONS["timing"]}

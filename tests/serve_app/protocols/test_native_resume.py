@@ -9,6 +9,7 @@ from serve_app.errors import InvalidMessage, InvalidTicket
 from serve_app.events import Acknowledged, Final, SessionStarted, Timing
 from serve_app.protocols import native
 from serve_app.protocols.native import StartSession, decode_command
+from serve_app.protocols.native_dialect import NativeEvents
 from serve_app.session.ticket import MAX_TICKET_CHARS
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "native" / "resume.json").read_text())
@@ -17,7 +18,7 @@ UNTICKETED = Final("1", 0, "Olá.", (), 0.9, -0.1, "pt", 0.9, 0, 28_000, 28_800,
 
 
 def encoded(event):
-    return json.loads(native.encode_event(event, "unique-session-id"))
+    return json.loads(*NativeEvents("unique-session-id").frames(event))
 
 
 @pytest.mark.parametrize(

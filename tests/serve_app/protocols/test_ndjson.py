@@ -4,7 +4,8 @@ from fakes.spoken_events import GREETING, revision
 
 from serve_app.errors import InvalidAudio
 from serve_app.events import EndReason, SessionEnded, SessionStarted
-from serve_app.protocols import native, ndjson
+from serve_app.protocols import ndjson
+from serve_app.protocols.native_dialect import NativeEvents
 
 
 def test_events_are_the_native_messages_one_a_line():
@@ -13,7 +14,7 @@ def test_events_are_the_native_messages_one_a_line():
         line = lines.line(event)
         assert line.count(b"\n") == 1
         assert line.endswith(b"\n")
-        assert line[:-1] == native.encode_event(event, "s")
+        assert (line[:-1].decode(),) == NativeEvents("s").frames(event)
 
 
 def test_speakers_are_named_where_they_were_asked_for():

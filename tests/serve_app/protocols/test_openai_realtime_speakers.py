@@ -9,7 +9,7 @@ from fakes.realtime_talk import final, kinds, talk, update
 from fakes.spoken_events import revision, spoken_by
 
 from serve_app.events import EndReason, SessionEnded, SpeechEnded, SpeechStarted
-from serve_app.protocols.openai.realtime_segments import MAX_WAITING
+from serve_app.protocols.speaker_runs import MAX_WAITING
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "openai_realtime.json"
 DIARIZED = update(transcription={"model": "gpt-4o-transcribe-diarize"})

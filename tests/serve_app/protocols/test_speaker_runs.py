@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve_app.asr.jobs import Word
-from serve_app.protocols.speaker_runs import SentFinals, all_known, revised, speaker_runs
+from serve_app.protocols.speaker_runs import (
+    MAX_WAITING,
+    SentFinals,
+    WaitingFinals,
+    all_known,
+    revised,
+    speaker_runs,
+)
 
 SPEAKERS = st.none() | st.integers(0, 2)
 
@@ -64,6 +71,26 @@ def test_only_so_many_finals_are_remembered():
     changed = sent.revise(revision(events[2], 1, 1, 1, 1, 1))
     assert changed is not None
     assert changed.speaker == 1
+
+
+def test_finals_wait_in_order_until_their_speakers_are_known():
+    waiting = WaitingFinals()
+    first, second, third = (final("No words.", (), number, number, number + 1) for number in range(3))
+    assert waiting.add(first) == waiting.add(second) == []
+    assert waiting.revise(revision(second, 1)) == [], "the first goes on first"
+    assert waiting.revise(revision(third, 1)) is None
+    assert waiting.revise(revision(first, 0)) == [replace(first, speaker=0), replace(second, speaker=1)]
+    assert waiting.revise(revision(first, 1)) is None
+    assert waiting.add(third) == []
+    assert list(waiting) == [third]
+    assert waiting.settle() == [third]
+    assert list(waiting) == []
+
+
+def test_only_so_many_finals_wait():
+    waiting = WaitingFinals()
+    events = [final("No words.", (), number, number, number + 1) for number in range(MAX_WAITING + 1)]
+    assert [waiting.add(event) for event in events] == [[]] * MAX_WAITING + [events[:1]]
 
 
 def test_where_the_next_utterance_begins():

@@ -3,6 +3,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+from fakes.fake_service import HELLO
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -133,7 +134,7 @@ def test_writing_without_spaces_is_broken_into_lines():
 def test_nothing_said_is_an_empty_file():
     assert to_srt([]) == ""
     assert to_vtt([]) == "WEBVTT\n"
-    assert to_text(" hello \n") == "hello\n"
+    assert to_text(replace(HELLO, text=" hello \n")) == "hello\n"
     assert cues([written("  ", 0.0, 1.0)]) == []
 
 

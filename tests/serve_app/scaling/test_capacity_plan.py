@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from serve_app.cli.app import app
+from serve_app.launch.deploy_config import deployment, read_deploy_config
 from serve_app.scaling.costs import DecodeCost
 from serve_app.scaling.figures import (
     CARDS,
@@ -23,7 +24,7 @@ from serve_app.scaling.figures import (
     find_card,
     known_models,
 )
-from serve_app.scaling.plan import MAX_BUSY, PlanRequest, Speaking, plan
+from serve_app.scaling.plan import FRACTIONS, MAX_BUSY, PlanRequest, Speaking, plan
 
 ON_H200 = PlanRequest(500, "large-v3-turbo", "H200")
 
@@ -232,3 +233,12 @@ def test_the_command_fails_where_the_bar_cannot_be_met() -> None:
     status, out, _ = run("--speakers", "5", "--gpu", "T4", "--p95-ms", "106")
     assert status == 1
     assert "too late" in out
+
+
+def test_shares_are_those_that_are_deployed() -> None:
+    config = read_deploy_config(Path(__file__).parents[3] / "serve_config.yaml")
+    names = {"final": "FinalAsr", "interim": "InterimAsr", "voice": "VoiceActivity"}
+    declared = {
+        kind: deployment(config, name)["ray_actor_options"]["num_gpus"] for kind, name in names.items()
+    }
+    assert declared == FRACTIONS

@@ -1,30 +1,24 @@
+"""Recordings through OpenAI's doors: answers in every format, whole and streamed, and refusals."""
+
 import asyncio
 import json
-import time
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 from fakes.encoded_audio import chirp, encoded, wav
-from fakes.fake_service import HELLO, FakeService, FakeSettings
+from fakes.fake_service import HELLO, FakeService
+from fakes.openai_client import KEY, app_of, client_of, door_of
 from starlette.applications import Starlette
-from starlette.websockets import WebSocket
 
 from serve_app.asr.jobs import Task
-from serve_app.errors import InferenceError, InvalidMessage, QueueFull, SpeakersUnavailable
-from serve_app.protocols.openai.client_secrets import verify_secret
-from serve_app.protocols.openai.errors import ModelNotFound, RefusedParameter
+from serve_app.errors import InferenceError, QueueFull, SpeakersUnavailable
 from serve_app.speakers.turns import SpeakerMode
 from serve_app.telemetry.local_metrics import LocalInstruments
-from serve_app.telemetry.metrics import Recorder
 from serve_app.web import door as doors
-from serve_app.web.door import Door
-from serve_app.web.errors import exception_handlers
 from serve_app.web.openai_doors import openai_routes
-from serve_app.web.openai_realtime import realtime_dialect
 
-KEY = b"k" * 32
 TWO_SECONDS = wav(chirp(2.0, 16_000), 16_000)
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "openai_rest.json").read_text())
 TRANSCRIPTIONS = "/v1/audio/transcriptions"
@@ -38,20 +32,6 @@ def service():
 @pytest.fixture
 def local():
     return LocalInstruments()
-
-
-def door_of(service, local=None, **changes):
-    return Door(service, FakeSettings(**changes), Recorder(local or LocalInstruments()))
-
-
-def app_of(service, local=None, **changes):
-    routes = openai_routes(door_of(service, local, **changes), KEY)
-    return Starlette(routes=routes, exception_handlers=exception_handlers())
-
-
-def client_of(service, local=None, **changes):
-    transport = httpx.ASGITransport(app_of(service, local, **changes), raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://sotto")
 
 
 @pytest.fixture
@@ -68,45 +48,6 @@ async def post(client, path=TRANSCRIPTIONS, data=TWO_SECONDS, **fields):
 def events_of(answer):
     lines = [line for line in answer.text.split("\n\n") if line and not line.startswith(":")]
     return [json.loads(line.removeprefix("data: ")) for line in lines]
-
-
-DIARIZED = {"response_format": "diarized_json", "chunking_strategy": "auto"}
-
-
-async def test_speakers_by_openais_model(client, service):
-    answer = await post(client, model="gpt-4o-transcribe-diarize", **DIARIZED)
-    assert answer.json() == GOLDEN["diarized_json"]
-    assert service.uploads[0][1].speakers is SpeakerMode.VOICE
-
-
-async def test_speakers_are_streamed_as_segments(client):
-    answer = await post(client, stream="true", **DIARIZED)
-    assert events_of(answer) == GOLDEN["stream_diarized_json"]
-
-
-@pytest.mark.parametrize("stream", ["false", "true"])
-async def test_a_server_without_speakers_says_so(client, service, stream):
-    service.transcribe_error = SpeakersUnavailable("speakers cannot be told apart here: make speakers")
-    answer = await post(client, stream=stream, **DIARIZED)
-    assert [answer.status_code, answer.json()] == GOLDEN["errors"]["SpeakersUnavailable"]
-
-
-async def test_channels_are_kept_where_they_are_speakers(client, service):
-    stereo = wav(np.stack([chirp(1.0, 16_000)] * 2, axis=1), 16_000)
-    await post(client, data=stereo, diarization_backend="channel", **DIARIZED)
-    assert service.uploads[0][0].shape == (16_000, 2)
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("text", "A: Hello there.\nB: General Kenobi.\n"),
-        ("srt", "1\n00:00:00,000 --> 00:00:00,900\nA: Hello there.\n"),
-        ("vtt", "WEBVTT\n\n00:00:00.000 --> 00:00:00.900\n<v A>Hello there.\n"),
-    ],
-)
-async def test_other_formats_name_speakers_if_asked(client, name, expected):
-    assert (await post(client, response_format=name, diarize="true")).text.startswith(expected)
 
 
 async def test_json_is_the_default(client, service, local):
@@ -165,6 +106,48 @@ async def test_models(client):
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
 
 
+# -- speakers --------------------------------------------------------------------------------------
+
+
+DIARIZED = {"response_format": "diarized_json", "chunking_strategy": "auto"}
+
+
+async def test_speakers_by_openais_model(client, service):
+    answer = await post(client, model="gpt-4o-transcribe-diarize", **DIARIZED)
+    assert answer.json() == GOLDEN["diarized_json"]
+    assert service.uploads[0][1].speakers is SpeakerMode.VOICE
+
+
+async def test_speakers_are_streamed_as_segments(client):
+    answer = await post(client, stream="true", **DIARIZED)
+    assert events_of(answer) == GOLDEN["stream_diarized_json"]
+
+
+@pytest.mark.parametrize("stream", ["false", "true"])
+async def test_a_server_without_speakers_says_so(client, service, stream):
+    service.transcribe_error = SpeakersUnavailable("speakers cannot be told apart here: make speakers")
+    answer = await post(client, stream=stream, **DIARIZED)
+    assert [answer.status_code, answer.json()] == GOLDEN["errors"]["SpeakersUnavailable"]
+
+
+async def test_channels_are_kept_where_they_are_speakers(client, service):
+    stereo = wav(np.stack([chirp(1.0, 16_000)] * 2, axis=1), 16_000)
+    await post(client, data=stereo, diarization_backend="channel", **DIARIZED)
+    assert service.uploads[0][0].shape == (16_000, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("text", "A: Hello there.\nB: General Kenobi.\n"),
+        ("srt", "1\n00:00:00,000 --> 00:00:00,900\nA: Hello there.\n"),
+        ("vtt", "WEBVTT\n\n00:00:00.000 --> 00:00:00.900\n<v A>Hello there.\n"),
+    ],
+)
+async def test_other_formats_name_speakers_if_asked(client, name, expected):
+    assert (await post(client, response_format=name, diarize="true")).text.startswith(expected)
+
+
 # -- streams --------------------------------------------------------------------------------------
 
 
@@ -175,6 +158,26 @@ async def test_a_streamed_answer(client, service, local):
     assert events_of(answer) == GOLDEN["stream"]
     done = {"status": "success", "cached": "false"}
     assert local.value("whisper_transcription_requests_total", done) == 1
+
+
+def streamed_upload(model):
+    """An upload's ASGI scope and incoming messages, for an answer that is read piece by piece."""
+    form = httpx.Request(
+        "POST", "http://sotto/", data={"model": model, "stream": "true"}, files={"file": TWO_SECONDS}
+    )
+    incoming = asyncio.Queue()
+    incoming.put_nowait({"type": "http.request", "body": form.read()})
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": "1.1",
+        "method": "POST",
+        "path": TRANSCRIPTIONS,
+        "raw_path": TRANSCRIPTIONS.encode(),
+        "query_string": b"",
+        "headers": [(b"content-type", form.headers["content-type"].encode())],
+    }
+    return scope, incoming
 
 
 async def test_segments_come_while_the_rest_is_decoded(service):
@@ -188,22 +191,7 @@ async def test_segments_come_while_the_rest_is_decoded(service):
             return HELLO
 
     parts = asyncio.Queue()
-    form = httpx.Request(
-        "POST", "http://sotto/", data={"model": "whisper-1", "stream": "true"}, files={"file": TWO_SECONDS}
-    )
-    body = form.read()
-    incoming = asyncio.Queue()
-    incoming.put_nowait({"type": "http.request", "body": body})
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.4"},
-        "http_version": "1.1",
-        "method": "POST",
-        "path": TRANSCRIPTIONS,
-        "raw_path": TRANSCRIPTIONS.encode(),
-        "query_string": b"",
-        "headers": [(b"content-type", form.headers["content-type"].encode())],
-    }
+    scope, incoming = streamed_upload("whisper-1")
     app = app_of(Slow(), heartbeat_s=0.01)
     serving = asyncio.create_task(app(scope, incoming.get, parts.put))
     async with asyncio.timeout(5):
@@ -219,21 +207,7 @@ async def test_segments_come_while_the_rest_is_decoded(service):
 async def test_a_client_that_leaves_a_stream_ends_the_work(service):
     service.transcribe_gate = asyncio.Event()
     door = door_of(service, heartbeat_s=30.0)
-    form = httpx.Request(
-        "POST", "http://sotto/", data={"model": "base", "stream": "true"}, files={"file": TWO_SECONDS}
-    )
-    incoming = asyncio.Queue()
-    incoming.put_nowait({"type": "http.request", "body": form.read()})
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.4"},
-        "http_version": "1.1",
-        "method": "POST",
-        "path": TRANSCRIPTIONS,
-        "raw_path": TRANSCRIPTIONS.encode(),
-        "query_string": b"",
-        "headers": [(b"content-type", form.headers["content-type"].encode())],
-    }
+    scope, incoming = streamed_upload("base")
     sent = asyncio.Queue()
     serving = asyncio.create_task(Starlette(routes=openai_routes(door, KEY))(scope, incoming.get, sent.put))
     async with asyncio.timeout(5):
@@ -329,82 +303,3 @@ async def test_before_a_model_is_loaded(service, client):
     service.ready = False
     assert (await post(client)).status_code == 503
     assert (await client.get("/v1/models")).json()["data"] == []
-
-
-# -- sockets --------------------------------------------------------------------------------------
-
-
-async def test_client_secrets_open_sockets(client, service):
-    session = {"type": "transcription", "audio": {"input": {"transcription": {"language": "pt"}}}}
-    asked = {"session": session, "expires_after": {"anchor": "created_at", "seconds": 60}}
-    body = (await client.post("/v1/realtime/client_secrets", json=asked)).json()
-    assert 50 < body["expires_at"] - time.time() < 61
-    assert body["session"]["audio"]["input"]["transcription"]["language"] == "pt"
-    assert body["session"]["type"] == "transcription"
-    assert verify_secret(KEY, body["value"], time.time()) is not None
-    socket = socket_of(headers=[(b"authorization", f"Bearer {body['value']}".encode())])
-    dialect, handshake = realtime_dialect(socket, door_of(service), KEY)
-    (created,) = dialect.accepted()
-    assert handshake.token == body["value"]
-    assert json.loads(created)["session"]["audio"]["input"]["transcription"]["language"] == "pt"
-
-
-async def test_the_betas_sessions(client):
-    asked = {"input_audio_format": "g711_ulaw", "turn_detection": None}
-    body = (await client.post("/v1/realtime/transcription_sessions", json=asked)).json()
-    assert (body["input_audio_format"], body["turn_detection"]) == ("g711_ulaw", None)
-    secret = verify_secret(KEY, body["client_secret"]["value"], time.time())
-    assert secret.settings.input_audio_format == "g711_ulaw"
-    assert (await client.post("/v1/realtime/transcription_sessions")).status_code == 200
-
-
-@pytest.mark.parametrize("path", ["client_secrets", "transcription_sessions"])
-@pytest.mark.parametrize("body", [b"{", b'{"session":5}', b'{"turn_detection":5}', b" " * 20_000])
-async def test_secrets_that_cannot_be_made(client, path, body):
-    answer = await client.post(f"/v1/realtime/{path}", content=body)
-    if answer.status_code == 200:  # a field of the other door is unknown here
-        assert body in (b'{"session":5}', b'{"turn_detection":5}')
-    else:
-        assert (answer.status_code, answer.json()["error"]["type"]) == (400, "invalid_request_error")
-
-
-def socket_of(query=b"", headers=(), subprotocols=()):
-    scope = {
-        "type": "websocket",
-        "path": "/v1/realtime",
-        "query_string": query,
-        "headers": list(headers),
-        "subprotocols": list(subprotocols),
-    }
-    return WebSocket(scope, None, None)
-
-
-def test_a_socket_in_either_version(service):
-    for headers, kind in (
-        ([], "session.created"),
-        ([(b"openai-beta", b"realtime=v1")], "transcription_session.created"),
-    ):
-        dialect, handshake = realtime_dialect(socket_of(headers=headers), door_of(service), KEY)
-        assert json.loads(dialect.accepted()[0])["type"] == kind
-        assert handshake.subprotocol is None
-
-
-def test_a_socket_for_a_model(service):
-    dialect, _ = realtime_dialect(socket_of(b"model=base"), door_of(service), KEY)
-    created = json.loads(dialect.accepted()[0])
-    assert created["session"]["audio"]["input"]["transcription"]["model"] == "base"
-    with pytest.raises(ModelNotFound):
-        realtime_dialect(socket_of(b"model=large-v9"), door_of(service), KEY)
-    with pytest.raises(RefusedParameter):
-        realtime_dialect(socket_of(b"intent=conversation"), door_of(service), KEY)
-    with pytest.raises(InvalidMessage):
-        dialect.receive(
-            '{"type":"transcription_session.update","input_audio_transcription":{"model":"large-v9"}}'
-        )
-
-
-def test_a_forged_secret_changes_nothing(service):
-    socket = socket_of(subprotocols=["realtime", "openai-insecure-api-key.ek_forged.forged"])
-    dialect, handshake = realtime_dialect(socket, door_of(service), KEY)
-    assert (handshake.subprotocol, handshake.token) == ("realtime", "ek_forged.forged")
-    assert json.loads(dialect.accepted()[0])["type"] == "session.created"

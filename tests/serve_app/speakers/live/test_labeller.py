@@ -109,7 +109,7 @@ def test_later_audio_corrects_a_first_guess() -> None:
 
 def test_never_more_speakers_than_allowed() -> None:
     script = take_turns(6, 18)
-    labeller = feed(OnlineLabeller(LabellerOptions(max_speakers=3)), script, steps(72, 2))
+    labeller = feed(OnlineLabeller(LabellerOptions(most=3)), script, steps(72, 2))
     assert {turn.speaker for turn in labeller.turns(0.0)} == {0, 1, 2}
     assert labeller.num_speakers == 3
 
@@ -123,7 +123,7 @@ def alike(turn: int) -> tuple[float, WindowVoices]:
 
 
 @pytest.mark.parametrize(
-    ("options", "found"), [({}, 1), ({"exact": 2}, 2), ({"least": 2}, 2), ({"exact": 1}, 1)]
+    ("options", "found"), [({}, 1), ({"least": 2, "most": 2}, 2), ({"least": 2}, 2), ({"most": 1}, 1)]
 )
 def test_as_many_as_are_known_to_be_there(options: dict[str, int], found: int) -> None:
     labeller = OnlineLabeller(LabellerOptions(**options))  # type: ignore[arg-type]
@@ -135,10 +135,10 @@ def test_as_many_as_are_known_to_be_there(options: dict[str, int], found: int) -
 @pytest.mark.parametrize(
     "options",
     [
-        {"max_speakers": 0},
-        {"max_speakers": 17},
-        {"exact": 17},
-        {"least": 5, "max_speakers": 4},
+        {"most": 0},
+        {"most": 17},
+        {"least": 17, "most": 17},
+        {"least": 5, "most": 4},
         {"horizon_s": 5.0},
     ],
 )
@@ -283,7 +283,7 @@ step_lists = st.lists(st.sampled_from([0.5, 0.9, 2.0, 5.0, 10.0]), min_size=1, m
 def test_settled_labels_never_change_and_speakers_are_bounded(
     script: list[Said], gaps: list[float], most: int, horizon_s: float
 ) -> None:
-    options = LabellerOptions(max_speakers=most, horizon_s=horizon_s)
+    options = LabellerOptions(most=most, horizon_s=horizon_s)
     labeller, same = OnlineLabeller(options), OnlineLabeller(options)
     end_s = 0.0
     settled: dict[tuple[float, float], int | None] = {}

@@ -9,7 +9,6 @@ import pytest
 
 from serve_app.errors import ModelUnavailable
 from serve_app.speakers.recordings.hosted import HostedDiarizer, as_folder, check_folder
-from serve_app.speakers.recordings.options import SpeakerModels
 from serve_app.speakers.turns import SpeakerCounts
 
 COMMUNITY = "pyannote/speaker-diarization-community-1"
@@ -37,7 +36,7 @@ def write(folder: Path, config: str = CONFIG) -> Path:
 
 def test_a_gated_pipeline_without_a_token_says_what_to_do() -> None:
     with pytest.raises(ModelUnavailable) as caught:
-        HostedDiarizer(SpeakerModels(COMMUNITY))
+        HostedDiarizer(COMMUNITY)
 
     said = str(caught.value)
     assert f"https://huggingface.co/{COMMUNITY}" in said
@@ -47,7 +46,7 @@ def test_a_gated_pipeline_without_a_token_says_what_to_do() -> None:
 
 def test_the_hub_is_left_alone_offline() -> None:
     with pytest.raises(ModelUnavailable, match="this server is offline"):
-        HostedDiarizer(SpeakerModels(COMMUNITY, hf_token="hf_token", offline=True))
+        HostedDiarizer(COMMUNITY, hf_token="hf_token", offline=True)
 
 
 @pytest.mark.parametrize("name", ["/no/such/folder", "./none", "~none/x", "community-1", "a/b/c"])
@@ -130,7 +129,7 @@ def random_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.extras
 def test_a_pipeline_of_a_folder_runs(random_pipeline: Path) -> None:
-    diarizer = HostedDiarizer(SpeakerModels(str(random_pipeline), offline=True, num_threads=1))
+    diarizer = HostedDiarizer(str(random_pipeline), offline=True)
     audio = (np.random.default_rng(0).normal(size=12 * 16_000) * 3_000).astype(np.int16)
     shares: list[float] = []
 
@@ -149,4 +148,4 @@ def test_a_pipeline_that_cannot_be_loaded_says_why(random_pipeline: Path, tmp_pa
     folder = write(tmp_path / "pipeline")
 
     with pytest.raises(ModelUnavailable, match=r"pipeline cannot be loaded: .*Is it a folder of"):
-        HostedDiarizer(SpeakerModels(str(folder), offline=True))
+        HostedDiarizer(str(folder), offline=True)
