@@ -97,7 +97,10 @@ def show(message: Message, screen: Screen, speakers: dict[str, str | None]) -> N
         case FinalTranscript(text=text):
             speakers[message.segment_id] = message.speaker
             label = f"[{message.speaker}] " if message.speaker else ""
-            screen.final(message.start_ms, label + text)
+            if text:
+                screen.final(message.start_ms, label + text)
+            else:
+                screen.interim("", "")  # what was shown is taken back
         case SpeakerRevision(segment_id=segment, speaker=speaker):
             if speaker is not None and speakers.get(segment) != speaker:
                 speakers[segment] = speaker

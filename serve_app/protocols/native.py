@@ -200,6 +200,8 @@ def _final(event: Final, session_id: str, *, speakers: bool) -> dict[str, object
         "end_ms": _ms(event.end_sample),
         "endpoint_ms": _ms(event.decided_sample),
         "timing": _timing(event.timing),
+        **({"doubted": event.doubted} if event.doubted else {}),
+        **({"withheld": event.withheld} if event.withheld else {}),
         **(_ticket(event.ticket, event.resume_sample) if event.ticket else {}),
     }
 

@@ -17,13 +17,14 @@ import msgspec
 from msgspec import Meta
 
 from serve_app.asr.jobs import Task
-from serve_app.models.languages import normalise_language
 from serve_app.protocols.choices import (
     MAX_HOTWORD_CHARS,
     MAX_PROMPT_CHARS,
     LanguageName,
+    LanguageNames,
     NumSpeakers,
     Parameters,
+    chosen_languages,
     convert_parameters,
 )
 from serve_app.protocols.native import words_message
@@ -44,6 +45,7 @@ class UploadChoices(msgspec.Struct, frozen=True, kw_only=True):
     """The optional choices of one upload, as query parameters or form fields."""
 
     language: LanguageName | None = None
+    languages: LanguageNames | None = None
     response_format: ResponseFormat = ResponseFormat.JSON
     word_timestamps: bool = False
     vad_filter: bool | None = None
@@ -53,6 +55,7 @@ class UploadChoices(msgspec.Struct, frozen=True, kw_only=True):
     beam_size: Annotated[int, Meta(ge=1, le=20)] | None = None
     temperature: Annotated[float, Meta(ge=0.0, le=1.0)] | None = None
     normalise: bool | None = None
+    withhold_doubted: bool | None = None
     smart_format: bool | None = None
     diarize: bool | None = None
     num_speakers: NumSpeakers | None = None
@@ -69,9 +72,15 @@ class UploadChoices(msgspec.Struct, frozen=True, kw_only=True):
         `SpeakersUnavailable`, and `InvalidMessage` where the numbers of speakers disagree.
         """
         subtitles = self.response_format in (ResponseFormat.SRT, ResponseFormat.VTT)
+        language, languages = chosen_languages(
+            self.language, self.languages, defaults.language, defaults.languages
+        )
+        withhold = self.withhold_doubted
         options = replace(
             defaults,
-            language=normalise_language(self.language) if self.language else defaults.language,
+            language=language,
+            languages=languages,
+            withhold_doubted=defaults.withhold_doubted if withhold is None else withhold,
             task=self.task or defaults.task,
             word_timestamps=self.word_timestamps or subtitles,
             vad_filter=defaults.vad_filter if self.vad_filter is None else self.vad_filter,
@@ -137,6 +146,8 @@ def transcript_body(
         body["speakers"] = [speaker_label(speaker) for speaker in range(transcript.num_speakers)]
     if warning:
         body["warning"] = warning
+    if transcript.num_withheld:
+        body["withheld_segments"] = transcript.num_withheld
     return body
 
 
@@ -152,6 +163,8 @@ def _segment(segment_id: int, segment: RecordingSegment, labelled: bool) -> dict
     }
     if labelled:
         record["speaker"] = known_label(segment.speaker)
+    if segment.doubted:
+        record["doubted"] = segment.doubted
     return record
 
 

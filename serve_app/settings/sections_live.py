@@ -16,6 +16,9 @@ class RecognitionSection(Section):
         "WHISPER_LANGUAGE",
         max_length=40,
     )
+    languages: tuple[str, ...] = setting(
+        (), "The only languages that detection may find, commas between them: `en,de`; empty: any."
+    )
     task: Literal["transcribe", "translate"] = setting("transcribe", "Write as spoken, or in English.")
     beam_size: int = setting(1, "Beams of finals and uploads; 1 is greedy.", "WHISPER_BEAM_SIZE", ge=1, le=20)
     interim_beam_size: int = setting(1, "Beams of interims.", ge=1, le=20)
@@ -43,7 +46,12 @@ class RecognitionSection(Section):
         False, "Encode 30 s for every final: slower, at most a point of word error rate better."
     )
     guards_enabled: bool = setting(
-        True, "Retry and drop texts that nobody said: on noise and music, loops, the unlikely."
+        True, "Retry, drop or doubt texts that nobody said: on noise and music, loops, the unlikely."
+    )
+    withhold_doubted: bool = setting(
+        False,
+        "Keep text back that the guards doubt though speech was heard, and say so; off: it goes out with "
+        "its low confidence.",
     )
     compression_ratio_threshold: float = setting(
         2.4, "A text that compresses better than this is decoded again.", gt=1, le=100

@@ -24,6 +24,7 @@ from starlette.websockets import WebSocket
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
 from serve_app.audio.pcm import PcmStream, join
 from serve_app.errors import InternalError, InvalidAudio, InvalidMessage, PayloadTooLarge, SottoError
+from serve_app.protocols.choices import chosen_languages
 from serve_app.protocols.deepgram.audio_options import SAMPLE_BYTES
 from serve_app.protocols.deepgram.live import DeepgramDialect
 from serve_app.protocols.deepgram.options import ListenOptions, OptionWarning, parse_options
@@ -132,9 +133,16 @@ def recording_options(
     text = options.text
     formatting = defaults.formatting.chosen(smart_format=text.smart_format, numerals=text.numerals)
     detects = options.detect_language or options.multilingual
+    language, languages = chosen_languages(
+        "auto" if detects else options.language,
+        options.detect_among or None,
+        defaults.language,
+        defaults.languages,
+    )
     return replace(
         defaults,
-        language=None if detects else options.language or defaults.language,
+        language=language,
+        languages=languages,
         word_timestamps=True,
         hotwords=options.hotwords or defaults.hotwords,
         formatting=formatting,

@@ -30,6 +30,10 @@ class DoorSettings(Protocol):
     @property
     def language(self) -> str | None: ...
     @property
+    def languages(self) -> tuple[str, ...]: ...
+    @property
+    def withhold_doubted(self) -> bool: ...
+    @property
     def task(self) -> str: ...
     @property
     def initial_prompt(self) -> str: ...
@@ -108,6 +112,8 @@ class Door:
         return SessionOptions(
             session_id="",
             language=self._language,
+            languages=() if self._language else settings.languages,
+            withhold_doubted=settings.withhold_doubted,
             language_lock_s=settings.language_lock_s if settings.language_mode == "lock" else None,
             task=Task(settings.task),
             partials=settings.partial_results,
@@ -129,6 +135,8 @@ class Door:
     def recording_defaults(self) -> RecordingOptions:
         return RecordingOptions(
             language=self._language,
+            languages=() if self._language else self.settings.languages,
+            withhold_doubted=self.settings.withhold_doubted,
             task=Task(self.settings.task),
             vad_filter=self.settings.vad_enabled,
             prompt=self.settings.initial_prompt,

@@ -164,6 +164,10 @@ def rows(record):
 
 
 def values_of(field):
+    if "anyOf" in field:
+        return " or ".join(values_of(option) for option in field["anyOf"] if option["type"] != "null")
+    if field.get("type") == "array":
+        return f"list of up to {field['maxItems']}"
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])
     if field["type"] == "boolean":

@@ -279,6 +279,8 @@ class FakeSettings:
     host: str = "127.0.0.1"
     port: int = 8000
     language: str = "auto"
+    languages: tuple[str, ...] = ()
+    withhold_doubted: bool = False
     language_mode: str = "lock"
     language_lock_s: float = 4.0
     hotwords: str = ""

@@ -32,6 +32,7 @@ class Segment(Server, frozen=True, kw_only=True):
     confidence: float | None
     avg_logprob: float | None
     speaker: str | None | UnsetType = UNSET
+    doubted: str | UnsetType = UNSET
 
 
 class Transcript(Server, frozen=True, kw_only=True):
@@ -53,6 +54,7 @@ class Transcript(Server, frozen=True, kw_only=True):
     num_speakers: int | UnsetType = UNSET
     speakers: list[str] | UnsetType = UNSET
     warning: str | UnsetType = UNSET
+    withheld_segments: int | UnsetType = UNSET
 
 
 class RootConfig(Server, frozen=True, kw_only=True):

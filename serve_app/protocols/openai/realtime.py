@@ -315,7 +315,7 @@ class RealtimeDialect:
 
     def _spoken(self, item: Item, event: Final) -> list[Frame]:
         """The segments that are due with a final."""
-        if not self._session.tells_speakers or item.discarded:
+        if not self._session.tells_speakers or item.discarded or not event.text:
             return []
         return [*self._segments.final(item.item_id, event)]
 

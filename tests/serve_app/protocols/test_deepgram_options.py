@@ -115,10 +115,12 @@ def test_detect_language_wins_over_the_servers_language():
     assert choices.session_options("s", SessionOptions("", language="pt")).language is None
 
 
-def test_detecting_among_named_languages_is_warned_about():
+def test_languages_are_detected_among_those_named():
     query = [("detect_language", "en"), ("detect_language", "es")]
     options = parse_options(query, live=False)
-    assert (options.detect_language, warned(options)) == (True, ["detect_language"])
+    assert (options.detect_language, options.detect_among, warned(options)) == (True, ("en", "es"), [])
+    session = options.session_choices().session_options("s", SessionOptions("", language="pt"))
+    assert (session.language, session.languages) == (None, ("en", "es"))
 
 
 def test_keyterms_and_keywords_are_hotwords():

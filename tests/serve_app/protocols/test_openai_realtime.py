@@ -168,6 +168,7 @@ def test_several_languages_are_detected_among_and_one_is_fixed():
         spoken.say(update(transcription={"languages": languages}))
         spoken.audio(0.1)
         assert spoken.commands[0].choices.language == language
+        assert spoken.commands[0].choices.languages == (("pt", "en") if language == "auto" else None)
 
 
 def test_audio_is_taken_in_pieces_and_whole():
