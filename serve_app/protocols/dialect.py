@@ -108,11 +108,17 @@ class End:
 
 
 @dataclass(frozen=True, slots=True)
+class EndUnlessMore:
+    """The end where no other frame follows soon: some recorders begin with an empty frame, which is the end
+    of the stream in some protocols."""
+
+
+@dataclass(frozen=True, slots=True)
 class Cancel:
     """Drop what is not decoded and end."""
 
 
-Command: TypeAlias = Open | Audio | Flush | Reconfigure | KeepAlive | Reply | End | Cancel
+Command: TypeAlias = Open | Audio | Flush | Reconfigure | KeepAlive | Reply | End | EndUnlessMore | Cancel
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ from serve_app.protocols.dialect import (
     Command,
     Dialect,
     End,
+    EndUnlessMore,
     Flush,
     Frame,
     KeepAlive,
@@ -68,6 +69,9 @@ from serve_app.web.live.sender import Sender
 from serve_app.web.refusals import MAX_REFUSALS
 
 log = structlog.get_logger(__name__)
+
+MORE_S = 3.0
+"""How long after what may be the end another frame may follow."""
 
 LAST_FRAMES_S = 5.0
 """How long the last frames of a connection may take, once it ends anyway."""
@@ -107,6 +111,7 @@ class LiveSocket:
         self._digest = hashlib.sha256()
         self._outcome = Outcome()
         self._num_refusals_left = MAX_REFUSALS
+        self._num_frames = 0
         self._open_was_tried = self._busy = self._ended = self._told_end = False
         self._ending: Ending | None = None
         self._heard_s = self._now_s()
@@ -183,6 +188,7 @@ class LiveSocket:
     async def _take(self, message: Message) -> None:
         data: bytes | None = message.get("bytes")
         frame: Frame = message["text"] if data is None else data
+        self._num_frames += 1
         max_bytes = self._door.settings.max_frame_bytes * (TEXT_FRAME_FACTOR if data is None else 1)
         if len(frame) > max_bytes:
             kind = "text" if data is None else "audio"
@@ -210,6 +216,8 @@ class LiveSocket:
                 self._say(frames)
             case End():
                 await self._end()
+            case EndUnlessMore():
+                self._outcome.start(self._end_unless_more(self._num_frames))
             case Cancel():
                 self._ended = True
                 self._channels.cancel(EndReason.CANCELLED)
@@ -280,6 +288,11 @@ class LiveSocket:
         elif not self._ended:
             self._ended = True
             await self._finish_audio()
+
+    async def _end_unless_more(self, num_frames: int) -> None:
+        await asyncio.sleep(MORE_S)
+        if self._num_frames == num_frames:
+            await self._end()
 
     async def _finish_audio(self) -> None:
         """Push what the decoders still hold, then end the sessions; goes on where it was interrupted."""

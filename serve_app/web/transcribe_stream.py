@@ -40,7 +40,7 @@ def transcribe_stream_routes(door: Door) -> list[BaseRoute]:
         session_id, choices = choices_from_query(request.query_params.multi_items())
         if isinstance(body, RawAudio):
             encoding = choices.pcm_encoding if choices.encoding else body.encoding
-            rate_hz = choices.sample_rate or body.sample_rate_hz
+            rate_hz = choices.sample_rate_hz if choices.sample_rate else body.sample_rate_hz
             channels = choices.channels or body.channels
             body = replace(body, encoding=encoding, sample_rate_hz=rate_hz, channels=channels)
         named = session_id or new_session_id()

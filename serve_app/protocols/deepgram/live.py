@@ -49,6 +49,7 @@ from serve_app.protocols.dialect import (
     Audio,
     Command,
     End,
+    EndUnlessMore,
     Farewell,
     Flush,
     Frame,
@@ -108,7 +109,7 @@ class DeepgramDialect:
         self._model = ""
         self._last_text: str | None = None
         self._refused = ""
-        self._is_open = self._is_closing = self._has_warned = False
+        self._is_open = self._is_closing = self._has_warned = self._has_audio = False
 
     # -- from the client ---------------------------------------------------------------------------
 
@@ -136,7 +137,8 @@ class DeepgramDialect:
 
     def _audio(self, data: bytes) -> list[Command]:
         if not data:
-            return self._close()
+            return self._close() if self._has_audio else [EndUnlessMore()]
+        self._has_audio = True
         audio = self._options.audio
         if isinstance(audio, RawAudio):
             frame_bytes = SAMPLE_BYTES[audio.encoding] * audio.channels

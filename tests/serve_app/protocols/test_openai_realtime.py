@@ -115,6 +115,8 @@ def test_the_session_opens_with_what_was_chosen():
     [
         ({"format": {"type": "audio/pcm"}}, RawAudio("pcm16", 24_000)),
         ({"format": {"type": "audio/pcm", "rate": 16_000}}, RawAudio("pcm16", 16_000)),
+        ({"format": {"type": "audio/pcm", "rate": 96_000}}, RawAudio("pcm16", 96_000)),
+        ({"format": {"type": "audio/pcm", "rate": 44_100.0}}, RawAudio("pcm16", 44_100)),
         ({"format": {"type": "audio/pcmu"}}, RawAudio("mulaw", 8_000)),
         ({"format": {"type": "audio/pcma", "rate": 8_000}}, RawAudio("alaw", 8_000)),
     ],
