@@ -1,4 +1,4 @@
-"""What every live door makes of streams without a header: decoded, or refused; samples only where they are."""
+"""What live doors make of streams without a header: decoded, or refused; samples only where they are."""
 
 import asyncio
 from pathlib import Path
