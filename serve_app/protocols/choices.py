@@ -115,6 +115,7 @@ class SessionChoices(msgspec.Struct, frozen=True, kw_only=True):
     max_utterance_ms: Annotated[int, Meta(ge=1_000, le=30_000)] | None = None
     partial_interval_ms: Annotated[int, Meta(ge=50, le=10_000)] | None = None
     max_partial_window_ms: Annotated[int, Meta(ge=1_000, le=30_000)] | None = None
+    idle_final_ms: Annotated[int, Meta(ge=0, le=60_000)] | None = None
 
     @property
     def pcm_encoding(self) -> Encoding:

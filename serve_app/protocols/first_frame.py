@@ -71,6 +71,9 @@ class FirstFrameDialect:
             self._choose("interim_final" if isinstance(frame, str) else "whisperlivekit")
         return self._dialect.receive(frame)
 
+    def finishes_when_idle(self) -> bool:
+        return self._dialect.finishes_when_idle()
+
     def names_speakers(self) -> None:
         self._dialect.names_speakers()
 

@@ -98,6 +98,9 @@ class WhisperLiveKitDialect:
         self._open()
         return ()
 
+    def finishes_when_idle(self) -> bool:
+        return True
+
     def names_speakers(self) -> None:
         self._lines = TranscriptLines(speakers=True, append_only=self._sends_changes)
 

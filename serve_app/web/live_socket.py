@@ -36,6 +36,7 @@ from serve_app.protocols.dialect import (
     Dialect,
     End,
     EndUnlessMore,
+    FinishesWhenIdle,
     Flush,
     Frame,
     KeepAlive,
@@ -64,6 +65,7 @@ from serve_app.web.live.outcome import (
     Outcome,
 )
 from serve_app.web.live.pulse import pulse
+from serve_app.web.live.quiet import Quiet
 from serve_app.web.live.restraint import Restraint
 from serve_app.web.live.sender import Sender
 from serve_app.web.refusals import MAX_REFUSALS
@@ -108,6 +110,7 @@ class LiveSocket:
         self._channels = Channels(door, anchored=self._anchored)
         self._command: Open | None = None
         self._intake: Intake | None = None
+        self._quiet: Quiet | None = None
         self._digest = hashlib.sha256()
         self._outcome = Outcome()
         self._num_refusals_left = MAX_REFUSALS
@@ -244,6 +247,11 @@ class LiveSocket:
         for channel, session in enumerate(sessions):
             self._outcome.start(self._pump(channel, session), PUMP)
         self._outcome.start(self._limit())
+        by_default = isinstance(self._dialect, FinishesWhenIdle) and self._dialect.finishes_when_idle()
+        idle_s = self._door.idle_final_s(command.choices, self._channels.options, by_default=by_default)
+        if idle_s:
+            self._quiet = Quiet(idle_s, self._finish_utterance)
+            self._outcome.start(self._quiet.run())
         self._outcome.start(
             pulse(self._dialect, self._channels, self._door, self._outbox, lambda: self._sender.said_s)
         )
@@ -263,7 +271,12 @@ class LiveSocket:
                 allowed_formats=self._door.allowed_formats,
                 max_samples=round(self._door.settings.max_session_s * SAMPLE_RATE_HZ),
             )
+        if self._quiet is None:
+            await self._intake.take(data)
+            return
+        self._quiet.taking()
         await self._intake.take(data)
+        self._quiet.taken()
 
     async def _push(self, channel: int, samples: Pcm16) -> None:
         if channel == 0:
@@ -277,6 +290,11 @@ class LiveSocket:
         """What came before the damage is still transcribed; nothing behind it can be."""
         self._refuse(error)
         self._outcome.settle(Ending(EndReason.ERROR, error.close_code))
+
+    def _finish_utterance(self) -> None:
+        """A final of what was said, though nobody asked."""
+        if not self._ended:
+            self._channels.flush(None)
 
     def _anchored(self, unix_s: float) -> None:
         if isinstance(self._dialect, KnowsClock):

@@ -125,6 +125,10 @@ class DeepgramDialect:
         self._pauses = [Pauses() for _ in range(options.num_streams)]
         return [Open(options.session_choices(), options.audio)]
 
+    def finishes_when_idle(self) -> bool:
+        """Where pauses end results, the absence of audio does too."""
+        return self._options.endpoints
+
     def opened(self, session_id: str) -> None:
         self._is_open = True
 
