@@ -13,6 +13,9 @@
     (anything else)                 ->
                                     <-  Error {variant: "SchemaError"}
 
+What is wrong with the query is said in the answer to the handshake where the server can give one, else in an
+`Error` and a close behind it.
+
 Interim results are `is_final: false`; a final that a pause ended is `speech_final`, one that was cut for its
 length is not. Times are seconds from the first sample. Our additions: `warnings` in the metadata.
 
@@ -22,7 +25,7 @@ and nothing in this protocol corrects what was said before.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -95,13 +98,24 @@ _encoder = msgspec.json.Encoder()
 
 
 class DeepgramDialect:
-    """One connection; `parameters` are those of its address, `created` is when it was made."""
+    """One connection; `parameters` are those of its address, `created` is when it was made.
+
+    `check_model` raises `InvalidMessage` for a model that no one may ask for.
+    """
 
     heartbeat_s: float | None = BEAT_S
     status_s: float | None = None
 
-    def __init__(self, parameters: Parameters, *, request_id: str, created: datetime) -> None:
+    def __init__(
+        self,
+        parameters: Parameters,
+        *,
+        request_id: str,
+        created: datetime,
+        check_model: Callable[[str], None] = lambda name: None,
+    ) -> None:
         self._parameters = tuple(parameters)
+        self._check_model = check_model
         self._options = ListenOptions()
         self._stream = Stream(request_id, created)
         self._pauses = [Pauses()]
@@ -119,6 +133,7 @@ class DeepgramDialect:
     def open_at_once(self) -> Sequence[Command]:
         """The address says it all. Raises `InvalidMessage` or `UnsupportedLanguage`, naming the option."""
         options = self._options = parse_options(self._parameters, live=True)
+        self._check_model(options.model)
         self._stream = Stream(
             self._stream.request_id, self._stream.created, options.text, options.multilingual
         )
