@@ -143,6 +143,14 @@ class Acknowledged:
 
 
 @dataclass(frozen=True, slots=True)
+class Flushed:
+    """A flush was carried out: all speech before `at_sample` has been told. For sessions that hear
+    `Acknowledged`."""
+
+    at_sample: int
+
+
+@dataclass(frozen=True, slots=True)
 class SessionError:
     """Something went wrong that does not end the session (the code is one of `errors`)."""
 
@@ -175,6 +183,7 @@ Event: TypeAlias = (
     | Final
     | SpeakerRevision
     | Acknowledged
+    | Flushed
     | SessionError
     | SoundWarning
     | SessionEnded

@@ -26,6 +26,7 @@ from serve_app.audio.formats import (
     require_allowed,
     sniff_format,
 )
+from serve_app.audio.headless import problem_of
 from serve_app.audio.pipe import BytePipe, PipeClosedError
 from serve_app.audio.recordings import MAX_SAMPLES
 from serve_app.errors import InternalError, InvalidAudio, SottoError, UnsupportedFormat
@@ -52,7 +53,10 @@ class ContainerStream:
         max_samples: int = MAX_SAMPLES,
         max_unread_bytes: int = MAX_UNREAD_BYTES,
         max_ready_samples: int = MAX_READY_SAMPLES,
+        format_name: str | None = None,
     ) -> None:
+        """`format_name`: what the stream is known to be; None: its first bytes tell."""
+        self._format_name = format_name
         self._allowed_formats = allowed_formats
         self._max_samples = max_samples
         self._max_unread_bytes = max_unread_bytes
@@ -122,7 +126,9 @@ class ContainerStream:
         head = pipe.peek(SNIFF_BYTES)
         if not head:
             raise InvalidAudio("the stream is empty")
-        format_name = sniff_format(head)
+        if (problem := problem_of(head)) is not None:
+            raise InvalidAudio(problem)
+        format_name = self._format_name or sniff_format(head)
         if format_name is None:
             raise UnsupportedFormat(
                 f"unknown audio format: expected {', '.join(sorted(self._allowed_formats))}"

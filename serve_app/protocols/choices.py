@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from serve_app.asr.jobs import Task
 from serve_app.audio.conditioning import ConditioningOptions
+from serve_app.audio.rates import MAX_RATE_HZ, MIN_RATE_HZ
 from serve_app.errors import InvalidMessage
 from serve_app.models.languages import normalise_language, normalise_languages
 from serve_app.protocols.speaker_choices import DiarizationBackend, chosen_counts, chosen_mode
@@ -37,7 +38,8 @@ SessionId: TypeAlias = Annotated[
     Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$", description="no control characters"),
 ]
 Probability: TypeAlias = Annotated[float, Meta(ge=0.0, le=1.0)]
-SampleRateHz: TypeAlias = Annotated[int, Meta(ge=8_000, le=48_000)]
+SampleRateHz: TypeAlias = Annotated[float, Meta(ge=MIN_RATE_HZ, le=MAX_RATE_HZ, multiple_of=1)]
+"""A whole number, which may be written as 44100.0."""
 LanguageName: TypeAlias = Annotated[str, Meta(max_length=64)]
 MAX_LANGUAGES = 16
 LanguageNames: TypeAlias = (
@@ -120,6 +122,7 @@ class SessionChoices(msgspec.Struct, frozen=True, kw_only=True):
     max_utterance_ms: Annotated[int, Meta(ge=1_000, le=30_000)] | None = None
     partial_interval_ms: Annotated[int, Meta(ge=50, le=10_000)] | None = None
     max_partial_window_ms: Annotated[int, Meta(ge=1_000, le=30_000)] | None = None
+    idle_final_ms: Annotated[int, Meta(ge=0, le=60_000)] | None = None
 
     @property
     def pcm_encoding(self) -> Encoding:
@@ -128,7 +131,7 @@ class SessionChoices(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def sample_rate_hz(self) -> int:
-        return self.sample_rate or 16_000
+        return int(self.sample_rate or 16_000)
 
     @property
     def num_channels(self) -> int:

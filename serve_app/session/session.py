@@ -24,6 +24,7 @@ from serve_app.errors import InferenceError
 from serve_app.events import (
     Acknowledged,
     EndReason,
+    Flushed,
     SessionEnded,
     SessionError,
     SessionStarted,
@@ -197,6 +198,8 @@ class Session:
             elif isinstance(signal, Opened):
                 self._utterance = self._new_utterance(signal.start_sample, signal.onset_sample)
                 effects.append(SpeechStarted(signal.onset_sample))
+            elif isinstance(signal, Flushed):
+                effects += [signal] if self._acknowledge else []
             elif isinstance(signal, EndReached):
                 self._end_reached = True
                 effects += self._finish_if_done()

@@ -112,6 +112,13 @@ class SpeechSection(Section):
     vad_speech_pad_ms: int = setting(200, "Audio kept after the last speech.", ge=0, le=5_000)
     overlap_ms: int = setting(200, "Audio decoded on both sides of a cut inside speech.", ge=0, le=5_000)
     max_utterance_s: float = setting(30, "Longer utterances are cut.", ge=1, le=30)
+    idle_final_s: float = setting(
+        2,
+        "Time without any audio after which what was said becomes a final, in doors whose clients do not "
+        "flush; 0: never. A session chooses it with `idle_final_ms`, in any door.",
+        ge=0,
+        le=60,
+    )
 
 
 class SoundSection(Section):

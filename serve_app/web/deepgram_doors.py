@@ -27,9 +27,10 @@ from serve_app.errors import InternalError, InvalidAudio, InvalidMessage, Payloa
 from serve_app.protocols.choices import chosen_languages
 from serve_app.protocols.deepgram.audio_options import SAMPLE_BYTES
 from serve_app.protocols.deepgram.live import DeepgramDialect
+from serve_app.protocols.deepgram.models import require_model
 from serve_app.protocols.deepgram.options import ListenOptions, OptionWarning, parse_options
 from serve_app.protocols.deepgram.recorded import RequestFacts, error_body, listen_body
-from serve_app.protocols.dialect import RawAudio
+from serve_app.protocols.dialect import Open, RawAudio
 from serve_app.service import RecordingOptions, RecordingTranscript
 from serve_app.speakers.turns import SpeakerBackend, SpeakerMode
 from serve_app.web.door import Door
@@ -64,11 +65,31 @@ def deepgram_routes(door: Door) -> list[BaseRoute]:
 
     async def live(websocket: WebSocket) -> None:
         parameters = websocket.query_params.multi_items()
-        dialect = DeepgramDialect(parameters, request_id=str(uuid.uuid4()), created=datetime.now(UTC))
+        request_id = str(uuid.uuid4())
+        dialect = DeepgramDialect(
+            parameters,
+            request_id=request_id,
+            created=datetime.now(UTC),
+            check_model=lambda name: require_model(name, door.service.status().models),
+        )
+        if "websocket.http.response" in websocket.scope.get("extensions", {}):
+            try:
+                require_sense(dialect, door)
+            except SottoError as error:
+                await websocket.send_denial_response(error_answer(error, request_id))
+                return
         subprotocol = SUBPROTOCOL if SUBPROTOCOL in websocket.scope["subprotocols"] else None
         await LiveSocket(websocket, door, dialect, subprotocol=subprotocol).run()
 
     return [Route("/v1/listen", listen, methods=["POST"]), WebSocketRoute("/v1/listen", live)]
+
+
+def require_sense(dialect: DeepgramDialect, door: Door) -> None:
+    """Raises the `SottoError` of options with which no session could open."""
+    for command in dialect.open_at_once():
+        if isinstance(command, Open):
+            backend = door.settings.diarization_backend
+            command.choices.session_options("", door.session_defaults(), backend)
 
 
 def error_answer(error: SottoError, request_id: str) -> JSONResponse:
@@ -96,6 +117,7 @@ class _Decoded(NamedTuple):
 async def _listen(request: Request, door: Door, request_id: str) -> Response:
     created = datetime.now(UTC)
     options = parse_options(request.query_params.multi_items(), live=False)
+    require_model(options.model, door.service.status().models)
     asked = recording_options(options, door.recording_defaults(), door.settings.diarization_backend)
     upload = await receive_upload(_as_audio(request), door.max_body_bytes)
     try:

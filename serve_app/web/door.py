@@ -14,6 +14,7 @@ from serve_app.audio.formats import canonical_formats
 from serve_app.errors import QueueFull
 from serve_app.formatting import FormattingOptions
 from serve_app.models.languages import normalise_language
+from serve_app.protocols.choices import SessionChoices
 from serve_app.service import RecordingOptions, SpeechService
 from serve_app.session.options import EndpointingOptions, SessionOptions
 from serve_app.speakers.turns import SpeakerBackend, SpeakerCounts, SpeakerMode
@@ -67,6 +68,8 @@ class DoorSettings(Protocol):
     def max_frame_bytes(self) -> int: ...
     @property
     def heartbeat_s(self) -> float: ...
+    @property
+    def idle_final_s(self) -> float: ...
     @property
     def idle_timeout_s(self) -> float: ...
     @property
@@ -148,6 +151,12 @@ class Door:
             speaker_counts=self.settings.speaker_counts(),
             endpointing=self.settings.endpointing(),
         )
+
+    def idle_final_s(self, choices: SessionChoices, options: SessionOptions, *, by_default: bool) -> float:
+        """Seconds without audio that end an utterance, 0: none do. `by_default`: without being asked for."""
+        if choices.idle_final_ms is not None:
+            return choices.idle_final_ms / 1000
+        return self.settings.idle_final_s if by_default and options.endpointing.enabled else 0.0
 
     @contextmanager
     def connection(self) -> Iterator[None]:

@@ -304,6 +304,7 @@ class FakeSettings:
     allowed_formats: tuple[str, ...] = ("wav", "mp3", "ogg", "flac", "m4a", "webm")
     max_frame_bytes: int = 64_000
     heartbeat_s: float = 5.0
+    idle_final_s: float = 0.0
     idle_timeout_s: float = 20.0
     max_session_s: float = 60.0
 

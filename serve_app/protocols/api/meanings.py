@@ -12,6 +12,7 @@ SESSION_MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "language": "The same under its other name.",
         "languages": "The only languages that may be detected: a list, or commas between them.",
         "sample_rate": "Samples a second of raw audio, 16000 unless given.",
+        "idle_final_ms": "Time without any audio after which what was said becomes a final; 0: never.",
         "encoding": "Raw samples: `pcm16` (default), `float32`, `mulaw` or `alaw`, or other names of these.",
         "channels": "Interleaved channels of raw audio, 1 unless given; mixed, unless each is a speaker.",
         "vad_enabled": "Find speech; off: finals on flush, end and maximum utterance only.",

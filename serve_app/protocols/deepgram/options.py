@@ -186,7 +186,8 @@ def parse_options(parameters: Parameters, *, live: bool) -> ListenOptions:
     for name in sorted(given & (_RECORDED_ONLY if live else _LIVE_ONLY)):
         warnings.append(OptionWarning(name, f"it is for {'recordings' if live else 'live streams'}"))
     endpoints, endpoint_ms = _endpointing(query.endpointing)
-    audio = audio_input(query.encoding, query.sample_rate, query.channels, query.multichannel)
+    rate_hz = None if query.sample_rate is None else int(query.sample_rate)
+    audio = audio_input(query.encoding, rate_hz, query.channels, query.multichannel)
     splits = query.multichannel and (not live or isinstance(audio, RawAudio))
     if query.multichannel and not splits:
         warnings.append(OptionWarning("multichannel", "the channels of a container are mixed to one"))

@@ -68,7 +68,7 @@ class AudioFormat(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def rate_hz(self) -> int:
-        return (self.rate or 24_000) if self.type == "audio/pcm" else 8_000
+        return int(self.rate or 24_000) if self.type == "audio/pcm" else 8_000
 
 
 BETA_FORMATS: dict[str, AudioFormat] = {

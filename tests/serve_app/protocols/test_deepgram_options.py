@@ -61,6 +61,8 @@ def test_nothing_asked_for_is_a_container_without_interims_or_marks():
             [("encoding", "linear16"), ("sample_rate", "8000"), ("channels", "2"), ("multichannel", "True")],
             RawAudio("pcm16", 8_000, 2, split_channels=True),
         ),
+        ([("encoding", "linear16"), ("sample_rate", "192000")], RawAudio("pcm16", 192_000)),
+        ([("encoding", "linear16"), ("sample_rate", "44100.0")], RawAudio("pcm16", 44_100)),
         ([("encoding", "opus"), ("sample_rate", "48000")], ContainerAudio()),
         ([("encoding", "ogg-opus")], ContainerAudio()),
         ([("encoding", "flac")], ContainerAudio()),

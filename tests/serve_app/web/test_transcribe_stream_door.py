@@ -145,7 +145,7 @@ async def test_container_text_comes_before_the_end_of_the_body():
     [
         ("text/plain", "", 415, "carries no audio"),
         ("audio/pcm;rate=7999", "", 400, "7999"),
-        ("audio/pcm;rate=48001", "", 400, "48001"),
+        ("audio/pcm;rate=192001", "", 400, "192001"),
         (PCM, "language=klingon", 400, "klingon"),
         (PCM, "vad_threshold=nan", 400, "vad_threshold"),
     ],
