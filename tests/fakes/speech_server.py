@@ -132,6 +132,7 @@ async def transcribe(request: Request) -> Response:
             "real_time_factor": 0.01,
             "model": "fake",
             "num_bytes": len(data),
+            **({"warning": "the last second is missing"} if data == b"damaged" else {}),
             "query": dict(request.query_params),
         }
     )
