@@ -81,7 +81,8 @@ class Talk:
                     self._is_down = False
                 self.messages.append(message)
                 await self._kill_if_due()
-            await sender
+            sender.cancel()  # it waits for a kill where the session ended before its time
+            await asyncio.gather(sender, return_exceptions=True)
         return self
 
     async def _send(self, client: ResumingClient, name: str, speed: float) -> None:

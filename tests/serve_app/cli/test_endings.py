@@ -32,6 +32,11 @@ def url() -> Iterator[str]:
         yield url
 
 
+def heed_ctrl_c() -> None:
+    """A shell lets what it runs in the background ignore Ctrl-C, and that is inherited."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def started(*command: str, stdout: int = subprocess.PIPE) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
@@ -42,6 +47,7 @@ def started(*command: str, stdout: int = subprocess.PIPE) -> Iterator[subprocess
         text=True,
         cwd=SOURCE_DIR,
         env={**os.environ, "PYTHONPATH": str(SOURCE_DIR)},
+        preexec_fn=heed_ctrl_c,
     )
     with process:
         try:
