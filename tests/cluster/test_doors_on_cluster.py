@@ -73,7 +73,7 @@ async def test_ndjson_lines_come_before_the_upload_ends(service: ServiceUnderTes
 async def test_ndjson_over_cleartext_http2(service: ServiceUnderTest, kind: str) -> None:
     data, content_type = upload_body(kind)
     curl = await asyncio.create_subprocess_exec(
-        *("curl", "-sS", "-N", "--http2-prior-knowledge", "--noproxy", "*", "-X", "POST", "-T", "-"),
+        *("curl", "-sS", "-N", "--http2-prior-knowledge", "--noproxy", "*", "-X", "POST", "-T", "."),
         *("-H", f"Content-Type: {content_type}", "-w", "%{http_version}"),
         f"{service.url}/transcribe/stream?language=en",
         stdin=asyncio.subprocess.PIPE,
