@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from typing import Literal, Protocol
 
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Task
@@ -187,10 +186,3 @@ class Door:
 def new_session_id() -> str:
     """An id for a client that brought none: 96 random bits."""
     return f"session-{secrets.token_hex(12)}"
-
-
-def installed_version() -> str:
-    try:
-        return metadata.version("sotto")
-    except metadata.PackageNotFoundError:
-        return "unknown"

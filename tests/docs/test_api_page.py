@@ -119,7 +119,7 @@ def test_python_examples_run(example, port, tmp_path):
 def test_javascript_examples_compile(example, tmp_path):
     script = tmp_path / "example.mjs"
     script.write_text(example.code)
-    subprocess.run(["node", "--check", script], check=True, capture_output=True, timeout=30)
+    subprocess.run(["node", "--check", script], check=True, capture_output=True, timeout=60)
 
 
 HTTP_PATHS = {operation.path for operation in OPERATIONS}
