@@ -54,7 +54,10 @@ def open_container(
         if format_name is None:
             expected = ", ".join(sorted(allowed_formats))
             raise InvalidAudio(f"the data is no audio that can be decoded: expected {expected}") from error
-        raise InvalidAudio(f"the data is no {format_name} that can be decoded") from error
+        fault = "it is damaged or was cut off near its beginning"
+        if format_name == "mp4":
+            fault = "its index (moov) is missing or damaged, as in a recording that was never finished"
+        raise InvalidAudio(f"the data is no {format_name} that can be decoded: {fault}") from error
     if not container.streams.audio:
         kinds = sorted({stream.type for stream in container.streams})
         container.close()

@@ -155,6 +155,9 @@ _OTHER_DATA: Final = (
 )
 
 
+_TEXT: Final = frozenset((*range(32, 127), 9, 10, 13))
+
+
 def known_as(head: bytes) -> str | None:
     """What data is that `sniff_format` does not know, in words for the person who sent it."""
     if head[:4] == b"RIFF" and len(head) >= 12:
@@ -162,6 +165,8 @@ def known_as(head: bytes) -> str | None:
     for magic, name in _OTHER_DATA:
         if head.lstrip().lower().startswith(magic[:SNIFF_BYTES].lower()):
             return name
+    if len(head) == SNIFF_BYTES and all(byte in _TEXT for byte in head):
+        return "text"
     return None
 
 

@@ -101,7 +101,7 @@ def _decode(
     if keep_channels:
         samples = samples.reshape(-1, recording.decoder.num_channels)
     if len(samples) == 0:
-        raise InvalidAudio(f"no audio could be decoded from the {recording.format} data")
+        raise InvalidAudio(f"no audio could be decoded from the {recording.format} data: it holds no sound")
     problem = recording.decoder.problem or recording.missing
     notes = [note for note in (problem, recording.decoder.remark) if note is not None]
     return DecodedRecording(samples, recording.format, problem is None, "; ".join(notes) or None)

@@ -8,17 +8,21 @@ from pathlib import Path
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from serve_app.cli.console import complain, err, plain
+from serve_app.cli.console import complain, err, note, plain
 from serve_app.clients import blocking
 from serve_app.clients.errors import SottoClientError
-from serve_app.clients.recordings import UploadOptions, UploadProgress
+from serve_app.clients.recordings import OnWarning, UploadOptions, UploadProgress
 
 FORMATS = ("text", "json", "srt", "vtt")
+DAMAGED_EXIT = 3
+"""Some of the audio could not be decoded; the rest was transcribed."""
 
 
 def transcribe_files(files: Sequence[Path], url: str, output_format: str, options: UploadOptions) -> int:
-    """Print each file's transcript; several JSON answers are one a line. 1 where a file failed."""
+    """Print each file's transcript; several JSON answers are one a line. 1 where a file failed, else 3 where
+    some of the audio of one is missing."""
     num_failed = 0
+    damaged: list[Path] = []
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True) as bars:
         for path in files:
@@ -33,8 +37,13 @@ def transcribe_files(files: Sequence[Path], url: str, output_format: str, option
                     description=f"{name}: {'transcribing' if done else 'uploading'}",
                 )
 
+            def warn(warning: str, complete: bool, path: Path = path) -> None:
+                note(f"warning: {path}: {warning}")
+                if not complete:
+                    damaged.append(path)
+
             try:
-                text = _transcribe(path, url, output_format, options, progress, one=len(files) == 1)
+                text = _transcribe(path, url, output_format, options, progress, warn, one=len(files) == 1)
             except (SottoClientError, OSError, ValueError) as error:
                 num_failed += 1
                 complain(f"{path}: {error}")
@@ -44,7 +53,9 @@ def transcribe_files(files: Sequence[Path], url: str, output_format: str, option
             if len(files) > 1 and output_format == "text":
                 plain(f"# {path}")
             plain(text)
-    return 1 if num_failed else 0
+    if num_failed:
+        return 1
+    return DAMAGED_EXIT if damaged else 0
 
 
 def _transcribe(
@@ -53,12 +64,18 @@ def _transcribe(
     output_format: str,
     options: UploadOptions,
     progress: UploadProgress,
+    warn: OnWarning,
     *,
     one: bool,
 ) -> str:
     if output_format != "json":
-        return blocking.transcribe_file_as(path, output_format, url=url, options=options, progress=progress)
-    body = blocking.transcribe_file(path, url=url, options=options, progress=progress).body
+        return blocking.transcribe_file_as(
+            path, output_format, url=url, options=options, progress=progress, on_warning=warn
+        )
+    answer = blocking.transcribe_file(path, url=url, options=options, progress=progress)
+    if answer.warning is not None:
+        warn(answer.warning, answer.complete)
+    body = answer.body
     if one:
         return json.dumps(body, ensure_ascii=False, indent=2)
     return json.dumps({"file": str(path), **body}, ensure_ascii=False)
