@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from serve_app.asr.heard import sounding
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, DecodeFailure, DecodeJob, Pcm16, Role, Transcript
 from serve_app.audio.conditioning import Conditioner, normalise_peak
 from serve_app.conductor.ports import RecogniserPort, VoicePort
@@ -153,13 +154,20 @@ class _Run:
             result = await self._owner.decode(self._owner.job(audio, self._options, self._language))
         finally:
             self._room.release()
-        self._results[index] = (window, result)
+        self._results[index] = (self._heard(window, result), result)
         if self._language is None and result.text.strip() and result.language_probability >= SURE_LANGUAGE:
             self._language = result.language
         if self._progress is not None:
             self._done_samples = max(self._done_samples, window.end_sample)
             self._progress(self._done_samples / max(1, len(self._audio)))
         self._tell_segments()
+
+    def _heard(self, window: AudioWindow, result: Transcript) -> AudioWindow:
+        """Where in the window there is sound, if no words tell: without a detector it begins anywhere."""
+        if self._options.vad_filter or result.words:
+            return window
+        start, end = sounding(self._audio[window.start_sample : window.end_sample])
+        return AudioWindow(window.start_sample + start, window.start_sample + end)
 
     def _tell_segments(self) -> None:
         """Hand on what has no gap before it."""
