@@ -58,7 +58,8 @@ def _levels(audio: Pcm16) -> Levels:
     """Decibels of every 20 ms, against one step of a sample."""
     size = SAMPLE_RATE_HZ // _FRAMES_PER_S
     frames = audio[: len(audio) // size * size].reshape(-1, size).astype(np.float64)
-    return 10 * np.log10(np.maximum(np.mean(frames**2, axis=1), 1.0))
+    levels: Levels = 10 * np.log10(np.maximum(np.mean(frames**2, axis=1), 1.0))
+    return levels
 
 
 def _cut(word: Word, levels: Levels, usual_s: float) -> Word:

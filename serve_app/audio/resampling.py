@@ -124,9 +124,11 @@ def _planes(frame: Any) -> Samples:
     samples = frame.to_ndarray()
     if not frame.format.is_planar:
         samples = samples.reshape(-1, frame.layout.nb_channels).T
+    planes: Samples
     if samples.dtype.kind == "f":
-        return np.nan_to_num(samples.astype(np.float32), nan=0.0, posinf=1.0, neginf=-1.0)
-    if samples.dtype == np.uint8:
-        return (samples.astype(np.float32) - np.float32(128)) / np.float32(128)
-    full_scale = np.float64(2 ** (8 * samples.dtype.itemsize - 1))
-    return (samples / full_scale).astype(np.float32)
+        planes = np.nan_to_num(samples.astype(np.float32), nan=0.0, posinf=1.0, neginf=-1.0)
+    elif samples.dtype == np.uint8:
+        planes = (samples.astype(np.float32) - np.float32(128)) / np.float32(128)
+    else:
+        planes = (samples / np.float64(2 ** (8 * samples.dtype.itemsize - 1))).astype(np.float32)
+    return planes

@@ -107,8 +107,8 @@ async def _receive_multipart(request: Request, max_bytes: int) -> Upload:
     if upload is None:
         came = sorted({name[:MAX_NAME_CHARS] for name, _ in form.multi_items()})
         await form.close()
-        fields = f"the fields are {', '.join(map(repr, came))}" if came else "there are no fields"
-        raise InvalidMessage(f"the multipart field 'file' with the recording is missing: {fields}")
+        listed = f"the fields are {', '.join(map(repr, came))}" if came else "there are no fields"
+        raise InvalidMessage(f"the multipart field 'file' with the recording is missing: {listed}")
     num_bytes = upload.size or 0
     if num_bytes > max_bytes:
         await form.close()

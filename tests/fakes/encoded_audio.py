@@ -106,7 +106,7 @@ def timed(
     picture_from_s: float = 0.0,
     rate_hz: int = 48_000,
 ) -> bytes:
-    """A container as `CONTAINERS` calls it (or "mkv", "ogg_vorbis") whose sounds stand at times of their own.
+    """A container as `CONTAINERS` calls it (or "mkv", "webm_file") whose sounds stand at times of their own.
 
     `picture_s`: with a picture of that length beside them. `default`: the track that a player should take.
     """
@@ -124,9 +124,8 @@ def timed(
         return path.read_bytes()
 
 
-MORE_CONTAINERS = {
+MORE_CONTAINERS: dict[str, tuple[str, str, dict[str, str]]] = {
     "mkv": ("matroska", "aac", {}),
-    "ogg_vorbis": ("ogg", "libvorbis", {}),
     "webm_file": ("webm", "libopus", {}),
 }
 
