@@ -24,6 +24,7 @@ from serve_app.asr.features import FRAMES_PER_S, MAX_FRAMES, log_mel, num_frames
 from serve_app.asr.folder import ModelFolder
 from serve_app.asr.guarded import GuardOptions, Settled, Spoken, settle
 from serve_app.asr.guards import Retry
+from serve_app.asr.heard import where_heard
 from serve_app.asr.isolation import MODEL_ERRORS, decode_isolated
 from serve_app.asr.jobs import (
     SAMPLE_RATE_HZ,
@@ -322,7 +323,9 @@ class WhisperTranscriber:
             )
             for i, ids, found in zip(rows, texts, aligned, strict=True):
                 groups_of_tokens = group_tokens(ids, self._vocabulary.decode, language)
-                words = time_words(groups_of_tokens, found.path, found.token_probs, items[i].job.audio_s)
+                job = items[i].job
+                words = time_words(groups_of_tokens, found.path, found.token_probs, job.audio_s)
+                words = where_heard(words, job.audio)
                 transcripts[i] = self._with_words(transcripts[i], words, found.token_probs, items[i])
 
     def _text_ids(self, settled: Settled) -> list[int]:

@@ -8,6 +8,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
+from serve_app.protocols.answer_headers import COMPLETE_HEADER, WARNING_HEADER
 from serve_app.service import SpeechService
 from serve_app.telemetry.metrics import Metrics, no_metrics
 from serve_app.web.api_documents import api_document_routes
@@ -45,7 +46,7 @@ def create_app(
                 allow_origins=list(cors_origins),
                 allow_methods=["GET", "POST", "DELETE"],
                 allow_headers=["*"],
-                expose_headers=["x-request-id", "retry-after"],
+                expose_headers=["x-request-id", "retry-after", WARNING_HEADER, COMPLETE_HEADER],
             )
         )
     return Starlette(
