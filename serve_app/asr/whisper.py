@@ -38,6 +38,7 @@ from serve_app.asr.jobs import (
 )
 from serve_app.asr.out_of_memory import BatchCap
 from serve_app.asr.ports import TranscriberInfo
+from serve_app.asr.prompted import MAX_ECHO_S, carries, gains_words, may_echo
 from serve_app.asr.repetition import compression_ratio
 from serve_app.asr.silence import is_silent, room_tone
 from serve_app.asr.trial import try_largest_batch
@@ -181,6 +182,7 @@ class WhisperTranscriber:
         spliced = self._engine.splice(states, self._silence, key.window.num_states)
         languages = self._languages(items, states)
         hypotheses = self._generate(spliced, items, languages, key, key.window.max_new_tokens)
+        items, hypotheses = self._without_echoes(key, spliced, items, languages, hypotheses)
         settled = [
             self._settle(key, spliced, row, item, languages[row], hypotheses[row])
             for row, item in enumerate(items)
@@ -222,6 +224,54 @@ class WhisperTranscriber:
         )
         return self._engine.generate(states, prompts, options)
 
+    def _without_echoes(
+        self,
+        key: BatchKey,
+        states: States,
+        items: Sequence[_Item],
+        languages: Sequence[tuple[str, float]],
+        hypotheses: Sequence[Hypothesis],
+    ) -> tuple[list[_Item], list[Hypothesis]]:
+        """Items and answers; where an answer may be an echo of its prompt, what the audio carries of it.
+        Such an item goes on without its prompt, so that no retry brings the echo back."""
+        items, hypotheses = list(items), list(hypotheses)
+        rows = [row for row, item in enumerate(items) if self._may_echo(item, hypotheses[row])]
+        if not rows:
+            return items, hypotheses
+        prompts = {row: self._vocabulary.decode(items[row].previous) for row in rows}
+        for row in rows:
+            items[row] = items[row]._replace(previous=[])
+        bare = self._generate(
+            self._engine.take(states, rows),
+            [items[row] for row in rows],
+            [languages[row] for row in rows],
+            key,
+            key.window.max_new_tokens,
+        )
+        for row, other in zip(rows, bare, strict=True):
+            texts = [self._vocabulary.decode(found.ids) for found in (hypotheses[row], other)]
+            if not gains_words(*texts, prompts[row]) or not carries(
+                *self._scores(states, row, items[row], languages[row][0], (hypotheses[row], other))
+            ):
+                hypotheses[row] = other
+        return items, hypotheses
+
+    def _may_echo(self, item: _Item, found: Hypothesis) -> bool:
+        decode = self._vocabulary.decode
+        return bool(item.previous) and may_echo(decode(found.ids), decode(item.previous), item.job.audio_s)
+
+    def _scores(
+        self, states: States, row: int, item: _Item, language: str, answers: Sequence[Hypothesis]
+    ) -> list[tuple[float, ...]]:
+        """The probability of every token of each answer, as if there were no prompt."""
+        aligned = self._engine.align(
+            self._engine.take(states, [row] * len(answers)),
+            self._vocabulary.start_sequence(language, item.job.task),
+            [[token for token in answer.ids if token < self._vocabulary.end] for answer in answers],
+            [item.own_states] * len(answers),
+        )
+        return [found.token_probs for found in aligned]
+
     def _settle(
         self,
         key: BatchKey,
@@ -235,7 +285,8 @@ class WhisperTranscriber:
 
         def again(retry: Retry) -> Hypothesis:
             way = key._replace(beam_size=retry.beam_size, temperature=retry.temperature)
-            if not retry.full_window or key.window.num_frames == MAX_FRAMES:
+            wanted = retry.full_window or self._is_short(item.job)
+            if not wanted or key.window.num_frames == MAX_FRAMES:
                 states = self._engine.take(spliced, [row])
                 return self._generate(states, [item], [language], way, key.window.max_new_tokens)[0]
             window = full_window(len(item.job.audio), item.job.language)
@@ -321,8 +372,14 @@ class WhisperTranscriber:
     def _window(self, job: DecodeJob) -> Window:
         if not self._engine.capabilities.short_windows:
             return full_window(len(job.audio), job.language)
-        policy = self._options.windows.get(job.role, WindowPolicy())
-        return plan_window(len(job.audio), job.language, policy)
+        return plan_window(len(job.audio), job.language, self._policy(job))
+
+    def _policy(self, job: DecodeJob) -> WindowPolicy:
+        return self._options.windows.get(job.role, WindowPolicy())
+
+    def _is_short(self, job: DecodeJob) -> bool:
+        """A lone word, whose unlikely texts are searched for again in the full window."""
+        return job.audio_s <= self._policy(job).short_s
 
     def _item(self, job: DecodeJob) -> _Item:
         own_states = max(1, num_frames_of(len(job.audio)) // FRAMES_PER_STATE)
@@ -331,6 +388,8 @@ class WhisperTranscriber:
 
     def _previous(self, job: DecodeJob) -> list[int]:
         """Hotwords, then previous text; its oldest part makes room where lengths must be equal."""
+        if job.role is Role.INTERIM and job.audio_s <= MAX_ECHO_S:
+            return []
         hot, previous = self._vocabulary.encode_prompt(job.prompt, job.hotwords)
         length = len(hot) + len(previous)
         fitting = [fit for fit in self._options.prompt_lengths if len(hot) < fit <= length]
