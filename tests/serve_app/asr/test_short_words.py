@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +11,10 @@ from fakes.transcribers import on_ctranslate2
 
 from benchmarks.short_words import PROMPTS, Prompted, breaths, own_window, words_of
 from serve_app.asr.config import SHORT_S, RecogniserConfig
+from serve_app.asr.engines.base import DecodeOptions, Hypothesis, Prompt
+from serve_app.asr.engines.ctranslate2_engine import CTranslate2Engine
+from serve_app.asr.features import FloatArray
+from serve_app.asr.folder import open_model_folder
 from serve_app.asr.guarded import GuardOptions
 from serve_app.asr.jobs import DecodeJob, Pcm16, Role, Transcript
 from serve_app.asr.voice import voice_of
@@ -86,13 +90,25 @@ def test_a_hotword_that_the_audio_carries_is_written(tiny_folder: Path, speech: 
     assert words_of(heard(tiny, told)) == ["seat"]
 
 
-def test_hotwords_still_help_longer_speech(tiny_folder: Path, speech: Speech) -> None:
-    """One decode, the prompted one: nothing is asked about."""
-    tiny = on_ctranslate2("tiny.en", tiny_folder, options(own_window()))
-    audio = speech("visit.flac", 4.1, 8.1)
-    told = DecodeJob(0, Role.FINAL, audio, "en", hotwords="COUGH")
-    assert "COUGH" in heard(tiny, told)
-    assert "COUGH" not in heard(tiny, DecodeJob(0, Role.FINAL, audio, "en"))
+def test_longer_speech_is_decoded_once_and_with_its_hotwords(
+    tiny_folder: Path, speech: Speech, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = CTranslate2Engine(tiny_folder)
+    tiny = WhisperTranscriber("tiny.en", engine, open_model_folder(tiny_folder), options(own_window()))
+    starts: list[int] = []
+    generate = engine.generate
+
+    def counted(states: FloatArray, prompts: Sequence[Prompt], how: DecodeOptions) -> list[Hypothesis]:
+        starts.extend(len(prompt.start) for prompt in prompts)
+        return generate(states, prompts, how)
+
+    monkeypatch.setattr(engine, "generate", counted)
+    heard(tiny, DecodeJob(0, Role.FINAL, speech("visit.flac", 4.1, 8.1), "en", hotwords="Kubernetes"))
+    assert len(starts) == 1
+    assert starts[0] > 3
+    heard(tiny, DecodeJob(0, Role.FINAL, speech("short_4.flac", 0.3, 0.98), "en", hotwords="Kubernetes"))
+    assert len(starts) > 2
+    assert starts[-1] < starts[0]
 
 
 def test_short_interims_take_no_prompt(tiny: WhisperTranscriber, speech: Speech) -> None:
