@@ -249,8 +249,8 @@ class WhisperTranscriber:
             key.window.max_new_tokens,
         )
         for row, other in zip(rows, bare, strict=True):
-            texts = [self._vocabulary.decode(found.ids) for found in (hypotheses[row], other)]
-            if not gains_words(*texts, prompts[row]) or not carries(
+            told, bare_text = (self._vocabulary.decode(found.ids) for found in (hypotheses[row], other))
+            if not gains_words(told, bare_text, prompts[row]) or not carries(
                 *self._scores(states, row, items[row], languages[row][0], (hypotheses[row], other))
             ):
                 hypotheses[row] = other
