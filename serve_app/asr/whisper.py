@@ -47,6 +47,7 @@ from serve_app.asr.language_choice import (
 )
 from serve_app.asr.out_of_memory import BatchCap
 from serve_app.asr.ports import TranscriberInfo
+from serve_app.asr.prompted import MAX_ECHO_S, carries, gains_words, may_echo
 from serve_app.asr.repetition import compression_ratio
 from serve_app.asr.silence import is_silent, room_tone
 from serve_app.asr.trial import try_largest_batch
@@ -226,10 +227,12 @@ class WhisperTranscriber:
             if not rows:
                 continue
             asked = [items[row] for row in rows]
-            languages = [guesses[row].candidates[place] for row in rows]
+            candidates = [guesses[row].candidates[place] for row in rows]
+            languages = [code for code, _ in candidates]
             states = spliced if len(rows) == len(items) else self._engine.take(spliced, rows)
-            hypotheses = self._generate(states, asked, [code for code, _ in languages], key)
-            for at, (row, (code, probability)) in enumerate(zip(rows, languages, strict=True)):
+            hypotheses = self._generate(states, asked, languages, key)
+            asked, hypotheses = self._without_echoes(key, states, asked, languages, hypotheses)
+            for at, (row, (code, probability)) in enumerate(zip(rows, candidates, strict=True)):
                 settled = self._settle(key, states, at, asked[at], code, hypotheses[at])
                 texts[row].append(_Text(code, probability, settled))
         return [_likeliest(candidates) for candidates in texts]
@@ -259,6 +262,53 @@ class WhisperTranscriber:
         )
         return self._engine.generate(states, prompts, options)
 
+    def _without_echoes(
+        self,
+        key: BatchKey,
+        states: States,
+        items: Sequence[_Item],
+        languages: Sequence[str],
+        hypotheses: Sequence[Hypothesis],
+    ) -> tuple[list[_Item], list[Hypothesis]]:
+        """Items and answers; where an answer may be an echo of its prompt, what the audio carries of it.
+        Such an item goes on without its prompt, so that no retry brings the echo back."""
+        items, hypotheses = list(items), list(hypotheses)
+        rows = [row for row, item in enumerate(items) if self._may_echo(item, hypotheses[row])]
+        if not rows:
+            return items, hypotheses
+        prompts = {row: self._vocabulary.decode(items[row].previous) for row in rows}
+        for row in rows:
+            items[row] = items[row]._replace(previous=[])
+        bare = self._generate(
+            self._engine.take(states, rows),
+            [items[row] for row in rows],
+            [languages[row] for row in rows],
+            key,
+        )
+        for row, other in zip(rows, bare, strict=True):
+            told, bare_text = (self._vocabulary.decode(found.ids) for found in (hypotheses[row], other))
+            if not gains_words(told, bare_text, prompts[row]) or not carries(
+                *self._scores(states, row, items[row], languages[row], (hypotheses[row], other))
+            ):
+                hypotheses[row] = other
+        return items, hypotheses
+
+    def _may_echo(self, item: _Item, found: Hypothesis) -> bool:
+        decode = self._vocabulary.decode
+        return bool(item.previous) and may_echo(decode(found.ids), decode(item.previous), item.job.audio_s)
+
+    def _scores(
+        self, states: States, row: int, item: _Item, language: str, answers: Sequence[Hypothesis]
+    ) -> list[tuple[float, ...]]:
+        """The probability of every token of each answer, as if there were no prompt."""
+        aligned = self._engine.align(
+            self._engine.take(states, [row] * len(answers)),
+            self._vocabulary.start_sequence(language, item.job.task),
+            [[token for token in answer.ids if token < self._vocabulary.end] for answer in answers],
+            [item.own_states] * len(answers),
+        )
+        return [found.token_probs for found in aligned]
+
     def _settle(
         self, key: BatchKey, spliced: States, row: int, item: _Item, language: str, first: Hypothesis
     ) -> Settled:
@@ -266,7 +316,8 @@ class WhisperTranscriber:
 
         def again(retry: Retry) -> Hypothesis:
             way = key._replace(beam_size=retry.beam_size, temperature=retry.temperature)
-            if not retry.full_window or key.window.num_frames == MAX_FRAMES:
+            wanted = retry.full_window or self._is_short(item.job)
+            if not wanted or key.window.num_frames == MAX_FRAMES:
                 return self._generate(self._engine.take(spliced, [row]), [item], [language], way)[0]
             window = full_window(len(item.job.audio), item.job.language)
             states = self._engine.encode(log_mel(item.job.audio, MAX_FRAMES, self._num_mels)[None])
@@ -349,8 +400,14 @@ class WhisperTranscriber:
     def _window(self, job: DecodeJob) -> Window:
         if not self._engine.capabilities.short_windows:
             return full_window(len(job.audio), job.language)
-        policy = self._options.windows.get(job.role, WindowPolicy())
-        return plan_window(len(job.audio), job.language, policy)
+        return plan_window(len(job.audio), job.language, self._policy(job))
+
+    def _policy(self, job: DecodeJob) -> WindowPolicy:
+        return self._options.windows.get(job.role, WindowPolicy())
+
+    def _is_short(self, job: DecodeJob) -> bool:
+        """A lone word, whose unlikely texts are searched for again in the full window."""
+        return job.audio_s <= self._policy(job).short_s
 
     def _item(self, job: DecodeJob) -> _Item:
         own_states = max(1, num_frames_of(len(job.audio)) // FRAMES_PER_STATE)
@@ -359,6 +416,8 @@ class WhisperTranscriber:
 
     def _previous(self, job: DecodeJob) -> list[int]:
         """Hotwords, then previous text; its oldest part makes room where lengths must be equal."""
+        if job.role is Role.INTERIM and job.audio_s <= MAX_ECHO_S:
+            return []
         hot, previous = self._vocabulary.encode_prompt(job.prompt, job.hotwords)
         length = len(hot) + len(previous)
         fitting = [fit for fit in self._options.prompt_lengths if len(hot) < fit <= length]
