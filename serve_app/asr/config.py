@@ -73,7 +73,7 @@ class RecogniserConfig:
         default_factory=lambda: {Role.INTERIM: 5.0, Role.FINAL: 30.0, Role.OFFLINE: 30.0}
     )
     full_window_finals: bool = False
-    short_floor_s: float = 30.0
+    short_floor_s: float = 10.0
     guards: GuardOptions = GuardOptions()
     detect_floor_s: float = 6.0
 

@@ -87,6 +87,11 @@ class TranscriberOptions:
     max_batch: int = 1
 
 
+SURE_LONE_WORD = -0.5
+"""Mean log-probability of a token from which a short window's text of up to two seconds is taken as it is: of
+150 lone words the choice was then right as often as with the full window alone, for both models."""
+
+
 class BatchKey(NamedTuple):
     """What a batch must have in common; the prompt's length only where the engine asks for it."""
 
@@ -230,12 +235,37 @@ class WhisperTranscriber:
             candidates = [guesses[row].candidates[place] for row in rows]
             languages = [code for code, _ in candidates]
             states = spliced if len(rows) == len(items) else self._engine.take(spliced, rows)
-            hypotheses = self._generate(states, asked, languages, key)
-            asked, hypotheses = self._without_echoes(key, states, asked, languages, hypotheses)
+            asked, hypotheses = self._answers(key, states, asked, languages)
             for at, (row, (code, probability)) in enumerate(zip(rows, candidates, strict=True)):
                 settled = self._settle(key, states, at, asked[at], code, hypotheses[at])
                 texts[row].append(_Text(code, probability, settled))
         return [_likeliest(candidates) for candidates in texts]
+
+    def _answers(
+        self, key: BatchKey, states: States, items: Sequence[_Item], languages: Sequence[str]
+    ) -> tuple[list[_Item], list[Hypothesis]]:
+        """Each item's answer, and the item as it was asked in the end: without a prompt that was echoed.
+
+        A lone word that is not sure of itself is read once more in the full window, which reads it better.
+        """
+        hypotheses = self._generate(states, items, languages, key)
+        items, hypotheses = self._without_echoes(key, states, items, languages, hypotheses)
+        unsure = [
+            row
+            for row, item in enumerate(items)
+            if self._is_short(item.job) and hypotheses[row].avg_logprob < SURE_LONE_WORD
+        ]
+        if not unsure or key.window.num_frames == MAX_FRAMES:
+            return items, hypotheses
+        again = [items[row] for row in unsure]
+        mels = np.stack([log_mel(item.job.audio, MAX_FRAMES, self._num_mels) for item in again])
+        window = key.window._replace(num_frames=MAX_FRAMES, num_states=MAX_STATES)
+        full = self._answers(
+            key._replace(window=window), self._engine.encode(mels), again, [languages[row] for row in unsure]
+        )
+        for row, item, hypothesis in zip(unsure, *full, strict=True):
+            items[row], hypotheses[row] = item, hypothesis
+        return items, hypotheses
 
     def _generate(
         self,

@@ -46,8 +46,8 @@ class RecognitionSection(Section):
         False, "Encode 30 s for every final: slower, at most a point of word error rate better."
     )
     short_final_window_s: float = setting(
-        30.0,
-        "Seconds encoded at least for finals of up to 2 s; 10 costs a seventh and loses few lone words.",
+        10.0,
+        "Seconds encoded at least for finals of up to 2 s; what is unsure then is read again in all 30.",
         ge=0,
         le=30,
     )

@@ -43,6 +43,8 @@ log = structlog.get_logger(__name__)
 MAX_HEADER_CHARS = 200
 HASH_BLOCK_BYTES = 1024 * 1024
 
+LISTEN_PATH = "/v1/listen"
+
 SUBPROTOCOL = "token"
 """What browsers, which can set no header, name before their key."""
 
@@ -81,7 +83,7 @@ def deepgram_routes(door: Door) -> list[BaseRoute]:
         subprotocol = SUBPROTOCOL if SUBPROTOCOL in websocket.scope["subprotocols"] else None
         await LiveSocket(websocket, door, dialect, subprotocol=subprotocol).run()
 
-    return [Route("/v1/listen", listen, methods=["POST"]), WebSocketRoute("/v1/listen", live)]
+    return [Route(LISTEN_PATH, listen, methods=["POST"]), WebSocketRoute(LISTEN_PATH, live)]
 
 
 def require_sense(dialect: DeepgramDialect, door: Door) -> None:
