@@ -7,8 +7,15 @@ server takes that request for more of the body, and the other client waits in va
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
+
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+LINGER_S = 2.0
+"""How long the rest of a refused body is taken and dropped before the connection is closed: one that is closed
+while bytes arrive is reset, and the reset may overtake the answer (RFC 9112, section 9.6)."""
 
 
 class ClosedWhereUnread:
@@ -18,29 +25,52 @@ class ClosedWhereUnread:
     is complete. WebSockets need nothing: a connection whose handshake was refused is closed by the server.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, linger_s: float = LINGER_S) -> None:
         self._app = app
+        self._linger_s = linger_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not _keeps_alive(scope) or not _has_body(Headers(scope=scope)):
+        if scope["type"] == "http" and _keeps_alive(scope) and _has_body(Headers(scope=scope)):
+            exchange = _Exchange(receive, send, self._linger_s)
+            await self._app(scope, exchange.receive, exchange.send)
+        else:
             await self._app(scope, receive, send)
-            return
-        is_unread = True
 
-        async def receive_and_note() -> Message:
-            nonlocal is_unread
-            message = await receive()
-            if message["type"] == "http.request" and not message.get("more_body", False):
-                is_unread = False
-            return message
 
-        async def send_and_close(message: Message) -> None:
-            if is_unread and message["type"] == "http.response.start":
-                message.setdefault("headers", [])
-                MutableHeaders(scope=message)["connection"] = "close"
-            await send(message)
+class _Exchange:
+    """One request with a body, and its answer."""
 
-        await self._app(scope, receive_and_note, send_and_close)
+    def __init__(self, receive: Receive, send: Send, linger_s: float) -> None:
+        self._receive = receive
+        self._send = send
+        self._linger_s = linger_s
+        self._is_unread = True
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            self._is_unread = False
+        return message
+
+    async def send(self, message: Message) -> None:
+        if not self._is_unread:
+            await self._send(message)
+        elif message["type"] == "http.response.start":
+            message.setdefault("headers", [])
+            MutableHeaders(scope=message)["connection"] = "close"
+            await self._send(message)
+        elif message.get("more_body", False):
+            await self._send(message)
+        else:
+            await self._send({**message, "more_body": True})
+            await self._drop_the_rest()
+            await self._send({"type": "http.response.body", "body": b""})
+
+    async def _drop_the_rest(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._linger_s):
+                while self._is_unread:
+                    await self.receive()
 
 
 def _keeps_alive(scope: Scope) -> bool:
