@@ -14,8 +14,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LINGER_S = 2.0
-"""How long the rest of a refused body is taken and dropped before the connection is closed: one that is closed
-while bytes arrive is reset, and the reset may overtake the answer (RFC 9112, section 9.6)."""
+"""How long the rest of a refused body is taken and dropped before the connection is closed: one that is
+closed while bytes arrive is reset, and the reset may overtake the answer (RFC 9112, section 9.6)."""
 
 
 class ClosedWhereUnread:
