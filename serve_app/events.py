@@ -76,13 +76,16 @@ class Partial:
 
 @dataclass(frozen=True, slots=True)
 class Final:
-    """Text of a finished utterance; replaces its partials. Finals of a session come in order, each once.
+    """Text of a finished utterance; replaces its partials. Finals of a session come in order, each once, and
+    `sequence` counts those with text.
 
     `words` times are seconds from the session's first sample. `resume_sample` is where a client goes on
     after this final if it has to reconnect, with `ticket`. `decided_sample` is the last sample that had to be
     heard before the utterance could be closed: the end of the endpoint silence, or the cut. `speaker` holds
     most of it (from 0 on), and words carry theirs, as far as it is known by then: text never waits for it.
-    `next_sample`: where the utterance behind it begins, None: at `resume_sample`.
+    `doubted`: why the text is not to be believed. Without text it takes back the partials of an utterance in
+    which nothing was said, or says with `withheld` why its text is not told. `next_sample`: where the
+    utterance behind it begins, None: at `resume_sample`.
     """
 
     utterance_id: str
@@ -101,6 +104,8 @@ class Final:
     ticket: str = ""
     speaker: int | None = None
     next_sample: int | None = None
+    doubted: str = ""
+    withheld: str = ""
 
     @property
     def begins_next(self) -> int:
@@ -138,6 +143,14 @@ class Acknowledged:
 
 
 @dataclass(frozen=True, slots=True)
+class Flushed:
+    """A flush was carried out: all speech before `at_sample` has been told. For sessions that hear
+    `Acknowledged`."""
+
+    at_sample: int
+
+
+@dataclass(frozen=True, slots=True)
 class SessionError:
     """Something went wrong that does not end the session (the code is one of `errors`)."""
 
@@ -170,6 +183,7 @@ Event: TypeAlias = (
     | Final
     | SpeakerRevision
     | Acknowledged
+    | Flushed
     | SessionError
     | SoundWarning
     | SessionEnded

@@ -23,9 +23,12 @@ from serve_app.speakers.turns import SpeakerCounts, SpeakerMode, Turn
 class RecordingOptions:
     """One upload's choices. `vad_filter` False decodes everything, silence too; `normalise` brings its peak
     to -1 dBFS first. `speakers`: who spoke; segments are then cut where another speaker begins, and are told
-    only once the whole recording is known. `CHANNEL` wants audio with its channels."""
+    only once the whole recording is known. `CHANNEL` wants audio with its channels. `languages` and
+    `withhold_doubted`: as in `SessionOptions`."""
 
     language: str | None = None
+    languages: tuple[str, ...] = ()
+    withhold_doubted: bool = False
     task: Task = Task.TRANSCRIBE
     word_timestamps: bool = False
     vad_filter: bool = True
@@ -44,7 +47,7 @@ class RecordingOptions:
 @dataclass(frozen=True, slots=True)
 class RecordingSegment:
     """One stretch of a recording; times in seconds from its first sample. `speaker` counts from 0, None where
-    nobody was asked."""
+    nobody was asked. `doubted`: why a guard does not believe the text."""
 
     start_s: float
     end_s: float
@@ -54,11 +57,13 @@ class RecordingSegment:
     words: tuple[Word, ...] = ()
     confidence: float = 0.0
     speaker: int | None = None
+    doubted: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordingTranscript:
-    """`turns` and `num_speakers`: where speakers were asked for."""
+    """`turns` and `num_speakers`: where speakers were asked for. `num_withheld`: texts that were kept back
+    for `withhold_doubted`."""
 
     text: str
     segments: tuple[RecordingSegment, ...]
@@ -69,6 +74,7 @@ class RecordingTranscript:
     transcribe_s: float
     turns: tuple[Turn, ...] = ()
     num_speakers: int | None = None
+    num_withheld: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,8 @@ export function finalEvent(message, baseSamples) {
     endMs: shifted(message.end_ms, baseSamples),
     endpointMs: message.endpoint_ms == null ? null : shifted(message.endpoint_ms, baseSamples),
     audioDurationMs: message.audio_duration_ms,
+    doubted: message.doubted ?? null,
+    withheld: message.withheld ?? null,
     timing: message.timing ?? {},
   };
 }

@@ -121,6 +121,10 @@ export interface FinalEvent {
   /** When in the stream the end of the utterance could be known; null where the server does not say. */
   endpointMs: number | null;
   audioDurationMs: number;
+  /** Why a guard does not believe the text; null where none doubts it. */
+  doubted: string | null;
+  /** Why there is no text. An empty text takes back what was shown of the segment. */
+  withheld: string | null;
   timing: Timing;
 }
 

@@ -19,6 +19,8 @@ from typing import Final
 
 _WITHOUT_WORDS: Final = (0.035, 1.568)
 _WITH_WORDS: Final = (-0.169, 0.820, 0.726)
+MAX_DOUBTED: Final = 0.3
+"""Of a text that a guard does not believe; under every threshold that asks for believable text."""
 _CLIP: Final = 0.01
 """Probabilities this near to 0 and 1 say no more: the fit saw none beyond."""
 

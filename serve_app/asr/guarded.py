@@ -1,6 +1,7 @@
-"""From a model's first answer to the text that is kept: retries, loops cut, sounds that nobody spoke.
+"""From a model's first answer to the text that is kept: retries, loops cut, texts without a voice taken away.
 
-What to decide is `guards` and `repetition`; here it is carried out around one item of a batch.
+A text that is not believed though a voice speaks is kept and marked: who asked for it decides. What to decide
+is `guards` and `repetition`; here it is carried out around one item of a batch.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from serve_app.asr.engines.base import Hypothesis
 from serve_app.asr.guards import (
+    DOUBTS,
     MEASURED,
     RETRIES,
     DecodeEvidence,
@@ -39,12 +41,14 @@ class GuardOptions:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What is left of an item: the attempt it came from, its text, and why there is none."""
+    """What is left of an item: the attempt it came from, and its text. `rejected`: why there is no text;
+    `doubted`: why the text is not to be believed, though a voice speaks."""
 
     hypothesis: Hypothesis
     text: str
     temperature: float = 0.0
     rejected: str = ""
+    doubted: str = ""
     looped: bool = False
 
 
@@ -85,11 +89,14 @@ def settle(
         None if ask is None else lambda: ask(spoken.audio),
         limits,
     )
+    why = "" if verdict.reason is None else verdict.reason.value
+    has_voice = verdict.reason in DOUBTS
     return Settled(
         hypotheses[best],
-        text if verdict.keep else "",
+        text if verdict.keep or has_voice else "",
         temperature=ways[best].temperature,
-        rejected="" if verdict.reason is None else verdict.reason.value,
+        rejected="" if has_voice else why,
+        doubted=why if has_voice else "",
         looped=looped,
     )
 

@@ -1,4 +1,4 @@
-"""Which decodes are tried again, which texts are nobody's words: decisions over plain values.
+"""Which decodes are tried again, which texts are dropped or doubted: decisions over plain values.
 
 One number says how little a model trusts its own text: `doubt = no_speech_prob - avg_logprob`. Clean speech
 has 0.05 to 1.4, sounds without a voice 0.9 to 3.4, many voices at once 0.3 to 4.2 (`benchmarks/guards.py`).
@@ -8,10 +8,13 @@ Where it is not small, the audio is asked: a voice activity model's best quarter
     | ---                         | ---                         | ---  |
     | up to 0.6, no loop          | not asked                   | kept |
     | over 0.6                    | no voice (under 0.4)        | dropped: no_speech |
-    | over 1.3 to 1.85, by length | a voice                     | dropped: unintelligible |
+    | over 1.3 to 1.85, by length | a voice                     | doubted: unintelligible |
     | between                     | a voice                     | kept |
-    | any                         | much voice for few words    | dropped: unintelligible |
-    | a loop left after retries   | the model hears no speech   | dropped: loop |
+    | any                         | much voice for few words    | doubted: unintelligible |
+    | a loop left after retries   | the model hears no speech   | doubted: loop |
+
+What is doubted is dropped where no voice detector cut the audio, and goes out with a low confidence where one
+did: speech that was heard is never silently nothing.
 
 Whisper's own rule (Radford et al. 2022, section 4.5) drops a text where `no_speech_prob` > 0.6 and
 `avg_logprob` < -1; alone it leaves over a quarter of the texts that Whisper writes on sounds.
@@ -41,6 +44,10 @@ class Reason(StrEnum):
     LOOP = "loop"
     UNLIKELY = "unlikely"
     REPEATED = "repeated"
+
+
+DOUBTS: Final = frozenset({Reason.UNINTELLIGIBLE, Reason.LOOP, Reason.REPEATED})
+"""Reasons to doubt a text that a voice was heard for; the others say that there was none."""
 
 
 @dataclass(frozen=True, slots=True)

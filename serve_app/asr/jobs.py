@@ -46,14 +46,26 @@ class AttentionRule:
 
 
 @dataclass(frozen=True, slots=True)
+class LanguageHint:
+    """What is known of a job's language. `among`: the only ones it may be, empty: any. `evidence`: seconds of
+    speech that were heard in a language before, weighted by probability."""
+
+    among: tuple[str, ...] = ()
+    evidence: tuple[tuple[str, float], ...] = ()
+
+    def seconds(self, language: str) -> float:
+        return dict(self.evidence).get(language, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
 class DecodeJob:
     """One stretch of audio to turn into text.
 
     `job_id` is unique within the sender. `role` says who waits, `model` whose model decodes (None: the
-    role's own). `language` is a Whisper code ("en", "pt"), or None to detect. `prompt` is previous text and
-    `hotwords` are words to expect (Whisper's `<|startofprev|>` context), both may be empty. `prefix` is
-    text that the answer begins with. `temperature` over 0 samples. `attention` needs an engine that gives it.
-    `fresh_s`: of an interim, seconds of audio that the one before it had not.
+    role's own). `language` is a Whisper code ("en", "pt"), or None to detect it with the help of `hint`.
+    `prompt` is previous text and `hotwords` are words to expect (Whisper's `<|startofprev|>` context), both
+    may be empty. `prefix` is text that the answer begins with. `temperature` over 0 samples. `attention`
+    needs an engine that gives it. `fresh_s`: of an interim, seconds of audio that the one before it had not.
     """
 
     job_id: int
@@ -70,6 +82,7 @@ class DecodeJob:
     attention: AttentionRule | None = None
     model: Role | None = None
     fresh_s: float | None = None
+    hint: LanguageHint = LanguageHint()
 
     @property
     def audio_s(self) -> float:
@@ -112,8 +125,10 @@ class Transcript:
     """The text of one job.
 
     `avg_logprob` is the mean log-probability per token (end token included), `confidence` the probability
-    that a word of it is right. `rejected` names the guard that took the text away, and `looped` says that a
-    repetition was cut out of it. `committed_chars` of the text are safe by the job's attention rule.
+    that a word of it is right. `rejected` names the guard that took the text away, `doubted` the one that
+    does not believe it though a voice speaks; `looped` says that a repetition was cut out of it. An interim
+    whose language is not known yet has no text and no `language`. `committed_chars` of the text are safe by
+    the job's attention rule.
     """
 
     job_id: int
@@ -129,6 +144,7 @@ class Transcript:
     temperature: float = 0.0
     compression_ratio: float = 0.0
     rejected: str = ""
+    doubted: str = ""
     looped: bool = False
     committed_chars: int = 0
 

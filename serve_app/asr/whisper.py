@@ -18,12 +18,13 @@ import numpy as np
 import structlog
 
 from serve_app.asr.attention import end_at_word, num_safe_tokens
-from serve_app.asr.confidence import segment_confidence
+from serve_app.asr.confidence import MAX_DOUBTED, segment_confidence
 from serve_app.asr.engines.base import MAX_TEXT_POSITIONS, DecodeOptions, Engine, Hypothesis, Prompt, States
 from serve_app.asr.features import FRAMES_PER_S, MAX_FRAMES, log_mel, num_frames_of
 from serve_app.asr.folder import ModelFolder
 from serve_app.asr.guarded import GuardOptions, Settled, Spoken, settle
 from serve_app.asr.guards import Retry
+from serve_app.asr.heard import where_heard
 from serve_app.asr.isolation import MODEL_ERRORS, decode_isolated
 from serve_app.asr.jobs import (
     SAMPLE_RATE_HZ,
@@ -36,8 +37,17 @@ from serve_app.asr.jobs import (
     Transcript,
     Word,
 )
+from serve_app.asr.language_choice import (
+    MAX_CANDIDATES,
+    CandidateText,
+    LanguageGuess,
+    choose_text,
+    guess_language,
+    known_language,
+)
 from serve_app.asr.out_of_memory import BatchCap
 from serve_app.asr.ports import TranscriberInfo
+from serve_app.asr.prompted import MAX_ECHO_S, carries, gains_words, may_echo
 from serve_app.asr.repetition import compression_ratio
 from serve_app.asr.silence import is_silent, room_tone
 from serve_app.asr.trial import try_largest_batch
@@ -77,6 +87,11 @@ class TranscriberOptions:
     max_batch: int = 1
 
 
+SURE_LONE_WORD = -0.5
+"""Mean log-probability of a token from which a short window's text of up to two seconds is taken as it is: of
+150 lone words the choice was then right as often as with the full window alone, for both models."""
+
+
 class BatchKey(NamedTuple):
     """What a batch must have in common; the prompt's length only where the engine asks for it."""
 
@@ -94,6 +109,14 @@ class _Item(NamedTuple):
     previous: list[int]
     forced: list[int]
     own_states: int
+
+
+class _Text(NamedTuple):
+    """What an item was decoded to in one language."""
+
+    language: str
+    probability: float
+    settled: Settled
 
 
 class WhisperTranscriber:
@@ -179,18 +202,13 @@ class WhisperTranscriber:
         prepared = perf_counter()
         states = self._engine.encode(mels)
         spliced = self._engine.splice(states, self._silence, key.window.num_states)
-        languages = self._languages(items, states)
-        hypotheses = self._generate(spliced, items, languages, key, key.window.max_new_tokens)
-        settled = [
-            self._settle(key, spliced, row, item, languages[row], hypotheses[row])
-            for row, item in enumerate(items)
-        ]
+        chosen = self._texts(key, spliced, items, self._guesses(items, states))
         inferred = perf_counter()
         transcripts = [
-            self._transcript(item, *language, what)
-            for item, language, what in zip(items, languages, settled, strict=True)
+            self._transcript(item, text) if text else self._undecided(item)
+            for item, text in zip(items, chosen, strict=True)
         ]
-        self._add_words(states, items, transcripts, settled)
+        self._add_words(states, items, transcripts, chosen)
         timing = DecodeTiming(
             preprocess_ms=(prepared - started) * 1000,
             inference_ms=(inferred - prepared) * 1000,
@@ -199,22 +217,74 @@ class WhisperTranscriber:
         )
         return [replace(transcript, timing=timing) for transcript in transcripts]
 
+    def _texts(
+        self, key: BatchKey, spliced: States, items: Sequence[_Item], guesses: Sequence[LanguageGuess]
+    ) -> list[_Text | None]:
+        """Each item's text; the likelier one where two languages come into question, None where an interim
+        does not know its language yet."""
+        texts: list[list[_Text]] = [[] for _ in items]
+        for place in range(MAX_CANDIDATES):
+            rows = [
+                row
+                for row, (item, guess) in enumerate(zip(items, guesses, strict=True))
+                if place < len(guess.candidates) and _may_decode(item.job, guess)
+            ]
+            if not rows:
+                continue
+            asked = [items[row] for row in rows]
+            candidates = [guesses[row].candidates[place] for row in rows]
+            languages = [code for code, _ in candidates]
+            states = spliced if len(rows) == len(items) else self._engine.take(spliced, rows)
+            asked, hypotheses = self._answers(key, states, asked, languages)
+            for at, (row, (code, probability)) in enumerate(zip(rows, candidates, strict=True)):
+                settled = self._settle(key, states, at, asked[at], code, hypotheses[at])
+                texts[row].append(_Text(code, probability, settled))
+        return [_likeliest(candidates) for candidates in texts]
+
+    def _answers(
+        self, key: BatchKey, states: States, items: Sequence[_Item], languages: Sequence[str]
+    ) -> tuple[list[_Item], list[Hypothesis]]:
+        """Each item's answer, and the item as it was asked in the end: without a prompt that was echoed.
+
+        A lone word that is not sure of itself is read once more in the full window, which reads it better.
+        """
+        hypotheses = self._generate(states, items, languages, key)
+        items, hypotheses = self._without_echoes(key, states, items, languages, hypotheses)
+        unsure = [
+            row
+            for row, item in enumerate(items)
+            if self._is_short(item.job) and hypotheses[row].avg_logprob < SURE_LONE_WORD
+        ]
+        if not unsure or key.window.num_frames == MAX_FRAMES:
+            return items, hypotheses
+        again = [items[row] for row in unsure]
+        mels = np.stack([log_mel(item.job.audio, MAX_FRAMES, self._num_mels) for item in again])
+        window = key.window._replace(num_frames=MAX_FRAMES, num_states=MAX_STATES)
+        full = self._answers(
+            key._replace(window=window), self._engine.encode(mels), again, [languages[row] for row in unsure]
+        )
+        for row, item, hypothesis in zip(unsure, *full, strict=True):
+            items[row], hypotheses[row] = item, hypothesis
+        return items, hypotheses
+
     def _generate(
         self,
         states: States,
         items: Sequence[_Item],
-        languages: Sequence[tuple[str, float]],
+        languages: Sequence[str],
         key: BatchKey,
-        max_new_tokens: int,
+        max_new_tokens: int | None = None,
     ) -> list[Hypothesis]:
+        """`max_new_tokens` None: as the window of the key allows."""
         prompts = [
             Prompt(self._start(item, language), item.own_states, tuple(item.forced))
-            for item, (language, _) in zip(items, languages, strict=True)
+            for item, language in zip(items, languages, strict=True)
         ]
         longest = max(len(prompt.start) + len(prompt.forced) for prompt in prompts)
+        limit = key.window.max_new_tokens if max_new_tokens is None else max_new_tokens
         options = DecodeOptions(
             beam_size=min(key.beam_size, self._engine.capabilities.max_beam_size),
-            max_new_tokens=min(max_new_tokens, MAX_TEXT_POSITIONS - longest),
+            max_new_tokens=min(limit, MAX_TEXT_POSITIONS - longest),
             temperature=key.temperature,
             suppressed=self._suppressed,
             suppressed_first=self._suppressed_first,
@@ -222,22 +292,63 @@ class WhisperTranscriber:
         )
         return self._engine.generate(states, prompts, options)
 
-    def _settle(
+    def _without_echoes(
         self,
         key: BatchKey,
-        spliced: States,
-        row: int,
-        item: _Item,
-        language: tuple[str, float],
-        first: Hypothesis,
+        states: States,
+        items: Sequence[_Item],
+        languages: Sequence[str],
+        hypotheses: Sequence[Hypothesis],
+    ) -> tuple[list[_Item], list[Hypothesis]]:
+        """Items and answers; where an answer may be an echo of its prompt, what the audio carries of it.
+        Such an item goes on without its prompt, so that no retry brings the echo back."""
+        items, hypotheses = list(items), list(hypotheses)
+        rows = [row for row, item in enumerate(items) if self._may_echo(item, hypotheses[row])]
+        if not rows:
+            return items, hypotheses
+        prompts = {row: self._vocabulary.decode(items[row].previous) for row in rows}
+        for row in rows:
+            items[row] = items[row]._replace(previous=[])
+        bare = self._generate(
+            self._engine.take(states, rows),
+            [items[row] for row in rows],
+            [languages[row] for row in rows],
+            key,
+        )
+        for row, other in zip(rows, bare, strict=True):
+            told, bare_text = (self._vocabulary.decode(found.ids) for found in (hypotheses[row], other))
+            if not gains_words(told, bare_text, prompts[row]) or not carries(
+                *self._scores(states, row, items[row], languages[row], (hypotheses[row], other))
+            ):
+                hypotheses[row] = other
+        return items, hypotheses
+
+    def _may_echo(self, item: _Item, found: Hypothesis) -> bool:
+        decode = self._vocabulary.decode
+        return bool(item.previous) and may_echo(decode(found.ids), decode(item.previous), item.job.audio_s)
+
+    def _scores(
+        self, states: States, row: int, item: _Item, language: str, answers: Sequence[Hypothesis]
+    ) -> list[tuple[float, ...]]:
+        """The probability of every token of each answer, as if there were no prompt."""
+        aligned = self._engine.align(
+            self._engine.take(states, [row] * len(answers)),
+            self._vocabulary.start_sequence(language, item.job.task),
+            [[token for token in answer.ids if token < self._vocabulary.end] for answer in answers],
+            [item.own_states] * len(answers),
+        )
+        return [found.token_probs for found in aligned]
+
+    def _settle(
+        self, key: BatchKey, spliced: States, row: int, item: _Item, language: str, first: Hypothesis
     ) -> Settled:
         """The guards' word on one item. Interims are not tried again: a newer one comes anyway."""
 
         def again(retry: Retry) -> Hypothesis:
             way = key._replace(beam_size=retry.beam_size, temperature=retry.temperature)
-            if not retry.full_window or key.window.num_frames == MAX_FRAMES:
-                states = self._engine.take(spliced, [row])
-                return self._generate(states, [item], [language], way, key.window.max_new_tokens)[0]
+            wanted = retry.full_window or self._is_short(item.job)
+            if not wanted or key.window.num_frames == MAX_FRAMES:
+                return self._generate(self._engine.take(spliced, [row]), [item], [language], way)[0]
             window = full_window(len(item.job.audio), item.job.language)
             states = self._engine.encode(log_mel(item.job.audio, MAX_FRAMES, self._num_mels)[None])
             return self._generate(states, [item], [language], way, window.max_new_tokens)[0]
@@ -245,34 +356,30 @@ class WhisperTranscriber:
         spoken = Spoken(
             audio=item.job.audio,
             audio_s=item.job.audio_s,
-            spaced=language[0] not in LANGUAGES_WITHOUT_SPACES,
+            spaced=language not in LANGUAGES_WITHOUT_SPACES,
             decode=lambda hypothesis: self._vocabulary.decode(hypothesis.ids).strip(),
         )
         return settle(first, spoken, self._options.guards, None if item.job.role is Role.INTERIM else again)
 
     # -- languages -------------------------------------------------------------------------------
 
-    def _languages(self, items: Sequence[_Item], states: States) -> list[tuple[str, float]]:
-        """Each item's language and its probability: 1 where the job names it."""
-        languages = [(item.job.language or "en", 1.0) for item in items]
+    def _guesses(self, items: Sequence[_Item], states: States) -> list[LanguageGuess]:
+        """Each item's language, or those that it may be."""
+        guesses = [known_language(item.job.language or "en") for item in items]
         unknown = [i for i, item in enumerate(items) if item.job.language is None]
         if not unknown or not self._vocabulary.multilingual:
-            return languages
+            return guesses
         wanted_frames = round(self._options.detect_floor_s * FRAMES_PER_S)
         if self._engine.num_states(states) * FRAMES_PER_STATE < wanted_frames:
             mels = [log_mel(items[i].job.audio, wanted_frames, self._num_mels) for i in unknown]
             states = self._engine.encode(np.stack(mels))
         else:
             states = self._engine.take(states, unknown)
+        known = [code for code in self._vocabulary.languages if code in self._info.languages]
         found = self._engine.detect_language(states, self._vocabulary.languages)
         for i, probabilities in zip(unknown, found, strict=True):
-            languages[i] = self._likeliest(probabilities)
-        return languages
-
-    def _likeliest(self, probabilities: Mapping[str, float]) -> tuple[str, float]:
-        """Of the languages that the model was trained on."""
-        known = {code: p for code, p in probabilities.items() if code in self._info.languages}
-        return max(known.items(), key=lambda item: item[1]) if known else ("en", 0.0)
+            guesses[i] = guess_language(probabilities, known, items[i].job.hint)
+        return guesses
 
     # -- words -----------------------------------------------------------------------------------
 
@@ -281,14 +388,14 @@ class WhisperTranscriber:
         states: States,
         items: Sequence[_Item],
         transcripts: list[Transcript],
-        settled: Sequence[Settled],
+        chosen: Sequence[_Text | None],
     ) -> None:
         groups: dict[tuple[str, Task], list[int]] = defaultdict(list)
         for i, (item, transcript) in enumerate(zip(items, transcripts, strict=True)):
             if item.job.word_timestamps and transcript.text:
                 groups[transcript.language, item.job.task].append(i)
         for (language, task), rows in groups.items():
-            texts = [self._text_ids(settled[i]) for i in rows]
+            texts = [self._text_ids(text.settled) for text in (chosen[i] for i in rows) if text]
             aligned = self._engine.align(
                 states if len(rows) == len(items) else self._engine.take(states, rows),
                 self._vocabulary.start_sequence(language, task),
@@ -297,7 +404,9 @@ class WhisperTranscriber:
             )
             for i, ids, found in zip(rows, texts, aligned, strict=True):
                 groups_of_tokens = group_tokens(ids, self._vocabulary.decode, language)
-                words = time_words(groups_of_tokens, found.path, found.token_probs, items[i].job.audio_s)
+                job = items[i].job
+                words = time_words(groups_of_tokens, found.path, found.token_probs, job.audio_s)
+                words = where_heard(words, job.audio)
                 transcripts[i] = self._with_words(transcripts[i], words, found.token_probs, items[i])
 
     def _text_ids(self, settled: Settled) -> list[int]:
@@ -313,7 +422,7 @@ class WhisperTranscriber:
         avg_logprob = transcript.avg_logprob
         if item.forced and token_probs:
             avg_logprob = float(np.log(np.maximum(token_probs, 1e-10)).mean())
-        confidence = segment_confidence(avg_logprob, [word.probability for word in words])
+        confidence = _confidence(avg_logprob, [word.probability for word in words], transcript.doubted)
         return replace(transcript, words=words, avg_logprob=avg_logprob, confidence=confidence)
 
     # -- one job ---------------------------------------------------------------------------------
@@ -321,8 +430,14 @@ class WhisperTranscriber:
     def _window(self, job: DecodeJob) -> Window:
         if not self._engine.capabilities.short_windows:
             return full_window(len(job.audio), job.language)
-        policy = self._options.windows.get(job.role, WindowPolicy())
-        return plan_window(len(job.audio), job.language, policy)
+        return plan_window(len(job.audio), job.language, self._policy(job))
+
+    def _policy(self, job: DecodeJob) -> WindowPolicy:
+        return self._options.windows.get(job.role, WindowPolicy())
+
+    def _is_short(self, job: DecodeJob) -> bool:
+        """A lone word, whose unlikely texts are searched for again in the full window."""
+        return job.audio_s <= self._policy(job).short_s
 
     def _item(self, job: DecodeJob) -> _Item:
         own_states = max(1, num_frames_of(len(job.audio)) // FRAMES_PER_STATE)
@@ -331,6 +446,8 @@ class WhisperTranscriber:
 
     def _previous(self, job: DecodeJob) -> list[int]:
         """Hotwords, then previous text; its oldest part makes room where lengths must be equal."""
+        if job.role is Role.INTERIM and job.audio_s <= MAX_ECHO_S:
+            return []
         hot, previous = self._vocabulary.encode_prompt(job.prompt, job.hotwords)
         length = len(hot) + len(previous)
         fitting = [fit for fit in self._options.prompt_lengths if len(hot) < fit <= length]
@@ -343,25 +460,31 @@ class WhisperTranscriber:
         previous = [self._vocabulary.previous, *item.previous] if item.previous else []
         return (*previous, *start, self._vocabulary.no_timestamps)
 
-    def _transcript(
-        self, item: _Item, language: str, language_probability: float, settled: Settled
-    ) -> Transcript:
-        hypothesis = settled.hypothesis
+    def _transcript(self, item: _Item, text: _Text) -> Transcript:
+        settled = text.settled
+        hypothesis, words = settled.hypothesis, settled.text
+        if settled.doubted and item.job.role is Role.INTERIM:
+            words = ""  # a newer one comes, and a final in any case
         return Transcript(
             job_id=item.job.job_id,
-            text=settled.text,
-            language=language,
-            language_probability=language_probability,
+            text=words,
+            language=text.language,
+            language_probability=text.probability,
             avg_logprob=hypothesis.avg_logprob,
             no_speech_prob=hypothesis.no_speech_prob,
             model=self._info.model,
-            confidence=segment_confidence(hypothesis.avg_logprob) if settled.text else 0.0,
+            confidence=_confidence(hypothesis.avg_logprob, (), settled.doubted) if words else 0.0,
             temperature=settled.temperature,
-            compression_ratio=compression_ratio(settled.text),
+            compression_ratio=compression_ratio(words),
             rejected=settled.rejected,
+            doubted=settled.doubted,
             looped=settled.looped,
-            committed_chars=self._committed_chars(item, language, hypothesis) if settled.text else 0,
+            committed_chars=self._committed_chars(item, text.language, hypothesis) if words else 0,
         )
+
+    def _undecided(self, item: _Item) -> Transcript:
+        """An interim whose language is not known yet."""
+        return replace(self._nothing(item.job), language="", no_speech_prob=0.0)
 
     def _committed_chars(self, item: _Item, language: str, hypothesis: Hypothesis) -> int:
         rule = item.job.attention
@@ -392,3 +515,33 @@ class WhisperTranscriber:
             model=self._info.model,
             committed_chars=len(job.prefix),
         )
+
+
+def _may_decode(job: DecodeJob, guess: LanguageGuess) -> bool:
+    """Interims wait until their language is known."""
+    if job.language is not None or job.role is not Role.INTERIM:
+        return True
+    return guess.for_interim(job.audio_s, job.hint)
+
+
+def _likeliest(texts: Sequence[_Text]) -> _Text | None:
+    if len(texts) < 2:
+        return texts[0] if texts else None
+    best, probability = choose_text(
+        [
+            CandidateText(
+                text.probability,
+                text.settled.hypothesis.avg_logprob,
+                has_text=bool(text.settled.text),
+                doubted=bool(text.settled.doubted),
+                looped=text.settled.looped,
+            )
+            for text in texts
+        ]
+    )
+    return texts[best]._replace(probability=probability)
+
+
+def _confidence(avg_logprob: float, word_probs: Sequence[float], doubted: str) -> float:
+    confidence = segment_confidence(avg_logprob, word_probs)
+    return min(confidence, MAX_DOUBTED) if doubted else confidence

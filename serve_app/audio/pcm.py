@@ -15,13 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
+from serve_app.audio.rates import MAX_RATE_HZ, MIN_RATE_HZ
 from serve_app.errors import InvalidAudio
 
 Encoding: TypeAlias = Literal["pcm16", "float32", "mulaw", "alaw"]
 
 ENCODINGS: Final[tuple[str, ...]] = get_args(Encoding)
-MIN_RATE_HZ: Final = 8_000
-MAX_RATE_HZ: Final = 48_000
 MAX_CHANNELS: Final = 8
 
 EMPTY: Final[Pcm16] = np.zeros(0, np.int16)

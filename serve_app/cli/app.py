@@ -2,35 +2,56 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from serve_app.cli.console import fail
+from serve_app import __version__
+from serve_app.cli.console import fail, plain
+from serve_app.cli.endings import QuietGroup, leave
 from serve_app.cli.flags import FlagError, parse_flags
 
-DEFAULT_URL = "http://127.0.0.1:8000"
 ANY_SETTING = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 app = typer.Typer(
     name="sotto",
-    help="Self-hosted streaming speech to text.",
+    cls=QuietGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # its boxes cut paths in a pipe
     add_completion=False,
 )
-models_app = typer.Typer(help="Find, fetch, check and load models.", no_args_is_help=True)
+models_app = typer.Typer(
+    help="Find, fetch, check and load models.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(models_app, name="models")
 
-Url = Annotated[str, typer.Option(help="Address of a running server.")]
-ApiKey = Annotated[str | None, typer.Option(help="Key that the server asks for.")]
+Url = Annotated[
+    str | None, typer.Option(help="Address of a running server; else STT_SERVICE_URL, else this machine.")
+]
+ApiKey = Annotated[str | None, typer.Option(help="Key that the server asks for; else STT_API_KEY.")]
 Language = Annotated[str | None, typer.Option(help="Language code; without it the server decides.")]
 ModelNames = Annotated[
     list[str] | None, typer.Argument(help="Model names or folders; without them those of the settings.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        plain(f"sotto {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def sotto(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version and end.", is_eager=True, callback=_show_version),
+    ] = False,
+) -> None:
+    """Self-hosted streaming speech to text."""
 
 
 @app.command(context_settings=ANY_SETTING)
@@ -82,9 +103,16 @@ def serve(
 
 @app.command()
 def transcribe(
-    files: Annotated[list[Path], typer.Argument(help="Recordings.", exists=True, dir_okay=False)],
-    url: Url = DEFAULT_URL,
+    files: Annotated[list[Path], typer.Argument(help="Recordings; - is standard input.")],
+    url: Url = None,
     output_format: Annotated[str, typer.Option("--format", help="text, json, srt or vtt.")] = "text",
+    output_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a file for each recording here; subtitles of several: else the working folder."
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write files anew that exist.")] = False,
     language: Language = None,
     diarize: Annotated[
         bool | None, typer.Option("--diarize/--no-diarize", help="Say who spoke; else the server decides.")
@@ -94,33 +122,61 @@ def transcribe(
     ] = None,
     api_key: ApiKey = None,
 ) -> None:
-    """Transcribe recordings through a running server."""
-    from serve_app.cli.recordings import FORMATS, transcribe_files
+    """Transcribe recordings through a running server. Status: 0, 1 some failed, 2 usage, 3 damaged audio."""
+    from serve_app.cli.recordings import SUBTITLES, SUFFIXES, Output, transcribe_files
+    from serve_app.cli.server import find_server
+    from serve_app.cli.standard_input import STDIN, refuse_terminal
     from serve_app.clients.recordings import UploadOptions
 
-    if output_format not in FORMATS:
-        fail(f"--format must be one of {', '.join(FORMATS)}, got {output_format!r}")
+    if output_format not in SUFFIXES:
+        fail(f"--format must be one of {', '.join(SUFFIXES)}, got {output_format!r}")
+    if files.count(STDIN) > 1:
+        fail("standard input can be read once: give - once")
+    if STDIN in files:
+        refuse_terminal()
+    server = find_server(url, api_key)
+    if output_dir is None and output_format in SUBTITLES and len(files) > 1:
+        output_dir = Path()
     if num_speakers is not None and diarize is None:
         diarize = True
-    options = UploadOptions(language=language, diarize=diarize, num_speakers=num_speakers, api_key=api_key)
-    raise typer.Exit(transcribe_files(files, url, output_format, options))
+    options = UploadOptions(
+        language=language, diarize=diarize, num_speakers=num_speakers, api_key=server.api_key
+    )
+    output = Output(output_format, output_dir, overwrite)
+    raise typer.Exit(transcribe_files(files, server.url, output, options))
 
 
 @app.command()
 def live(
-    file: Annotated[Path, typer.Argument(help="A recording.", exists=True, dir_okay=False)],
-    url: Url = DEFAULT_URL,
+    file: Annotated[Path, typer.Argument(help="A recording; - is standard input, sent as it comes.")],
+    url: Url = None,
     language: Language = None,
-    speed: Annotated[float, typer.Option(help="1 is real time.", min=0.1, max=100.0)] = 1.0,
+    speed: Annotated[
+        float | None, typer.Option(help="Of a recording; without it 1, real time.", min=0.1, max=100.0)
+    ] = None,
+    sample_rate: Annotated[
+        int | None,
+        typer.Option(help="Standard input is raw 16-bit mono at this rate; else a container.", min=1),
+    ] = None,
     api_key: ApiKey = None,
     diarization: Annotated[
         bool | None, typer.Option(help="Say who spoke, or not; else as the server does.")
     ] = None,
 ) -> None:
     """Stream a recording as a microphone would, and show interim text turn into final text."""
-    from serve_app.cli.live import show_live
+    from serve_app.cli.live import LiveRequest, show_live
+    from serve_app.cli.server import find_server
+    from serve_app.cli.standard_input import STDIN, refuse_terminal
+    from serve_app.clients.live import SessionConfig
 
-    raise typer.Exit(show_live(file, url, language, speed, api_key, diarization=diarization))
+    if file == STDIN:
+        refuse_terminal()
+    if file == STDIN and speed is not None:
+        fail("--speed is for recordings: standard input is sent as it comes")
+    if file != STDIN and sample_rate is not None:
+        fail("--sample-rate is for standard input (-): a recording says its own")
+    config = SessionConfig(lang_code=language, diarization=diarization, sample_rate=sample_rate)
+    raise typer.Exit(show_live(LiveRequest(file, config, speed or 1.0), find_server(url, api_key)))
 
 
 @app.command()
@@ -208,6 +264,5 @@ def main() -> None:
     """Entry point of `sotto`."""
     try:
         app()
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(1)
+    except SystemExit as end:
+        leave(end.code if isinstance(end.code, int) else 1 if end.code else 0)

@@ -9,9 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rich.table import Table
-
-from serve_app.cli.console import out
+from serve_app.cli.console import table
 from serve_app.machine import available_cores
 
 SUPPORTED_PYTHON = ((3, 11), (3, 14))
@@ -44,10 +42,10 @@ def examine(port: int) -> int:
     findings = [*_python(), *_machine(), *_devices(), *_models(), *_speakers(), *_ports(port), *_haproxy()]
     findings += _running()
     colours = {GOOD: "green", WARN: "yellow", BAD: "red"}
-    table = Table(show_header=False, box=None)
-    for finding in findings:
-        table.add_row(f"[{colours[finding.level]}]{finding.level}[/]", finding.what, finding.detail)
-    out.print(table)
+    table(
+        [(finding.level, finding.what, finding.detail) for finding in findings],
+        [colours[finding.level] for finding in findings],
+    )
     return 1 if any(finding.level == BAD for finding in findings) else 0
 
 

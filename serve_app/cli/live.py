@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich.live import Live
 from rich.text import Text
 
-from serve_app.cli.console import complain, out
-from serve_app.clients import blocking
+from serve_app.cli import standard_input
+from serve_app.cli.console import complain, in_words, out
+from serve_app.cli.exit_codes import FAILED, OK
+from serve_app.cli.server import Server
+from serve_app.cli.standard_input import STDIN
+from serve_app.clients import live_streams, pacing
 from serve_app.clients.errors import SottoClientError
 from serve_app.clients.live import SessionConfig
 from serve_app.clients.messages import (
@@ -23,6 +29,9 @@ from serve_app.clients.messages import (
     SpeakerRevision,
 )
 from serve_app.errors import SottoError
+
+LAST_WORDS_S = 3.0
+"""After Ctrl-C: so long the text of what was sent is waited for."""
 
 
 class Screen(Protocol):
@@ -54,39 +63,89 @@ class TerminalScreen:
         self._display.console.print(Text.assemble((_clock(start_ms), "cyan"), " ", text))
 
 
-def show_live(
-    path: Path,
-    url: str,
-    language: str | None,
-    speed: float,
-    api_key: str | None,
-    *,
-    diarization: bool | None = None,
-) -> int:
-    """Stream the file and show what comes; 1 where the session failed."""
+@dataclass(frozen=True, slots=True)
+class LiveRequest:
+    """What to stream and how. `path` may be `STDIN`, where a `sample_rate` in `config` means raw samples."""
+
+    path: Path
+    config: SessionConfig
+    speed: float = 1.0
+
+
+def show_live(request: LiveRequest, server: Server) -> int:
+    """Stream the audio and show what comes; the exit status."""
+    try:
+        return asyncio.run(_until_interrupted(request, server))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        complain(f"{request.path}: {in_words(error)}")
+    except (SottoClientError, SottoError, ValueError) as error:
+        complain(str(error))
+    return FAILED
+
+
+async def _until_interrupted(request: LiveRequest, server: Server) -> int:
+    """The whole session; after Ctrl-C only the text of what was sent until then, for a moment."""
+    stop = asyncio.Event()
+    session = asyncio.create_task(_session(request, server, stop))
+    try:
+        return await asyncio.shield(session)
+    except asyncio.CancelledError:
+        stop.set()
+        await asyncio.wait([session], timeout=LAST_WORDS_S)
+        raise
+    finally:
+        session.cancel()
+        await asyncio.gather(session, return_exceptions=True)
+
+
+async def _session(request: LiveRequest, server: Server, stop: asyncio.Event) -> int:
     failed = False
     speakers: dict[str, str | None] = {}
-    try:
-        messages = blocking.stream_file(
-            path,
-            url=url,
-            config=SessionConfig(lang_code=language, diarization=diarization),
-            api_key=api_key,
-            speed=speed,
+    chunks = _until(stop, await _chunks(request))
+    async with aclosing(chunks):
+        session = live_streams.stream_audio(
+            chunks, url=server.url, config=request.config, api_key=server.api_key
         )
-        with _screen() as screen:
-            for message in messages:
-                show(message, screen, speakers)
-                failed = failed or isinstance(message, ErrorMessage)
-                if isinstance(message, SessionEnded) and message.reason != "completed":
-                    complain(f"the server ended the session: {message.reason}")
-                    failed = True
-    except (SottoClientError, SottoError, OSError, ValueError) as error:
-        complain(str(error))
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 1 if failed else 0
+        async with aclosing(session) as messages:
+            with _screen() as screen:
+                async for message in messages:
+                    show(message, screen, speakers)
+                    failed = failed or isinstance(message, ErrorMessage)
+                    if isinstance(message, SessionEnded) and message.reason != "completed":
+                        complain(f"the server ended the session: {message.reason}")
+                        failed = True
+    return FAILED if failed else OK
+
+
+async def _chunks(request: LiveRequest) -> AsyncGenerator[Any, None]:
+    if request.path != STDIN:
+        samples = await asyncio.to_thread(pacing.load_recording, request.path)
+        return pacing.paced_chunks(samples, speed=request.speed)
+    if request.config.sample_rate is not None:
+        return standard_input.raw_samples()
+    return standard_input.decoded_samples()
+
+
+async def _until(stop: asyncio.Event, chunks: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+    """`chunks` until they end or `stop` is set."""
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        async with aclosing(chunks):
+            while True:
+                coming = asyncio.ensure_future(anext(chunks, None))
+                try:
+                    await asyncio.wait([coming, stopping], return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    if not coming.done():
+                        coming.cancel()
+                        await asyncio.wait([coming])
+                if stopping.done() or (chunk := coming.result()) is None:
+                    return
+                yield chunk
+    finally:
+        stopping.cancel()
 
 
 def show(message: Message, screen: Screen, speakers: dict[str, str | None]) -> None:
@@ -97,7 +156,10 @@ def show(message: Message, screen: Screen, speakers: dict[str, str | None]) -> N
         case FinalTranscript(text=text):
             speakers[message.segment_id] = message.speaker
             label = f"[{message.speaker}] " if message.speaker else ""
-            screen.final(message.start_ms, label + text)
+            if text:
+                screen.final(message.start_ms, label + text)
+            else:
+                screen.interim("", "")  # what was shown is taken back
         case SpeakerRevision(segment_id=segment, speaker=speaker):
             if speaker is not None and speakers.get(segment) != speaker:
                 speakers[segment] = speaker

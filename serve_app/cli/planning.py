@@ -6,9 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.table import Table
-
-from serve_app.cli.console import complain, out, plain
+from serve_app.cli.console import complain, out, plain, table
 from serve_app.scaling.figures import MeasuredCards, Origin
 from serve_app.scaling.plan import HOURS_PER_MONTH, Plan, PlanRequest, Speaking, plan
 
@@ -50,7 +48,7 @@ def show_plan(options: PlanOptions) -> int:
     if options.as_json:
         plain(json.dumps(answer.to_json(), indent=2))
     else:
-        out.print(_table(answer))
+        table(_rows(answer))
         for source in answer.sources:
             out.print(f"  {source}", style="dim", markup=False)
         if answer.origin is Origin.ESTIMATED:
@@ -64,8 +62,7 @@ def _usual_model(gpu: str) -> str:
     return "tiny.en" if gpu.strip().lower() == "cpu" else "large-v3-turbo"
 
 
-def _table(answer: Plan) -> Table:
-    table = Table(show_header=False, box=None)
+def _rows(answer: Plan) -> list[tuple[str, str]]:
     plural = "s" if answer.units > 1 else ""
     rows = [
         ("speakers", f"{answer.speakers} ({answer.speakers_per_unit:g} per {answer.unit})"),
@@ -83,6 +80,4 @@ def _table(answer: Plan) -> Table:
         month = f"{answer.price_per_month:,.0f} a month of {HOURS_PER_MONTH} hours"
         rows.append(("price", f"{answer.price_per_hour:.2f} an hour, {month}"))
         rows.append(("per speaker and hour", f"{answer.price_per_speaker_hour:.4f}"))
-    for name, value in rows:
-        table.add_row(name, value)
-    return table
+    return rows

@@ -4,61 +4,138 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from serve_app.cli.console import complain, err, plain
+from serve_app.cli import standard_input
+from serve_app.cli.console import complain, err, in_words, note, plain, warn
+from serve_app.cli.exit_codes import DAMAGED, FAILED, OK
+from serve_app.cli.standard_input import STDIN
 from serve_app.clients import blocking
 from serve_app.clients.errors import SottoClientError
-from serve_app.clients.recordings import UploadOptions, UploadProgress
+from serve_app.clients.recordings import UploadOptions
 
-FORMATS = ("text", "json", "srt", "vtt")
+SUFFIXES = {"text": ".txt", "json": ".json", "srt": ".srt", "vtt": ".vtt"}
+SUBTITLES = ("srt", "vtt")
 
 
-def transcribe_files(files: Sequence[Path], url: str, output_format: str, options: UploadOptions) -> int:
-    """Print each file's transcript; several JSON answers are one a line. 1 where a file failed."""
-    num_failed = 0
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where transcripts go: into files in `folder`, or to standard output."""
+
+    format: str
+    folder: Path | None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A transcript; `warning`: what is wrong with the audio; `complete`: all of it was decoded."""
+
+    text: str
+    warning: str | None = None
+    complete: bool = True
+
+
+def transcribe_files(files: Sequence[Path], url: str, output: Output, options: UploadOptions) -> int:
+    """Transcribe them one after the other; one that fails stops none of the others. The exit status."""
+    targets = _targets(files, output)
+    num_failed = num_damaged = 0
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True) as bars:
-        for path in files:
-            bar = bars.add_task(f"{path.name}: uploading", total=None)
-
-            def progress(sent: int, total: int, name: str = path.name, bar: int = bar) -> None:
-                done = sent >= total
-                bars.update(
-                    bar,  # type: ignore[arg-type]
-                    completed=sent,
-                    total=None if done else total,
-                    description=f"{name}: {'transcribing' if done else 'uploading'}",
-                )
-
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
+        for path, target in zip(files, targets, strict=True):
+            name = _name(path)
             try:
-                text = _transcribe(path, url, output_format, options, progress, one=len(files) == 1)
+                if target is not None and target.exists() and not output.overwrite:
+                    raise ValueError(f"{target} exists already: --overwrite writes it anew")
+                answer = _transcribe(path, url, output.format, options, bars)
+                if target is not None:
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_text(answer.text.rstrip("\n") + "\n", encoding="utf-8")
+                    note(str(target))
             except (SottoClientError, OSError, ValueError) as error:
                 num_failed += 1
-                complain(f"{path}: {error}")
+                complain(f"{name}: {in_words(error)}")
                 continue
-            finally:
-                bars.remove_task(bar)
-            if len(files) > 1 and output_format == "text":
-                plain(f"# {path}")
-            plain(text)
-    return 1 if num_failed else 0
+            if answer.warning is not None:
+                num_damaged += not answer.complete
+                warn(f"{name}: {answer.warning}")
+            if target is None:
+                _print(name, answer.text, output.format, alone=len(files) == 1)
+    if num_failed and len(files) > 1:
+        complain(f"{num_failed} of {len(files)} recordings failed")
+    return FAILED if num_failed else DAMAGED if num_damaged else OK
 
 
-def _transcribe(
-    path: Path,
-    url: str,
-    output_format: str,
-    options: UploadOptions,
-    progress: UploadProgress,
-    *,
-    one: bool,
-) -> str:
-    if output_format != "json":
-        return blocking.transcribe_file_as(path, output_format, url=url, options=options, progress=progress)
-    body = blocking.transcribe_file(path, url=url, options=options, progress=progress).body
-    if one:
-        return json.dumps(body, ensure_ascii=False, indent=2)
-    return json.dumps({"file": str(path), **body}, ensure_ascii=False)
+def _transcribe(path: Path, url: str, output_format: str, options: UploadOptions, bars: Progress) -> _Answer:
+    name = escape(_name(path))
+    bar = bars.add_task(f"{name}: uploading", total=None)
+    try:
+        with standard_input.kept(path) as file:
+            progress = _Shown(bars, bar, name)
+            if output_format != "json":
+                found: list[tuple[str, bool]] = []
+                text = blocking.transcribe_file_as(
+                    file,
+                    output_format,
+                    url=url,
+                    options=options,
+                    progress=progress,
+                    on_warning=lambda warning, complete: found.append((warning, complete)),
+                )
+                return _Answer(text, *(found[0] if found else ()))
+            answer = blocking.transcribe_file(file, url=url, options=options, progress=progress)
+            text = json.dumps(answer.body, ensure_ascii=False, indent=2)
+            return _Answer(text, answer.warning, answer.complete)
+    finally:
+        bars.remove_task(bar)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """The progress of one upload on its bar."""
+
+    bars: Progress
+    bar: TaskID
+    name: str
+
+    def __call__(self, sent: int, total: int) -> None:
+        done = sent >= total
+        self.bars.update(
+            self.bar,
+            completed=sent,
+            total=None if done else total,
+            description=f"{self.name}: {'transcribing' if done else 'uploading'}",
+        )
+
+
+def _print(name: str, text: str, output_format: str, *, alone: bool) -> None:
+    """Several texts have their recording's name above them; several JSON answers are one a line."""
+    if alone:
+        plain(text)
+    elif output_format == "json":
+        plain(json.dumps({"file": name, **json.loads(text)}, ensure_ascii=False))
+    else:
+        plain(f"# {name}\n{text}")
+
+
+def _targets(files: Sequence[Path], output: Output) -> list[Path | None]:
+    """A file for each recording, named after it: two of one name are told apart by a number."""
+    if output.folder is None:
+        return [None] * len(files)
+    suffix = SUFFIXES[output.format]
+    targets: list[Path | None] = []
+    for path in files:
+        stem = "stdin" if path == STDIN else path.stem
+        names = (stem, path.name, *(f"{path.name}-{number}" for number in range(2, len(files) + 1)))
+        targets.append(
+            next(target for name in names if (target := output.folder / f"{name}{suffix}") not in targets)
+        )
+    return targets
+
+
+def _name(path: Path) -> str:
+    return "standard input" if path == STDIN else str(path)

@@ -13,7 +13,7 @@ from serve_app.clients import live_streams, pacing, recordings
 from serve_app.clients.addresses import DEFAULT_URL
 from serve_app.clients.live import SessionConfig
 from serve_app.clients.messages import Message
-from serve_app.clients.recordings import Transcription, UploadOptions, UploadProgress
+from serve_app.clients.recordings import OnWarning, Transcription, UploadOptions, UploadProgress
 
 Result = TypeVar("Result")
 
@@ -36,10 +36,13 @@ def transcribe_file_as(
     url: str = DEFAULT_URL,
     options: UploadOptions | None = None,
     progress: UploadProgress | None = None,
+    on_warning: OnWarning | None = None,
 ) -> str:
     """`recordings.transcribe_file_as`, waiting for the answer."""
     return asyncio.run(
-        recordings.transcribe_file_as(path, response_format, url=url, options=options, progress=progress)
+        recordings.transcribe_file_as(
+            path, response_format, url=url, options=options, progress=progress, on_warning=on_warning
+        )
     )
 
 
@@ -73,30 +76,71 @@ def stream_audio(
 
 
 async def _async(chunks: Iterable[bytes | Pcm16]) -> AsyncGenerator[bytes | Pcm16, None]:
-    iterator = iter(chunks)
-    while (chunk := await asyncio.to_thread(next, iterator, None)) is not None:
-        yield chunk
+    """What `chunks` yields, waited for in a daemon thread: a microphone may be silent when all else ends."""
+    loop = asyncio.get_running_loop()
+    wanted, over = threading.Semaphore(0), threading.Event()
+    came: asyncio.Queue[bytes | Pcm16 | Exception | None] = asyncio.Queue()
+
+    def fetch() -> None:
+        iterator = iter(chunks)
+        while wanted.acquire() and not over.is_set():
+            try:
+                item: bytes | Pcm16 | Exception | None = next(iterator, None)
+            except Exception as error:  # the caller's own: raised where the chunk is awaited
+                item = error
+            try:
+                loop.call_soon_threadsafe(came.put_nowait, item)
+            except RuntimeError:  # the loop was closed meanwhile
+                return
+
+    threading.Thread(target=fetch, name="sotto-audio", daemon=True).start()
+    try:
+        while True:
+            wanted.release()
+            chunk = await came.get()
+            if isinstance(chunk, Exception):
+                raise chunk
+            if chunk is None:
+                return
+            yield chunk
+    finally:
+        over.set()
+        wanted.release()
 
 
 def iterate(source: Callable[[], AsyncGenerator[Message, None]]) -> Iterator[Message]:
-    """Run an async generator on a loop in a thread of its own; yield what it yields, raise what it raises."""
+    """Run an async generator on a loop in a thread of its own; yield what it yields, raise what it raises.
+
+    An exception that breaks into the wait for a message, as Ctrl-C does, ends the session and goes on alone.
+    """
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="sotto-client", daemon=True)
     thread.start()
     messages = source()
+    reading: asyncio.Task[Any] | None = None
 
     async def next_message() -> Message | None:
+        nonlocal reading
+        reading = asyncio.current_task()
         return await anext(messages, None)
+
+    async def close() -> None:
+        if reading is not None and not reading.done():
+            reading.cancel()
+            await asyncio.wait([reading])
+        await messages.aclose()
+        await loop.shutdown_default_executor()
 
     try:
         while (message := _call(loop, next_message())) is not None:
             yield message
     finally:
-        _call(loop, messages.aclose())
-        _call(loop, loop.shutdown_default_executor())
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+        try:
+            _call(loop, close())
+        finally:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
 
 
 def _call(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Result]) -> Result:

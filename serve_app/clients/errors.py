@@ -10,14 +10,19 @@ SottoClientError
 
 from __future__ import annotations
 
+import re
+
 
 class SottoClientError(Exception):
     """Base of all of them; `str(error)` can be shown to a person."""
 
 
 class ServerUnreachable(SottoClientError):
+    """`url` is shown without the name and the password that it may carry."""
+
     def __init__(self, url: str, reason: object) -> None:
-        super().__init__(f"No server answers at {url} ({reason}). Start one with `sotto serve`.")
+        shown = re.sub(r"//[^/]*@", "//", url)
+        super().__init__(f"No server answers at {shown} ({reason}). Start one with `sotto serve`.")
 
 
 class ConnectionLost(SottoClientError):

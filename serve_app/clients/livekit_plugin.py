@@ -294,7 +294,8 @@ class WhisperStream(stt.RecognizeStream):  # type: ignore[misc]
             case PartialTranscript():
                 self._take_partial(message)
             case FinalTranscript():
-                self._emit(stt.SpeechEventType.FINAL_TRANSCRIPT, final_data(message, self._offset_s))
+                if message.text:
+                    self._emit(stt.SpeechEventType.FINAL_TRANSCRIPT, final_data(message, self._offset_s))
                 self._report_usage(message.end_ms)
                 if self._config.vad_enabled is False:  # nothing else tells the end then
                     self._end_speech()

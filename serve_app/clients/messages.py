@@ -66,7 +66,8 @@ class PartialTranscript:
 class FinalTranscript:
     """Text that will not change. `endpoint_ms`: the stream time at which the utterance could be closed, the
     end of its endpoint silence or its cut; None from servers that do not say. `speaker`: "SPEAKER_01", of
-    most of it; None where nobody was asked or it is not known yet."""
+    most of it; None where nobody was asked or it is not known yet. `doubted`: why the server does not believe
+    the text. An empty text takes back what was shown of the segment; `withheld` says why there is none."""
 
     segment_id: str
     text: str
@@ -81,6 +82,8 @@ class FinalTranscript:
     resume_from_samples: int = 0
     ticket: str = ""
     speaker: str | None = None
+    doubted: str = ""
+    withheld: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +218,8 @@ def _final(fields: Mapping[str, Any]) -> FinalTranscript:
         resume_from_samples=sample,
         ticket=ticket,
         speaker=_label(fields.get("speaker")),
+        doubted=str(fields.get("doubted", "")),
+        withheld=str(fields.get("withheld", "")),
     )
 
 

@@ -183,7 +183,7 @@ class SottoSTTService(STTService):  # type: ignore[misc]
                         result=message,
                     )
                 )
-            case FinalTranscript():
+            case FinalTranscript() if message.text:
                 self.confirm_finalize()
                 await self.emit_stt_usage_metrics()
                 await self.push_frame(

@@ -219,7 +219,7 @@ class ResumingClient:
             if message.ticket and said in self._newest_finals:
                 return None
             self._newest_finals.append(said)
-            self._num_finals += 1
+            self._num_finals += bool(message.text)
         if self._num_sessions == 1:
             return message
         return continued(message, self._num_sessions, self._outbox.origin_ms, self._num_finals_before)

@@ -258,6 +258,7 @@ class Conductor:
             prefix=request.prefix,
             attention=request.attention,
             model=request.model,
+            hint=request.hint,
             fresh_s=None if request.fresh_samples is None else request.fresh_samples / SAMPLE_RATE_HZ,
         )
 

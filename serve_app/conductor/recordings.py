@@ -10,20 +10,32 @@ from dataclasses import replace
 
 import numpy as np
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, DecodeFailure, DecodeJob, Pcm16, Role, Transcript
+from serve_app.asr.heard import sounding
+from serve_app.asr.jobs import (
+    SAMPLE_RATE_HZ,
+    DecodeFailure,
+    DecodeJob,
+    LanguageHint,
+    Pcm16,
+    Role,
+    Transcript,
+)
 from serve_app.audio.conditioning import Conditioner, normalise_peak
 from serve_app.conductor.ports import RecogniserPort, VoicePort
 from serve_app.conductor.retries import decode_reliably, detect_reliably
 from serve_app.errors import InferenceError
 from serve_app.formatting import FormattingOptions, format_text, format_words
 from serve_app.service import RecordingOptions, RecordingSegment, RecordingTranscript
+from serve_app.session.language import LanguageOptions, LanguageTracker
+from serve_app.session.options import LANGUAGE_LOCK_S
 from serve_app.vad.detector import WINDOW_SAMPLES, VadRequest, VadState
 from serve_app.vad.loudness import loudness
 from serve_app.vad.recording import AudioWindow, WindowPlanner
 
 VOICE_BLOCK_SAMPLES = 320 * 512
 """Some 10 s of audio per voice call: the detector is shared with live sessions."""
-SURE_LANGUAGE = 0.5
+SURE_LANGUAGE = 0.9
+"""A window that is surer than this of another language than the recording's is in that language."""
 
 
 class RecordingTranscriber:
@@ -63,7 +75,9 @@ class RecordingTranscriber:
         await run.decode_all()
         return run.transcript(self._clock() - began_s)
 
-    def job(self, audio: Pcm16, options: RecordingOptions, language: str | None) -> DecodeJob:
+    def job(
+        self, audio: Pcm16, options: RecordingOptions, language: str | None, hint: LanguageHint
+    ) -> DecodeJob:
         self._next_job_id += 1
         return DecodeJob(
             job_id=self._next_job_id,
@@ -76,6 +90,7 @@ class RecordingTranscriber:
             beam_size=options.beam_size or self._beam_size,
             hotwords=options.hotwords,
             temperature=options.temperature,
+            hint=hint,
         )
 
     async def decode(self, job: DecodeJob) -> Transcript:
@@ -113,7 +128,9 @@ class _Run:
         self._num_told = 0
         self._room = asyncio.Semaphore(owner.max_windows)
         self._results: dict[int, tuple[AudioWindow, Transcript]] = {}
-        self._language = options.language
+        language = LanguageOptions(options.language, LANGUAGE_LOCK_S, options.languages)
+        self._language = LanguageTracker(language)
+        self._undecided: dict[int, tuple[AudioWindow, Transcript]] = {}
         self._done_samples = 0
 
     async def decode_all(self) -> None:
@@ -123,12 +140,13 @@ class _Run:
                 index = 0
                 async for window in self._windows():
                     await self._room.acquire()
-                    if self._language is None:
-                        # Until the language is sure windows go one at a time: it is detected once.
+                    if self._language.is_open:
+                        # Until the language is sure windows go one at a time: each is a hint for the next.
                         await self._decode(index, window)
                     else:
                         tasks.create_task(self._decode(index, window))
                     index += 1
+                await self._settle_language()
         except* InferenceError as failed:
             raise failed.exceptions[0] from None
 
@@ -149,34 +167,71 @@ class _Run:
 
     async def _decode(self, index: int, window: AudioWindow) -> None:
         try:
-            audio = self._audio[window.start_sample : window.end_sample]
-            result = await self._owner.decode(self._owner.job(audio, self._options, self._language))
+            result = await self._text_of(window, self._language.locked)
         finally:
             self._room.release()
-        self._results[index] = (window, result)
-        if self._language is None and result.text.strip() and result.language_probability >= SURE_LANGUAGE:
-            self._language = result.language
+        if self._language.is_open:
+            await self._hear_language(index, window, result)
+        else:
+            self._results[index] = (self._heard(window, result), result)
         if self._progress is not None:
             self._done_samples = max(self._done_samples, window.end_sample)
             self._progress(self._done_samples / max(1, len(self._audio)))
         self._tell_segments()
+
+    async def _text_of(self, window: AudioWindow, language: str | None) -> Transcript:
+        audio = self._audio[window.start_sample : window.end_sample]
+        hint = LanguageHint() if language else self._language.hint
+        return await self._owner.decode(self._owner.job(audio, self._options, language, hint))
+
+    async def _hear_language(self, index: int, window: AudioWindow, result: Transcript) -> None:
+        """Keep the window until the recording's language is known; then say it, and those kept with it."""
+        self._undecided[index] = (window, result)
+        if result.text.strip() and not result.doubted:
+            seconds = (window.end_sample - window.start_sample) / SAMPLE_RATE_HZ
+            self._language.observe(result.language, result.language_probability, seconds)
+        if not self._language.is_open:
+            await self._settle_language()
+
+    async def _settle_language(self) -> None:
+        """Windows that were not sure of a language other than the recording's are decoded again in that."""
+        language = self._language.likeliest
+        undecided, self._undecided = self._undecided, {}
+        for index, (window, result) in undecided.items():
+            is_unsure = result.doubted or result.language_probability < SURE_LANGUAGE
+            if language is not None and result.language != language and is_unsure and not result.rejected:
+                result = await self._text_of(window, language)
+            self._results[index] = (self._heard(window, result), result)
+        self._tell_segments()
+
+    def _heard(self, window: AudioWindow, result: Transcript) -> AudioWindow:
+        """Where in the window there is sound, if no words tell: without a detector it begins anywhere."""
+        if self._options.vad_filter or result.words:
+            return window
+        start, end = sounding(self._audio[window.start_sample : window.end_sample])
+        return AudioWindow(window.start_sample + start, window.start_sample + end)
 
     def _tell_segments(self) -> None:
         """Hand on what has no gap before it."""
         while self._on_segment is not None and (known := self._results.get(self._num_told)) is not None:
             self._num_told += 1
             window, result = known
-            if result.text.strip():
+            if self._is_said(result):
                 self._on_segment(_segment(window, result, self._options.formatting))
+
+    def _is_said(self, result: Transcript) -> bool:
+        """A text that a guard does not believe is said where a detector heard speech."""
+        heard = self._options.vad_filter and not self._options.withhold_doubted
+        return bool(result.text.strip()) and (heard or not result.doubted)
 
     def transcript(self, transcribe_s: float) -> RecordingTranscript:
         """Everything decoded, in the order of the recording."""
         ordered = [self._results[index] for index in sorted(self._results)]
-        spoken = [(window, result) for window, result in ordered if result.text.strip()]
+        spoken = [(window, result) for window, result in ordered if self._is_said(result)]
         languages: Counter[str] = Counter()
         for window, result in spoken:
             languages[result.language] += window.end_sample - window.start_sample
-        language = self._language or (languages.most_common(1)[0][0] if languages else "")
+        language = self._language.locked or (languages.most_common(1)[0][0] if languages else "")
         probabilities = [result.language_probability for _, result in spoken if result.language == language]
         segments = tuple(_segment(window, result, self._options.formatting) for window, result in spoken)
         return RecordingTranscript(
@@ -187,6 +242,9 @@ class _Run:
             duration_s=len(self._audio) / SAMPLE_RATE_HZ,
             model=ordered[0][1].model if ordered else "",
             transcribe_s=transcribe_s,
+            num_withheld=sum(bool(result.text.strip()) for _, result in ordered) - len(spoken)
+            if self._options.withhold_doubted
+            else 0,
         )
 
 
@@ -212,6 +270,7 @@ def _segment(window: AudioWindow, result: Transcript, formatting: FormattingOpti
         no_speech_prob=result.no_speech_prob,
         words=words,
         confidence=result.confidence,
+        doubted=result.doubted,
     )
 
 

@@ -93,7 +93,8 @@ class Speech:
             raise MaxSessionsReached(
                 f"Maximum sessions reached: {len(self._lives)}/{self._limits.max_sessions}"
             )
-        self._refuse_unknown_language(options.language, options.task)
+        for language in options.languages or (options.language,):
+            self._refuse_unknown_language(language, options.task)
         self._refuse_policy(options.policy.name)
         self._refuse_speakers(options.speakers)
         self._refuse_when_queue_full("session")
@@ -132,7 +133,8 @@ class Speech:
         if self._num_recordings >= self._limits.max_recordings:
             self._tally.refused("upload", "max_uploads")
             raise QueueFull(f"Queue full: {self._num_recordings}/{self._limits.max_recordings}")
-        self._refuse_unknown_language(options.language, options.task)
+        for language in options.languages or (options.language,):
+            self._refuse_unknown_language(language, options.task)
         self._refuse_speakers(options.speakers)
         self._refuse_when_queue_full("upload")
         self._num_recordings += 1

@@ -32,8 +32,8 @@ class Tally:
         if self.metrics is not None:
             if isinstance(result, Transcript):
                 self.metrics.job_processed(job_type, "success", result.timing.inference_ms / 1000)
-                if result.rejected:
-                    self.metrics.text_dropped(job_type, result.rejected)
+                if result.rejected or result.doubted:
+                    self.metrics.text_dropped(job_type, result.rejected or result.doubted)
             else:
                 self.metrics.job_processed(job_type, "error")
         if not isinstance(result, Transcript):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Final
 
 from text_to_num import find_numbers  # type: ignore[import-untyped]
@@ -13,6 +14,15 @@ from serve_app.formatting.number_phrases import REPEATS
 
 LANGUAGES: Final = frozenset({"en", "de", "es", "fr", "pt", "it", "nl", "da"})
 """Those that text2num knows."""
+
+_OH: Final = frozenset({"oh", "o"})
+_DIGITS: Final = frozenset({"zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"})
+_MIN_ROW: Final = 3
+"""Digits of the shortest row that is read as one."""
+_AFTER_AN_INTERJECTION: Final = frozenset(
+    {"no", "yes", "yeah", "well", "wait", "my", "dear", "god", "i", "and", "but", "so", "sorry", "okay", "ok"}
+)
+"""Behind "oh" they show that it is none of the digits before it: "one two three oh no"."""
 
 _TOKEN = re.compile(r"\S+")
 _CORE = re.compile(r"[^\W_](?:.*[^\W_])?", re.DOTALL)
@@ -76,13 +86,60 @@ def tokens_of(text: str, language: str) -> list[Token]:
 
 
 def _read_oh_as_zero(tokens: list[Token]) -> None:
-    """As in "nineteen oh five" and "five oh two": only between numbers, for "oh" is a word too."""
-    for before, here, after in zip(tokens, tokens[1:], tokens[2:], strict=False):
-        if here.word.lower() not in ("oh", "o") or here.apart or after.apart:
-            continue
-        after_number = before.word.lower() == "point" or spells_number(before)
-        if after_number and spells_number(after):
-            here.word = "zero"
+    """As in "nineteen oh five", "oh one seven one" and "double oh seven"; "oh" is a word too, and stays one
+    in "oh one more thing"."""
+    for index, token in enumerate(tokens):
+        if token.word.lower() in _OH and (_in_number(tokens, index) or _in_row(tokens, index)):
+            token.word = "zero"
+
+
+def _in_number(tokens: Sequence[Token], index: int) -> bool:
+    """Between two numbers, or beside the point of a decimal."""
+    before, after = _neighbour(tokens, index, -1), _neighbour(tokens, index, 1)
+    if before is not None and (before.word.lower() == "point" or spells_number(before)):
+        if after is not None and spells_number(after):
+            return True
+        whole = _neighbour(tokens, index - 1, -1)
+        return before.word.lower() == "point" and whole is not None and spells_number(whole)
+    fraction = _neighbour(tokens, index + 1, 1) if after is not None else None
+    return (
+        after is not None and after.word.lower() == "point" and fraction is not None and _is_digit(fraction)
+    )
+
+
+def _in_row(tokens: Sequence[Token], index: int) -> bool:
+    """In a row of at least three digits said one by one; of four where the row begins a sentence with "oh",
+    as an interjection does."""
+    first, end = index, index + 1
+    while first and not tokens[first].apart and _is_digit(tokens[first - 1]):
+        first -= 1
+    while end < len(tokens) and not tokens[end].apart and _is_digit(tokens[end]):
+        end += 1
+    following = _neighbour(tokens, end - 1, 1)
+    if following is not None:
+        if spells_number(following):
+            return False  # "oh two five hundred"
+        if index == end - 1 and following.word.lower() in _AFTER_AN_INTERJECTION:
+            return False
+    row = [token.word.lower() for token in tokens[first:end]]
+    num_digits = sum(REPEATS.get(before, 1) for before, word in pairwise(["", *row]) if word not in REPEATS)
+    is_repeated = index > first and row[index - first - 1] in REPEATS
+    others = sum(word not in REPEATS and word not in _OH for word in row)
+    starts = row[0] in _OH and (first == 0 or tokens[first].apart)
+    return others >= (1 if is_repeated or not starts else 2) and num_digits >= _MIN_ROW + starts
+
+
+def _is_digit(token: Token) -> bool:
+    word = token.word.lower()
+    return word in _DIGITS or word in _OH or word in REPEATS
+
+
+def _neighbour(tokens: Sequence[Token], index: int, step: int) -> Token | None:
+    """The token beside that at `index` where no mark stands between the two."""
+    other = index + step
+    if not 0 <= other < len(tokens) or not 0 <= index < len(tokens):
+        return None
+    return None if tokens[max(index, other)].apart else tokens[other]
 
 
 def spells_number(token: Token) -> bool:

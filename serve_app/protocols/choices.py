@@ -15,8 +15,9 @@ from msgspec import Meta
 
 from serve_app.asr.jobs import Task
 from serve_app.audio.conditioning import ConditioningOptions
+from serve_app.audio.rates import MAX_RATE_HZ, MIN_RATE_HZ
 from serve_app.errors import InvalidMessage
-from serve_app.models.languages import normalise_language
+from serve_app.models.languages import normalise_language, normalise_languages
 from serve_app.protocols.speaker_choices import DiarizationBackend, chosen_counts, chosen_mode
 from serve_app.session.options import LANGUAGE_LOCK_S, EndpointingOptions, SessionOptions
 from serve_app.speakers.turns import MAX_SPEAKERS, SpeakerBackend
@@ -37,8 +38,14 @@ SessionId: TypeAlias = Annotated[
     Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$", description="no control characters"),
 ]
 Probability: TypeAlias = Annotated[float, Meta(ge=0.0, le=1.0)]
-SampleRateHz: TypeAlias = Annotated[int, Meta(ge=8_000, le=48_000)]
+SampleRateHz: TypeAlias = Annotated[float, Meta(ge=MIN_RATE_HZ, le=MAX_RATE_HZ, multiple_of=1)]
+"""A whole number, which may be written as 44100.0."""
 LanguageName: TypeAlias = Annotated[str, Meta(max_length=64)]
+MAX_LANGUAGES = 16
+LanguageNames: TypeAlias = (
+    Annotated[str, Meta(max_length=512)] | Annotated[tuple[LanguageName, ...], Meta(max_length=MAX_LANGUAGES)]
+)
+"""Several languages: a list, or one string with commas between them."""
 
 EncodingName: TypeAlias = Literal[
     "pcm16", "pcm_s16le", "s16le", "linear16",
@@ -76,6 +83,7 @@ class SessionChoices(msgspec.Struct, frozen=True, kw_only=True):
 
     lang_code: LanguageName | None = None
     language: LanguageName | None = None
+    languages: LanguageNames | None = None
     sample_rate: SampleRateHz | None = None
     encoding: EncodingName | None = None
     channels: NumChannels | None = None
@@ -93,6 +101,7 @@ class SessionChoices(msgspec.Struct, frozen=True, kw_only=True):
     auto_gain: bool | None = None
     high_pass: bool | None = None
     level_warnings: bool | None = None
+    withhold_doubted: bool | None = None
     diarization: bool | None = None
     diarize: bool | None = None
     diarization_backend: DiarizationBackend | None = None
@@ -113,6 +122,7 @@ class SessionChoices(msgspec.Struct, frozen=True, kw_only=True):
     max_utterance_ms: Annotated[int, Meta(ge=1_000, le=30_000)] | None = None
     partial_interval_ms: Annotated[int, Meta(ge=50, le=10_000)] | None = None
     max_partial_window_ms: Annotated[int, Meta(ge=1_000, le=30_000)] | None = None
+    idle_final_ms: Annotated[int, Meta(ge=0, le=60_000)] | None = None
 
     @property
     def pcm_encoding(self) -> Encoding:
@@ -121,7 +131,7 @@ class SessionChoices(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def sample_rate_hz(self) -> int:
-        return self.sample_rate or 16_000
+        return int(self.sample_rate or 16_000)
 
     @property
     def num_channels(self) -> int:
@@ -152,11 +162,16 @@ class SessionChoices(msgspec.Struct, frozen=True, kw_only=True):
             "hotwords": self.hotwords,
             "carry_context": self.carry_context,
             "level_warnings": self.level_warnings,
+            "withhold_doubted": self.withhold_doubted,
         }
+        language, languages = chosen_languages(
+            self._language(), self.languages, defaults.language, defaults.languages
+        )
         return replace(
             defaults,
             session_id=session_id,
-            language=self._language(defaults.language),
+            language=language,
+            languages=languages,
             language_lock_s=self._language_lock_s(defaults.language_lock_s),
             policy=self._policy(defaults.policy),
             conditioning=self._conditioning(defaults.conditioning),
@@ -167,14 +182,12 @@ class SessionChoices(msgspec.Struct, frozen=True, kw_only=True):
             **{name: value for name, value in chosen.items() if value is not None},
         )
 
-    def _language(self, default: str | None) -> str | None:
+    def _language(self) -> str | None:
+        """The one that was named, under either of its names."""
         given = [name for name in (self.lang_code, self.language) if name]
-        if not given:
-            return default
-        codes = {normalise_language(name) for name in given}
-        if len(codes) > 1:
+        if len({normalise_language(name) for name in given}) > 1:
             raise InvalidMessage("lang_code and language name two different languages")
-        return codes.pop()
+        return given[0] if given else None
 
     def _language_lock_s(self, default: float | None) -> float | None:
         """None: every utterance in a language of its own."""
@@ -215,6 +228,31 @@ class SessionChoices(msgspec.Struct, frozen=True, kw_only=True):
             "max_utterance_ms": self.max_utterance_ms,
         }
         return replace(defaults, **{name: value for name, value in chosen.items() if value is not None})
+
+
+def chosen_languages(
+    language: str | None,
+    languages: str | Iterable[str] | None,
+    default: str | None = None,
+    defaults: tuple[str, ...] = (),
+) -> tuple[str | None, tuple[str, ...]]:
+    """The language to decode in, None to detect it, and the only ones that it may be, empty for any.
+
+    What is not given is the server's, `default` and `defaults`; a language of one's own sets aside the
+    server's list, a list of one's own the server's language. Raises `UnsupportedLanguage`, and
+    `InvalidMessage` for a language that is not on the list that came with it.
+    """
+    code = normalise_language(language)
+    if languages is None:
+        return (code, () if code else defaults) if language else (default, () if default else defaults)
+    among = normalise_languages(languages)
+    if code is not None and among and code not in among:
+        raise InvalidMessage(f"language {code!r} is not one of languages {', '.join(among)}")
+    if len(among) > MAX_LANGUAGES:
+        raise InvalidMessage(f"languages: {len(among)} given, the limit is {MAX_LANGUAGES}")
+    if code is not None or len(among) == 1:
+        return code or among[0], ()
+    return None, among
 
 
 def message_of(error: Exception) -> str:

@@ -10,8 +10,9 @@ shell opens sessions, pushes audio, applies back-pressure, and bounds what is un
     refuse(error)     an error -> frames in this protocol's own shape
     farewell(code)    frames that go last, and the close code
 
-Four more are called where a dialect has them: `open_at_once` (commands before any frame), `names_speakers`
-(the session tells speakers apart), `opened` (it is admitted), `anchored` (the clock at its first sample).
+Five more are called where a dialect has them: `open_at_once` (commands before any frame), `names_speakers`
+(the session tells speakers apart), `opened` (it is admitted), `anchored` (the clock at its first sample),
+`finishes_when_idle` (whether a final comes once audio has stopped coming).
 
 What the shell sees to, so that no dialect has to: frames over the size limit, audio before `Open` and after
 `End`, a second `Open`. An `Open` that is refused may be sent again where it came in a text frame.
@@ -108,11 +109,17 @@ class End:
 
 
 @dataclass(frozen=True, slots=True)
+class EndUnlessMore:
+    """The end where no other frame follows soon: some recorders begin with an empty frame, which is the end
+    of the stream in some protocols."""
+
+
+@dataclass(frozen=True, slots=True)
 class Cancel:
     """Drop what is not decoded and end."""
 
 
-Command: TypeAlias = Open | Audio | Flush | Reconfigure | KeepAlive | Reply | End | Cancel
+Command: TypeAlias = Open | Audio | Flush | Reconfigure | KeepAlive | Reply | End | EndUnlessMore | Cancel
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +201,14 @@ class KnowsSpeakers(Protocol):
 
     def names_speakers(self) -> None:
         """The session does so; called right before `opened`, and only then."""
+
+
+@runtime_checkable
+class FinishesWhenIdle(Protocol):
+    """A dialect whose clients do not say when they want a final of what was said so far."""
+
+    def finishes_when_idle(self) -> bool:
+        """Whether one comes by itself once no audio has come for a while; asked when the session opens."""
 
 
 @runtime_checkable

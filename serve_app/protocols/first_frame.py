@@ -10,7 +10,7 @@ import msgspec
 from serve_app.errors import SottoError
 from serve_app.events import Event
 from serve_app.protocols.choices import Parameters, convert_parameters
-from serve_app.protocols.dialect import Command, Farewell, Frame, Load, Totals
+from serve_app.protocols.dialect import Command, EndUnlessMore, Farewell, Frame, Load, Totals
 from serve_app.protocols.interim_final import InterimFinalDialect
 from serve_app.protocols.whisper_live_kit import WhisperLiveKitDialect
 
@@ -65,9 +65,14 @@ class FirstFrameDialect:
         return self._whisper_live_kit.open_at_once()
 
     def receive(self, frame: Frame) -> Sequence[Command]:
+        if self._chosen is None and not frame and isinstance(frame, bytes):
+            return (EndUnlessMore(),)  # a recorder's empty first frame tells nothing
         if self._chosen is None:
             self._choose("interim_final" if isinstance(frame, str) else "whisperlivekit")
         return self._dialect.receive(frame)
+
+    def finishes_when_idle(self) -> bool:
+        return self._dialect.finishes_when_idle()
 
     def names_speakers(self) -> None:
         self._dialect.names_speakers()

@@ -99,6 +99,9 @@ class InterimFinalDialect:
     def accepted(self) -> Sequence[Frame]:
         return ()
 
+    def finishes_when_idle(self) -> bool:
+        return True
+
     def names_speakers(self) -> None:
         self._sent = SentFinals()
 

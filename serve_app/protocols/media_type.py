@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from email.message import Message
 from typing import TYPE_CHECKING, TypeAlias
 
+from serve_app.audio.rates import MAX_RATE_HZ, MIN_RATE_HZ
 from serve_app.errors import InvalidMessage, UnsupportedFormat
 from serve_app.protocols.choices import MAX_CHANNELS, PCM_ENCODINGS
 
 if TYPE_CHECKING:
     from serve_app.audio.pcm import Encoding
-
-MIN_SAMPLE_RATE_HZ = 8_000
-MAX_SAMPLE_RATE_HZ = 48_000
 
 _RAW_TYPES: dict[str, Encoding] = {
     "audio/pcm": "pcm16",
@@ -23,6 +22,7 @@ _RAW_TYPES: dict[str, Encoding] = {
     "audio/pcmu": "mulaw",
     "audio/pcma": "alaw",
 }
+_WHOLE_NUMBER = re.compile(r"[0-9]{1,6}(\.0{1,6})?")
 _CONTAINER_TYPES = frozenset({"application/ogg", "application/octet-stream", "video/webm", "video/mp4"})
 
 
@@ -47,7 +47,7 @@ def parse_audio_type(content_type: str | None) -> AudioBody:
     """`audio/pcm;rate=16000[;encoding=float32]` to `RawAudio`, other `audio/*` to `ContainerAudio`.
 
     No type at all counts as a container. Raises `UnsupportedFormat` on types that carry no audio and
-    `InvalidMessage` on a rate outside 8 to 48 kHz, an unknown encoding or too many channels.
+    `InvalidMessage` on a rate outside 8 to 192 kHz, an unknown encoding or too many channels.
     """
     if not content_type:
         return ContainerAudio()
@@ -65,10 +65,10 @@ def parse_audio_type(content_type: str | None) -> AudioBody:
 
 
 def _raw(header: Message, encoding: Encoding) -> RawAudio:
-    default_hz = 16_000 if encoding == "pcm16" else MIN_SAMPLE_RATE_HZ
+    default_hz = 16_000 if encoding == "pcm16" else MIN_RATE_HZ
     rate_hz = _integer(header, "rate", default_hz)
-    if not MIN_SAMPLE_RATE_HZ <= rate_hz <= MAX_SAMPLE_RATE_HZ:
-        raise InvalidMessage(f"rate must be {MIN_SAMPLE_RATE_HZ} to {MAX_SAMPLE_RATE_HZ} Hz, got {rate_hz}")
+    if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
+        raise InvalidMessage(f"rate must be {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz, got {rate_hz}")
     channels = _integer(header, "channels", 1)
     if not 1 <= channels <= MAX_CHANNELS:
         raise InvalidMessage(f"channels must be 1 to {MAX_CHANNELS}, got {channels}")
@@ -88,6 +88,6 @@ def _integer(header: Message, name: str, default: int) -> int:
     value = _parameter(header, name)
     if value is None:
         return default
-    if not (value.isascii() and value.isdigit() and len(value) <= 6):
+    if not _WHOLE_NUMBER.fullmatch(value):
         raise InvalidMessage(f"{name} must be a whole number, got {value[:40]!r}")
-    return int(value)
+    return int(value.partition(".")[0])

@@ -43,6 +43,7 @@ from serve_app.events import (
     Acknowledged,
     Event,
     Final,
+    Flushed,
     Partial,
     SessionEnded,
     SessionError,
@@ -112,8 +113,8 @@ def encode_error(error: SottoError, session_id: str | None) -> bytes:
 
 def event_message(
     event: Event, session_id: str, *, speakers: bool = False, revised: Final | None = None
-) -> dict[str, object]:
-    """The message of one event, keys in the protocol's order.
+) -> dict[str, object] | None:
+    """The message of one event, keys in the protocol's order; None where it has none.
 
     `speakers`: the session tells them apart; `revised`: the final that a revision is about, as it is now.
     """
@@ -141,6 +142,8 @@ def event_message(
             return started | ({"resumed": resumed} | _ticket(ticket, sample) if ticket else {})
         case Acknowledged(sample, ticket):
             return {"type": "ticket", "session_id": session_id, **_ticket(ticket, sample)}
+        case Flushed():
+            return None
         case SessionError(code, message, retryable):
             return error_message(code, message, retryable, session_id)
         case SessionEnded(reason, total_samples, num_finals):
@@ -200,6 +203,8 @@ def _final(event: Final, session_id: str, *, speakers: bool) -> dict[str, object
         "end_ms": _ms(event.end_sample),
         "endpoint_ms": _ms(event.decided_sample),
         "timing": _timing(event.timing),
+        **({"doubted": event.doubted} if event.doubted else {}),
+        **({"withheld": event.withheld} if event.withheld else {}),
         **(_ticket(event.ticket, event.resume_sample) if event.ticket else {}),
     }
 

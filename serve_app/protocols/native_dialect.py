@@ -137,7 +137,7 @@ class NativeEvents:
         message = native.event_message(
             event, self._session_id, speakers=self._sent is not None, revised=self._revised(event)
         )
-        if self._new_words is not None:
+        if message is not None and self._new_words is not None:
             if isinstance(event, Partial):
                 delta = self._new_words.partial(event)
                 if delta is None:

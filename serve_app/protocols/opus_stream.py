@@ -5,13 +5,13 @@
     binary frames: the container, cut anywhere    ->
                                                   <-  vad_event, partial_transcript, final_transcript, error
                                                   <-  ping, every so many seconds
-    flush | end_session | cancel | pong, or an empty binary frame for the end
-                                                  ->
+    flush | end_session | cancel | pong           ->
                                                   <-  session_ended
 
-`sample_rate` or `encoding` in the address announce raw samples instead of a container. `resume` is the ticket
-of the last final: the new connection sends its container's header again, and audio from the offset that
-`session_started` names, counted in decoded samples. `only_new_words`: see `native_dialect`.
+An empty binary frame says nothing: Safari's recorder sends some. `sample_rate` or `encoding` in the address
+announce raw samples instead of a container. `resume` is the ticket of the last final: the new connection
+sends its container's header again, and audio from the offset that `session_started` names, counted in decoded
+samples. `only_new_words`: see `native_dialect`.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class OpusStreamDialect:
 
     def receive(self, frame: Frame) -> Sequence[Command]:
         if isinstance(frame, bytes):
-            return (Audio(frame),) if frame else (End(),)
+            return (Audio(frame),) if frame else ()
         if len(frame) > MAX_CONTROL_CHARS:
             raise InvalidMessage(
                 f"control message of {len(frame)} characters, the limit is {MAX_CONTROL_CHARS}"

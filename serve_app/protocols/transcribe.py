@@ -17,13 +17,14 @@ import msgspec
 from msgspec import Meta
 
 from serve_app.asr.jobs import Task
-from serve_app.models.languages import normalise_language
 from serve_app.protocols.choices import (
     MAX_HOTWORD_CHARS,
     MAX_PROMPT_CHARS,
     LanguageName,
+    LanguageNames,
     NumSpeakers,
     Parameters,
+    chosen_languages,
     convert_parameters,
 )
 from serve_app.protocols.native import words_message
@@ -31,6 +32,8 @@ from serve_app.protocols.speaker_choices import DiarizationBackend, with_speaker
 from serve_app.service import RecordingOptions, RecordingSegment, RecordingTranscript
 from serve_app.speakers.labels import known_label, speaker_label
 from serve_app.speakers.turns import SpeakerBackend
+
+MAX_AUDIO_TRACK = 255
 
 
 class ResponseFormat(StrEnum):
@@ -44,6 +47,7 @@ class UploadChoices(msgspec.Struct, frozen=True, kw_only=True):
     """The optional choices of one upload, as query parameters or form fields."""
 
     language: LanguageName | None = None
+    languages: LanguageNames | None = None
     response_format: ResponseFormat = ResponseFormat.JSON
     word_timestamps: bool = False
     vad_filter: bool | None = None
@@ -53,12 +57,14 @@ class UploadChoices(msgspec.Struct, frozen=True, kw_only=True):
     beam_size: Annotated[int, Meta(ge=1, le=20)] | None = None
     temperature: Annotated[float, Meta(ge=0.0, le=1.0)] | None = None
     normalise: bool | None = None
+    withhold_doubted: bool | None = None
     smart_format: bool | None = None
     diarize: bool | None = None
     num_speakers: NumSpeakers | None = None
     min_speakers: NumSpeakers | None = None
     max_speakers: NumSpeakers | None = None
     diarization_backend: DiarizationBackend | None = None
+    audio_track: Annotated[int, Meta(ge=0, le=MAX_AUDIO_TRACK)] | None = None
 
     def recording_options(
         self, defaults: RecordingOptions, backend: SpeakerBackend = "pyannote"
@@ -69,9 +75,15 @@ class UploadChoices(msgspec.Struct, frozen=True, kw_only=True):
         `SpeakersUnavailable`, and `InvalidMessage` where the numbers of speakers disagree.
         """
         subtitles = self.response_format in (ResponseFormat.SRT, ResponseFormat.VTT)
+        language, languages = chosen_languages(
+            self.language, self.languages, defaults.language, defaults.languages
+        )
+        withhold = self.withhold_doubted
         options = replace(
             defaults,
-            language=normalise_language(self.language) if self.language else defaults.language,
+            language=language,
+            languages=languages,
+            withhold_doubted=defaults.withhold_doubted if withhold is None else withhold,
             task=self.task or defaults.task,
             word_timestamps=self.word_timestamps or subtitles,
             vad_filter=defaults.vad_filter if self.vad_filter is None else self.vad_filter,
@@ -106,8 +118,10 @@ def transcript_body(
     *,
     include_words: bool = False,
     warning: str | None = None,
+    complete: bool = True,
 ) -> dict[str, object]:
-    """The answer, with `words` and speakers when asked for and `warning` where the file was damaged."""
+    """The answer, with `words` and speakers when asked for and `warning` where something is wrong with the
+    file; beside it `complete`, False where some of the audio is missing."""
     duration_s = transcript.duration_s
     labelled = transcript.num_speakers is not None
     body: dict[str, object] = {
@@ -137,6 +151,9 @@ def transcript_body(
         body["speakers"] = [speaker_label(speaker) for speaker in range(transcript.num_speakers)]
     if warning:
         body["warning"] = warning
+        body["complete"] = complete
+    if transcript.num_withheld:
+        body["withheld_segments"] = transcript.num_withheld
     return body
 
 
@@ -152,6 +169,8 @@ def _segment(segment_id: int, segment: RecordingSegment, labelled: bool) -> dict
     }
     if labelled:
         record["speaker"] = known_label(segment.speaker)
+    if segment.doubted:
+        record["doubted"] = segment.doubted
     return record
 
 

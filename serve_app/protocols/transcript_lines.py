@@ -95,7 +95,8 @@ class TranscriptLines:
             self._open.pop(event.utterance_id)
         self.lag_s = event.timing.total_ms / 1000
         self._heard_s = max(self._heard_s, event.end_sample / SAMPLE_RATE_HZ)
-        self._append(self._waiting.add(event) if self._append_only else (event,))
+        if event.text:
+            self._append(self._waiting.add(event) if self._append_only else (event,))
 
     def revise(self, event: SpeakerRevision) -> bool:
         """Whether anything is shown otherwise now."""

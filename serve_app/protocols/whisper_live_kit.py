@@ -7,6 +7,8 @@
     an empty binary frame                    ->
                                              <-  ready_to_stop, close
 
+An empty frame before any audio ends only where nothing follows: Safari's recorder begins with one.
+
 `/asr` writes times as H:MM:SS and has no `type` in its updates; with `mode=diff` they are a `snapshot`, then
 `diff`s numbered by `seq`: the client drops `lines_pruned` lines in front, cuts its list to `n_lines -
 len(new_lines)` and adds `new_lines`. `/ws` writes `type: transcript_update` and times as seconds. A line of
@@ -47,6 +49,7 @@ from serve_app.protocols.dialect import (
     Command,
     ContainerAudio,
     End,
+    EndUnlessMore,
     Farewell,
     Frame,
     Load,
@@ -95,6 +98,9 @@ class WhisperLiveKitDialect:
         self._open()
         return ()
 
+    def finishes_when_idle(self) -> bool:
+        return True
+
     def names_speakers(self) -> None:
         self._lines = TranscriptLines(speakers=True, append_only=self._sends_changes)
 
@@ -107,7 +113,7 @@ class WhisperLiveKitDialect:
         if isinstance(frame, str):
             raise InvalidMessage("expected audio in binary frames")
         if not frame:
-            return (End(),)
+            return (End() if self._is_open else EndUnlessMore(),)
         return (Audio(frame),) if self._is_open else (self._open(), Audio(frame))
 
     def _open(self) -> Open:

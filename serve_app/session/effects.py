@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
-from serve_app.asr.jobs import AttentionRule, Pcm16, Role, Task
+from serve_app.asr.jobs import AttentionRule, LanguageHint, Pcm16, Role, Task
 from serve_app.events import Event
 
 
@@ -38,6 +38,7 @@ class DecodeRequest:
     attention: AttentionRule | None = None
     model: Role | None = None
     fresh_samples: int | None = None
+    hint: LanguageHint = LanguageHint()
 
 
 Effect: TypeAlias = Event | DecodeRequest

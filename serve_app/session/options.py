@@ -41,15 +41,17 @@ class EndpointingOptions:
 class SessionOptions:
     """One session's choices.
 
-    `language` None means: detect; then lock after `language_lock_s` of speech, or, where that is None,
-    detect every utterance anew. `prompt` is text to expect before the first utterance, `hotwords` words to
-    expect in all of them; `carry_context`: each utterance is decoded with the text before it in view.
-    `conditioning` is done to the sound, `formatting` to the text of finals. `speakers`: whether finals and
-    words say who spoke them, `speaker_counts` how many there may be.
+    `language` None means: detect, of `languages` alone where there are any; then lock after `language_lock_s`
+    of speech, or, where that is None, detect every utterance anew. `withhold_doubted`: text that a guard does
+    not believe is not sent, only that it was withheld. `prompt` is text to expect before the first utterance,
+    `hotwords` words to expect in all of them; `carry_context`: each utterance is decoded with the text before
+    it in view. `conditioning` is done to the sound, `formatting` to the text of finals. `speakers`: whether
+    finals and words say who spoke them, `speaker_counts` how many there may be.
     """
 
     session_id: str
     language: str | None = None
+    languages: tuple[str, ...] = ()
     language_lock_s: float | None = LANGUAGE_LOCK_S
     task: Task = Task.TRANSCRIBE
     partials: bool = True
@@ -63,6 +65,7 @@ class SessionOptions:
     conditioning: ConditioningOptions = ConditioningOptions()
     formatting: FormattingOptions = FormattingOptions()
     level_warnings: bool = False
+    withhold_doubted: bool = False
     speakers: SpeakerMode = SpeakerMode.OFF
     speaker_counts: SpeakerCounts = SpeakerCounts()
     endpointing: EndpointingOptions = EndpointingOptions()

@@ -19,11 +19,12 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import replace
 
-from serve_app.asr.jobs import Pcm16, Transcript
+from serve_app.asr.jobs import LanguageHint, Pcm16, Transcript
 from serve_app.errors import InferenceError
 from serve_app.events import (
     Acknowledged,
     EndReason,
+    Flushed,
     SessionEnded,
     SessionError,
     SessionStarted,
@@ -68,7 +69,9 @@ class Session:
         self._ending = False
         self._end_reached = False
         self._voice = VoiceTrack(options.endpointing, checkpoint.sample, checkpoint.cut_sample)
-        language = LanguageOptions(options.language, options.language_lock_s)
+        among = options.languages
+        fixed = options.language or (among[0] if len(among) == 1 else None)
+        language = LanguageOptions(fixed, options.language_lock_s, among)
         self._language = LanguageTracker(language, checkpoint.language_evidence)
         self._make_policy = policy_maker(options.policy)
         self._received = checkpoint.resume_sample
@@ -81,6 +84,8 @@ class Session:
             overlap_s=options.endpointing.overlap_ms / 1000,
             carry_context=options.carry_context,
             formatting=options.formatting,
+            says_doubted=options.endpointing.enabled and not options.withhold_doubted,
+            says_withheld=options.withhold_doubted,
             issue_ticket=issue_ticket,
             speakers=self._speakers,
         )
@@ -193,6 +198,8 @@ class Session:
             elif isinstance(signal, Opened):
                 self._utterance = self._new_utterance(signal.start_sample, signal.onset_sample)
                 effects.append(SpeechStarted(signal.onset_sample))
+            elif isinstance(signal, Flushed):
+                effects += [signal] if self._acknowledge else []
             elif isinstance(signal, EndReached):
                 self._end_reached = True
                 effects += self._finish_if_done()
@@ -217,7 +224,13 @@ class Session:
             utterance = self._new_utterance(closed.start_sample, closed.start_sample)
         ask, speculation = utterance.policy.ask_final(), utterance.speculation
         pending = PendingFinal(
-            self._number, closed, cut.after_cut_sample, utterance.policy, ask, utterance.language
+            self._number,
+            closed,
+            cut.after_cut_sample,
+            utterance.policy,
+            ask,
+            utterance.language,
+            shown=utterance.shown,
         )
         if speculation is not None and speculation.covers(ask, closed.end_sample):
             pending.key = speculation.key
@@ -332,7 +345,8 @@ class Session:
         utterance.interim = PendingInterim(self._new_key(), ask, end)
         fresh, utterance.covered_sample = end - utterance.covered_sample, end
         audio = self._voice.slice(ask.start_sample, end)
-        request = self._request(utterance.interim.key, Purpose.INTERIM, ask, audio, utterance.language)
+        language = utterance.interim_language
+        request = self._request(utterance.interim.key, Purpose.INTERIM, ask, audio, language)
         return replace(request, fresh_samples=fresh)
 
     def on_decoded(self, key: int, transcript: Transcript, total_ms: float) -> list[Effect]:
@@ -376,7 +390,8 @@ class Session:
     def _request(
         self, key: int, purpose: Purpose, ask: Ask, audio: Pcm16, language: str | None
     ) -> DecodeRequest:
-        """`language`: what the utterance's certain text was written in."""
+        """`language`: what text of the utterance was written in already."""
+        known = language or self._language.locked
         parts = (self.options.prompt, self.checkpoint.context, ask.previous)
         return DecodeRequest(
             key=key,
@@ -384,7 +399,7 @@ class Session:
             start_sample=ask.start_sample,
             end_sample=ask.start_sample + len(audio),
             audio=audio,
-            language=self._language.locked or language,
+            language=known,
             task=self.options.task,
             prompt=" ".join(part for part in parts if part),
             word_timestamps=ask.word_timestamps,
@@ -392,6 +407,7 @@ class Session:
             prefix=ask.prefix,
             attention=ask.attention,
             model=ask.model,
+            hint=LanguageHint() if known else self._language.hint,
         )
 
     def _new_key(self) -> int:

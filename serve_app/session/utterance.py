@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from serve_app.asr.jobs import Transcript
 from serve_app.events import Partial, Timing
@@ -46,6 +46,13 @@ class Utterance:
     shown_sample: int = 0
     language: str | None = None
     """What the text that the final begins with was written in, so that the rest is written in it too."""
+    shown: Transcript | None = None
+    """The newest text that was shown."""
+
+    @property
+    def interim_language(self) -> str | None:
+        """What interims are written in: the language of the first one that was shown."""
+        return self.language or (None if self.shown is None else self.shown.language)
 
     def speculation_wanted(self) -> bool:
         """The utterance pauses and the text for its end as of now is neither there nor on its way."""
@@ -71,8 +78,10 @@ class Utterance:
         known = self.speculation
         assert known is not None
         known.transcript, known.timing = transcript, timing
-        if known.end_sample <= self.shown_sample:
+        if known.end_sample <= self.shown_sample or transcript.doubted:
             return None
+        if self.shown is not None and self.shown.language != transcript.language:
+            return None  # the final will say it: interim text does not change its language
         text = self.policy.preview(transcript, known.ask, known.end_sample)
         if text is not None:
             self.shown_sample = known.end_sample
@@ -80,6 +89,7 @@ class Utterance:
 
     def partial(self, text: InterimText, transcript: Transcript, timing: Timing) -> Partial:
         """The event that shows this text."""
+        self.shown = replace(transcript, text=text.text, words=())
         return Partial(
             utterance_id=self.utterance_id,
             text=text.text,

@@ -19,6 +19,7 @@ import numpy as np
 
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
 from serve_app.audio.ring import SampleBuffer
+from serve_app.events import Flushed
 from serve_app.session.options import EndpointingOptions, ms_to_samples
 from serve_app.vad.detector import WINDOW_SAMPLES, VadRequest, VadResult, VadState
 from serve_app.vad.endpointer import Closed, Endpointer, Opened, Paused, Resumed, State
@@ -60,7 +61,7 @@ class BegunAnew:
     sample: int
 
 
-VoiceSignal: TypeAlias = Opened | Paused | Resumed | Cut | BegunAnew | EndReached
+VoiceSignal: TypeAlias = Opened | Paused | Resumed | Cut | BegunAnew | Flushed | EndReached
 
 
 class VoiceTrack:
@@ -181,8 +182,7 @@ class VoiceTrack:
         sample, mark = self._marks.popleft()
         closed = self._endpointer.close_now(sample, last_probability)
         signals: list[VoiceSignal] = [] if closed is None else [self._close(closed)]
-        if mark is Mark.END:
-            signals.append(EndReached())
+        signals.append(EndReached() if mark is Mark.END else Flushed(sample))
         return signals
 
     def _close(self, closed: Closed) -> Cut:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,29 +75,62 @@ def read_settings(
     env_file: Path | None = None,
 ) -> tuple[Settings, tuple[str, ...]]:
     """As `load_settings`, with the warnings returned instead of logged, a line each."""
-    own = environ is None or environ is os.environ
-    environ = os.environ if environ is None else environ
     problems: list[str] = []
     warnings: list[str] = []
+    given = _collect(flags or {}, environ, env_file, problems, warnings)
+    settings = _build(given, problems)
+    warnings += _not_yet(settings, given)
+    return settings, tuple(dict.fromkeys(warnings))
+
+
+def read_some(
+    fields: Collection[str],
+    *,
+    flags: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """Settings of which only `fields` are read: a client command beside a service minds none of the others.
+
+    Raises `SettingsError` for what is wrong with these.
+    """
+    problems: list[str] = []
+    return _build(_collect(flags or {}, environ, None, problems, [], fields), problems)
+
+
+def _collect(
+    flags: Mapping[str, Any],
+    environ: Mapping[str, str] | None,
+    env_file: Path | None,
+    problems: list[str],
+    warnings: list[str],
+    wanted: Collection[str] = tuple(Settings.model_fields),
+) -> dict[str, _Given]:
+    """What was given for each of the `wanted` fields, by precedence."""
+    own = environ is None or environ is os.environ
+    environ = os.environ if environ is None else environ
     file_values = _read_file(_find_file(env_file, environ, own=own), problems)
     layers = [
-        _from_flags(flags or {}, problems),
-        *_from_variables(environ, "", problems, warnings),
-        *_from_variables(file_values, " (in the .env file)", problems, warnings),
+        _from_flags(flags, problems),
+        *_from_variables(environ, "", warnings),
+        *_from_variables(file_values, " (in the .env file)", warnings),
     ]
     given: dict[str, _Given] = {}
     for layer in layers:
         for field, values in layer.items():
-            if field not in given:
+            if field in wanted and field not in given:
                 given[field] = _agree(field, values, problems)
+    return given
+
+
+def _build(given: Mapping[str, _Given], problems: list[str]) -> Settings:
+    """The settings, or `SettingsError` for `problems` and what is wrong with the values."""
     try:
         settings = Settings(**_with_debug({field: item.value for field, item in given.items()}))
     except ValidationError as error:
         problems += describe_errors(error, {field: (item.label, item.value) for field, item in given.items()})
     if problems:
         raise SettingsError(list(dict.fromkeys(problems)))
-    warnings += _not_yet(settings, given)
-    return settings, tuple(dict.fromkeys(warnings))
+    return settings
 
 
 def _find_file(env_file: Path | None, environ: Mapping[str, str], *, own: bool) -> Path | None:
@@ -138,9 +171,7 @@ def _from_flags(flags: Mapping[str, Any], problems: list[str]) -> _Layer:
     return layer
 
 
-def _from_variables(
-    variables: Mapping[str, str], where: str, problems: list[str], warnings: list[str]
-) -> Iterator[_Layer]:
+def _from_variables(variables: Mapping[str, str], where: str, warnings: list[str]) -> Iterator[_Layer]:
     """Two layers: what came by our own names, then what came by aliases."""
     own: _Layer = {}
     other: _Layer = {}

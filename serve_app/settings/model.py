@@ -14,7 +14,7 @@ from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.audio.formats import canonical_formats
 from serve_app.errors import UnsupportedLanguage
 from serve_app.formatting import FormattingOptions
-from serve_app.models.languages import normalise_language
+from serve_app.models.languages import normalise_language, normalise_languages
 from serve_app.session.options import EndpointingOptions
 from serve_app.settings.define import SettingsError, about
 from serve_app.settings.sections_host import (
@@ -111,7 +111,7 @@ class Settings(
     def _lower_case(cls, value: Any) -> Any:
         return value.strip().lower() if isinstance(value, str) else value
 
-    @field_validator("allowed_formats", "cors_origins", mode="before")
+    @field_validator("allowed_formats", "cors_origins", "languages", mode="before")
     @classmethod
     def _list_from_text(cls, value: Any) -> Any:
         """Take "wav,mp3" and '["wav", "mp3"]' alike."""
@@ -136,6 +136,14 @@ class Settings(
     def _language_code(cls, value: str) -> str:
         try:
             return normalise_language(value) or "auto"
+        except UnsupportedLanguage as error:
+            raise ValueError(str(error)) from None
+
+    @field_validator("languages")
+    @classmethod
+    def _language_codes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return normalise_languages(value)
         except UnsupportedLanguage as error:
             raise ValueError(str(error)) from None
 

@@ -58,7 +58,6 @@ class ServerSection(Section):
         "http://127.0.0.1:8000",
         "Where our own client commands find the service.",
         "WHISPER_SERVICE_URL",
-        later="client commands take the address as an argument",
     )
 
 
@@ -152,7 +151,7 @@ class AccessSection(Section):
 
     api_key: SecretStr | None = setting(
         None,
-        "Key that every request must carry.",
+        "Key that every request must carry, and that our own client commands send.",
         "API_KEY",
         "WHISPER_API_KEY",
         later="NO REQUEST IS CHECKED: anyone who reaches the port may use it",
@@ -160,7 +159,7 @@ class AccessSection(Section):
     )
     cors_origins: tuple[str, ...] = setting(
         (),
-        "Web origins whose pages may use the doors, WebSockets too, separated by commas; `*`: all; empty: none.",
+        "Web origins whose pages may use the doors, WebSockets too; `*`: all; empty: none.",
         "CORS_ORIGINS",
         max_length=256,
     )

@@ -16,6 +16,9 @@ class RecognitionSection(Section):
         "WHISPER_LANGUAGE",
         max_length=40,
     )
+    languages: tuple[str, ...] = setting(
+        (), "The only languages that detection may find, commas between them: `en,de`; empty: any."
+    )
     task: Literal["transcribe", "translate"] = setting("transcribe", "Write as spoken, or in English.")
     beam_size: int = setting(1, "Beams of finals and uploads; 1 is greedy.", "WHISPER_BEAM_SIZE", ge=1, le=20)
     interim_beam_size: int = setting(1, "Beams of interims.", ge=1, le=20)
@@ -42,8 +45,19 @@ class RecognitionSection(Section):
     full_window_finals: bool = setting(
         False, "Encode 30 s for every final: slower, at most a point of word error rate better."
     )
+    short_final_window_s: float = setting(
+        10.0,
+        "Seconds encoded at least for finals of up to 2 s; what is unsure then is read again in all 30.",
+        ge=0,
+        le=30,
+    )
     guards_enabled: bool = setting(
-        True, "Retry and drop texts that nobody said: on noise and music, loops, the unlikely."
+        True, "Retry, drop or doubt texts that nobody said: on noise and music, loops, the unlikely."
+    )
+    withhold_doubted: bool = setting(
+        False,
+        "Keep text back that the guards doubt though speech was heard, and say so; off: it goes out with "
+        "its low confidence.",
     )
     compression_ratio_threshold: float = setting(
         2.4, "A text that compresses better than this is decoded again.", gt=1, le=100
@@ -104,6 +118,13 @@ class SpeechSection(Section):
     vad_speech_pad_ms: int = setting(200, "Audio kept after the last speech.", ge=0, le=5_000)
     overlap_ms: int = setting(200, "Audio decoded on both sides of a cut inside speech.", ge=0, le=5_000)
     max_utterance_s: float = setting(30, "Longer utterances are cut.", ge=1, le=30)
+    idle_final_s: float = setting(
+        2,
+        "Time without any audio after which what was said becomes a final, in doors whose clients do not "
+        "flush; 0: never. A session chooses it with `idle_final_ms`, in any door.",
+        ge=0,
+        le=60,
+    )
 
 
 class SoundSection(Section):

@@ -64,7 +64,7 @@ BACKPRESSURE_LEVEL = Family(
 TEXTS_DROPPED = Family(
     "stt_texts_dropped_total",
     Kind.COUNTER,
-    "Texts that a guard took away, by its reason",
+    "Texts that a guard took away or does not believe, by its reason",
     ("job_type", "reason"),
 )
 

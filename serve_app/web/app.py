@@ -9,6 +9,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
+from serve_app.protocols.answer_headers import COMPLETE_HEADER, WARNING_HEADER
 from serve_app.service import SpeechService
 from serve_app.telemetry.metrics import Metrics, no_metrics
 from serve_app.web.api_documents import api_document_routes
@@ -57,7 +58,7 @@ def create_app(
                 allow_origins=list(map(canonical_origin, cors_origins)),
                 allow_methods=["GET", "POST", "DELETE"],
                 allow_headers=["*"],
-                expose_headers=["x-request-id", "retry-after"],
+                expose_headers=["x-request-id", "retry-after", WARNING_HEADER, COMPLETE_HEADER],
             ),
         )
     app = Doors(

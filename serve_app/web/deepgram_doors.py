@@ -24,16 +24,18 @@ from starlette.websockets import WebSocket
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
 from serve_app.audio.pcm import PcmStream, join
 from serve_app.errors import InternalError, InvalidAudio, InvalidMessage, PayloadTooLarge, SottoError
+from serve_app.protocols.choices import chosen_languages
 from serve_app.protocols.deepgram.audio_options import SAMPLE_BYTES
 from serve_app.protocols.deepgram.live import DeepgramDialect
+from serve_app.protocols.deepgram.models import require_model
 from serve_app.protocols.deepgram.options import ListenOptions, OptionWarning, parse_options
 from serve_app.protocols.deepgram.recorded import RequestFacts, error_body, listen_body
-from serve_app.protocols.dialect import RawAudio
+from serve_app.protocols.dialect import Open, RawAudio
 from serve_app.service import RecordingOptions, RecordingTranscript
 from serve_app.speakers.turns import SpeakerBackend, SpeakerMode
 from serve_app.web.door import Door
 from serve_app.web.live_socket import LiveSocket
-from serve_app.web.uploaded import decode_upload, while_connected
+from serve_app.web.uploaded import decode_upload, header_text, while_connected
 from serve_app.web.uploads import receive_upload
 
 log = structlog.get_logger(__name__)
@@ -65,17 +67,36 @@ def deepgram_routes(door: Door) -> list[BaseRoute]:
 
     async def live(websocket: WebSocket) -> None:
         parameters = websocket.query_params.multi_items()
-        dialect = DeepgramDialect(parameters, request_id=str(uuid.uuid4()), created=datetime.now(UTC))
+        request_id = str(uuid.uuid4())
+        dialect = DeepgramDialect(
+            parameters,
+            request_id=request_id,
+            created=datetime.now(UTC),
+            check_model=lambda name: require_model(name, door.service.status().models),
+        )
+        if "websocket.http.response" in websocket.scope.get("extensions", {}):
+            try:
+                require_sense(dialect, door)
+            except SottoError as error:
+                await websocket.send_denial_response(error_answer(error, request_id))
+                return
         subprotocol = SUBPROTOCOL if SUBPROTOCOL in websocket.scope["subprotocols"] else None
         await LiveSocket(websocket, door, dialect, subprotocol=subprotocol).run()
 
     return [Route(LISTEN_PATH, listen, methods=["POST"]), WebSocketRoute(LISTEN_PATH, live)]
 
 
+def require_sense(dialect: DeepgramDialect, door: Door) -> None:
+    """Raises the `SottoError` of options with which no session could open."""
+    for command in dialect.open_at_once():
+        if isinstance(command, Open):
+            backend = door.settings.diarization_backend
+            command.choices.session_options("", door.session_defaults(), backend)
+
+
 def error_answer(error: SottoError, request_id: str) -> JSONResponse:
     """Deepgram's error with its headers."""
-    reason = "".join(char if char.isascii() and char.isprintable() else "?" for char in str(error))
-    headers = {"dg-request-id": request_id, "dg-error": reason[:MAX_HEADER_CHARS]}
+    headers = {"dg-request-id": request_id, "dg-error": header_text(str(error), MAX_HEADER_CHARS)}
     if error.retry_after_s is not None:
         headers["retry-after"] = str(error.retry_after_s)
     return JSONResponse(error_body(error, request_id), status_code=error.http_status, headers=headers)
@@ -83,11 +104,13 @@ def error_answer(error: SottoError, request_id: str) -> JSONResponse:
 
 class _Decoded(NamedTuple):
     """What is transcribed, one after another: a recording's channels, each int16 `(n,)` at 16 kHz, or where
-    they are speakers of one transcript `(n, num_channels)`; `warning` where some of it was damaged."""
+    they are speakers of one transcript `(n, num_channels)`; `warning` where something is wrong with it,
+    `complete` False where some of it is missing."""
 
     channels: list[Pcm16]
     sha256: str
     warning: str | None = None
+    complete: bool = True
 
     @property
     def duration_s(self) -> float:
@@ -97,6 +120,7 @@ class _Decoded(NamedTuple):
 async def _listen(request: Request, door: Door, request_id: str) -> Response:
     created = datetime.now(UTC)
     options = parse_options(request.query_params.multi_items(), live=False)
+    require_model(options.model, door.service.status().models)
     asked = recording_options(options, door.recording_defaults(), door.settings.diarization_backend)
     upload = await receive_upload(_as_audio(request), door.max_body_bytes)
     try:
@@ -106,7 +130,8 @@ async def _listen(request: Request, door: Door, request_id: str) -> Response:
     began_s = perf_counter()
     transcripts = await while_connected(request, _transcribe(recording.channels, asked, door))
     door.metrics.request_done(perf_counter() - began_s, recording.duration_s)
-    warnings = [OptionWarning("body", recording.warning, "damaged_audio")] if recording.warning else []
+    kind = "damaged_audio" if not recording.complete else "audio"
+    warnings = [OptionWarning("body", recording.warning, kind)] if recording.warning else []
     facts = RequestFacts(request_id, recording.sha256, created)
     body = listen_body(transcripts, options, facts, warnings)
     return JSONResponse(body, headers={"dg-request-id": request_id})
@@ -134,9 +159,16 @@ def recording_options(
     text = options.text
     formatting = defaults.formatting.chosen(smart_format=text.smart_format, numerals=text.numerals)
     detects = options.detect_language or options.multilingual
+    language, languages = chosen_languages(
+        "auto" if detects else options.language,
+        options.detect_among or None,
+        defaults.language,
+        defaults.languages,
+    )
     return replace(
         defaults,
-        language=None if detects else options.language or defaults.language,
+        language=language,
+        languages=languages,
         word_timestamps=True,
         hotwords=options.hotwords or defaults.hotwords,
         formatting=formatting,
@@ -160,15 +192,16 @@ def _decode(file: BinaryIO, options: ListenOptions, speakers: SpeakerMode, door:
     sha256 = digest.hexdigest()
     if isinstance(options.audio, RawAudio):
         samples, warning = _decode_raw(file.read(), replace(options.audio, split_channels=split), door)
+        complete = warning is None
     else:
         recording = decode_upload(file, door, keep_channels=split)
-        samples, warning = recording.samples, recording.warning
+        samples, warning, complete = recording.samples, recording.warning, recording.complete
     if not options.multichannel:
-        return _Decoded([samples], sha256, warning)
+        return _Decoded([samples], sha256, warning, complete)
     one_by_one = [np.ascontiguousarray(channel) for channel in samples.T]
     if speakers is SpeakerMode.CHANNEL:
         one_by_one = [channel[:, np.newaxis] for channel in one_by_one]
-    return _Decoded(one_by_one, sha256, warning)
+    return _Decoded(one_by_one, sha256, warning, complete)
 
 
 def _decode_raw(data: bytes, audio: RawAudio, door: Door) -> tuple[Pcm16, str | None]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from typing import Literal, Protocol
 
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Task
@@ -14,6 +13,7 @@ from serve_app.audio.formats import canonical_formats
 from serve_app.errors import QueueFull
 from serve_app.formatting import FormattingOptions
 from serve_app.models.languages import normalise_language
+from serve_app.protocols.choices import SessionChoices
 from serve_app.service import RecordingOptions, SpeechService
 from serve_app.session.options import EndpointingOptions, SessionOptions
 from serve_app.speakers.turns import SpeakerBackend, SpeakerCounts, SpeakerMode
@@ -29,6 +29,10 @@ class DoorSettings(Protocol):
 
     @property
     def language(self) -> str | None: ...
+    @property
+    def languages(self) -> tuple[str, ...]: ...
+    @property
+    def withhold_doubted(self) -> bool: ...
     @property
     def task(self) -> str: ...
     @property
@@ -63,6 +67,8 @@ class DoorSettings(Protocol):
     def max_frame_bytes(self) -> int: ...
     @property
     def heartbeat_s(self) -> float: ...
+    @property
+    def idle_final_s(self) -> float: ...
     @property
     def idle_timeout_s(self) -> float: ...
     @property
@@ -108,6 +114,8 @@ class Door:
         return SessionOptions(
             session_id="",
             language=self._language,
+            languages=() if self._language else settings.languages,
+            withhold_doubted=settings.withhold_doubted,
             language_lock_s=settings.language_lock_s if settings.language_mode == "lock" else None,
             task=Task(settings.task),
             partials=settings.partial_results,
@@ -129,6 +137,8 @@ class Door:
     def recording_defaults(self) -> RecordingOptions:
         return RecordingOptions(
             language=self._language,
+            languages=() if self._language else self.settings.languages,
+            withhold_doubted=self.settings.withhold_doubted,
             task=Task(self.settings.task),
             vad_filter=self.settings.vad_enabled,
             prompt=self.settings.initial_prompt,
@@ -140,6 +150,12 @@ class Door:
             speaker_counts=self.settings.speaker_counts(),
             endpointing=self.settings.endpointing(),
         )
+
+    def idle_final_s(self, choices: SessionChoices, options: SessionOptions, *, by_default: bool) -> float:
+        """Seconds without audio that end an utterance, 0: none do. `by_default`: without being asked for."""
+        if choices.idle_final_ms is not None:
+            return choices.idle_final_ms / 1000
+        return self.settings.idle_final_s if by_default and options.endpointing.enabled else 0.0
 
     @contextmanager
     def connection(self) -> Iterator[None]:
@@ -170,10 +186,3 @@ class Door:
 def new_session_id() -> str:
     """An id for a client that brought none: 96 random bits."""
     return f"session-{secrets.token_hex(12)}"
-
-
-def installed_version() -> str:
-    try:
-        return metadata.version("sotto")
-    except metadata.PackageNotFoundError:
-        return "unknown"

@@ -6,9 +6,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
+from serve_app import __version__
 from serve_app.protocols import health
 from serve_app.protocols.health import ServiceInfo
-from serve_app.web.door import Door, installed_version
+from serve_app.web.door import Door
 
 ENDPOINTS = (
     "WS /ws/stt",
@@ -40,7 +41,7 @@ ENDPOINTS = (
 
 def health_routes(door: Door) -> list[BaseRoute]:
     info = ServiceInfo(
-        version=installed_version(),
+        version=__version__,
         language=door.settings.language or "auto",
         max_audio_length_s=door.settings.max_audio_length_seconds,
         endpoints=ENDPOINTS,

@@ -35,6 +35,8 @@ from serve_app.protocols.dialect import (
     Command,
     Dialect,
     End,
+    EndUnlessMore,
+    FinishesWhenIdle,
     Flush,
     Frame,
     KeepAlive,
@@ -63,11 +65,15 @@ from serve_app.web.live.outcome import (
     Outcome,
 )
 from serve_app.web.live.pulse import pulse
+from serve_app.web.live.quiet import Quiet
 from serve_app.web.live.restraint import Restraint
 from serve_app.web.live.sender import Sender
 from serve_app.web.refusals import MAX_REFUSALS
 
 log = structlog.get_logger(__name__)
+
+MORE_S = 3.0
+"""How long after what may be the end another frame may follow."""
 
 LAST_FRAMES_S = 5.0
 """How long the last frames of a connection may take, once it ends anyway."""
@@ -104,9 +110,11 @@ class LiveSocket:
         self._channels = Channels(door, anchored=self._anchored)
         self._command: Open | None = None
         self._intake: Intake | None = None
+        self._quiet: Quiet | None = None
         self._digest = hashlib.sha256()
         self._outcome = Outcome()
         self._num_refusals_left = MAX_REFUSALS
+        self._num_frames = 0
         self._open_was_tried = self._busy = self._ended = self._told_end = False
         self._ending: Ending | None = None
         self._heard_s = self._now_s()
@@ -183,6 +191,7 @@ class LiveSocket:
     async def _take(self, message: Message) -> None:
         data: bytes | None = message.get("bytes")
         frame: Frame = message["text"] if data is None else data
+        self._num_frames += 1
         max_bytes = self._door.settings.max_frame_bytes * (TEXT_FRAME_FACTOR if data is None else 1)
         if len(frame) > max_bytes:
             kind = "text" if data is None else "audio"
@@ -210,6 +219,8 @@ class LiveSocket:
                 self._say(frames)
             case End():
                 await self._end()
+            case EndUnlessMore():
+                self._outcome.start(self._end_unless_more(self._num_frames))
             case Cancel():
                 self._ended = True
                 self._channels.cancel(EndReason.CANCELLED)
@@ -236,6 +247,11 @@ class LiveSocket:
         for channel, session in enumerate(sessions):
             self._outcome.start(self._pump(channel, session), PUMP)
         self._outcome.start(self._limit())
+        by_default = isinstance(self._dialect, FinishesWhenIdle) and self._dialect.finishes_when_idle()
+        idle_s = self._door.idle_final_s(command.choices, self._channels.options, by_default=by_default)
+        if idle_s:
+            self._quiet = Quiet(idle_s, self._finish_utterance)
+            self._outcome.start(self._quiet.run())
         self._outcome.start(
             pulse(self._dialect, self._channels, self._door, self._outbox, lambda: self._sender.said_s)
         )
@@ -255,7 +271,12 @@ class LiveSocket:
                 allowed_formats=self._door.allowed_formats,
                 max_samples=round(self._door.settings.max_session_s * SAMPLE_RATE_HZ),
             )
+        if self._quiet is None:
+            await self._intake.take(data)
+            return
+        self._quiet.taking()
         await self._intake.take(data)
+        self._quiet.taken()
 
     async def _push(self, channel: int, samples: Pcm16) -> None:
         if channel == 0:
@@ -270,6 +291,11 @@ class LiveSocket:
         self._refuse(error)
         self._outcome.settle(Ending(EndReason.ERROR, error.close_code))
 
+    def _finish_utterance(self) -> None:
+        """A final of what was said, though nobody asked."""
+        if not self._ended:
+            self._channels.flush(None)
+
     def _anchored(self, unix_s: float) -> None:
         if isinstance(self._dialect, KnowsClock):
             self._dialect.anchored(unix_s)
@@ -280,6 +306,11 @@ class LiveSocket:
         elif not self._ended:
             self._ended = True
             await self._finish_audio()
+
+    async def _end_unless_more(self, num_frames: int) -> None:
+        await asyncio.sleep(MORE_S)
+        if self._num_frames == num_frames:
+            await self._end()
 
     async def _finish_audio(self) -> None:
         """Push what the decoders still hold, then end the sessions; goes on where it was interrupted."""

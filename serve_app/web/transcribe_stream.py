@@ -40,7 +40,7 @@ def transcribe_stream_routes(door: Door) -> list[BaseRoute]:
         session_id, choices = choices_from_query(request.query_params.multi_items())
         if isinstance(body, RawAudio):
             encoding = choices.pcm_encoding if choices.encoding else body.encoding
-            rate_hz = choices.sample_rate or body.sample_rate_hz
+            rate_hz = choices.sample_rate_hz if choices.sample_rate else body.sample_rate_hz
             channels = choices.channels or body.channels
             body = replace(body, encoding=encoding, sample_rate_hz=rate_hz, channels=channels)
         named = session_id or new_session_id()
@@ -53,7 +53,14 @@ def transcribe_stream_routes(door: Door) -> list[BaseRoute]:
         speakers = options.speakers is not SpeakerMode.OFF
         lines = ndjson.EventLines(session.session_id, speakers=speakers)
         return Duplex(
-            StreamedSession(request, session, body, door, lines).lines(),
+            StreamedSession(
+                request,
+                session,
+                body,
+                door,
+                lines,
+                door.idle_final_s(choices, options, by_default=True),
+            ).lines(),
             media_type=ndjson.MEDIA_TYPE,
             max_stall_s=door.settings.max_session_s,
             on_closed=lambda: door.service.session_closed(options.session_id, session),
@@ -72,8 +79,11 @@ class StreamedSession:
         body: AudioBody,
         door: Door,
         lines: ndjson.EventLines,
+        idle_final_s: float = 0.0,
     ) -> None:
         self._lines = lines
+        self._idle_final_s = idle_final_s
+        self._flushed = True
         self._request = request
         self._session = session
         self._body = body
@@ -110,6 +120,10 @@ class StreamedSession:
                         yield ndjson.error_line(error, self._session.session_id)
                     self._end(EndReason.ERROR if error is not None else None)
                     incoming = asyncio.create_task(self._wait_until_gone())
+                elif self._is_quiet():
+                    self._flushed = True
+                    self._session.flush()
+                    continue
                 elif not self._overdue():
                     yield ndjson.heartbeat_line(self._num_samples)
                 elif self._uploading:
@@ -154,6 +168,7 @@ class StreamedSession:
             self._waiting = False
             yield chunk
             self._waiting = True
+            self._flushed = self._flushed and not chunk
             self._heard_s = self._now_s()
 
     async def _push(self, samples: Pcm16) -> None:
@@ -184,12 +199,20 @@ class StreamedSession:
             return min(self._limit_s, self._heard_s + self._door.settings.idle_timeout_s)
         return self._limit_s
 
+    def _quiet_s(self) -> float:
+        """When what was said becomes a final because nothing more has come."""
+        is_due = self._idle_final_s and self._uploading and self._waiting and not self._flushed
+        return self._heard_s + self._idle_final_s if is_due else float("inf")
+
+    def _is_quiet(self) -> bool:
+        return self._now_s() >= self._quiet_s()
+
     def _overdue(self) -> bool:
         return self._now_s() >= self._deadline_s()
 
     def _patience_s(self) -> float:
         heartbeat_s = self._said_s + self._door.settings.heartbeat_s
-        return max(0.0, min(heartbeat_s, self._deadline_s()) - self._now_s())
+        return max(0.0, min(heartbeat_s, self._deadline_s(), self._quiet_s()) - self._now_s())
 
 
 async def _next(events: AsyncIterator[Event]) -> Event | None:

@@ -52,8 +52,8 @@ def test_hosts_reach_each_other_and_are_reached_from_here(two_hosts: Network) ->
     with subprocess.Popen(one.command(sys.executable, "-c", ANSWER), stdout=subprocess.PIPE) as server:
         assert server.stdout is not None
         assert server.stdout.readline() == b"up\n"
-        subprocess.run(two.command(sys.executable, "-c", CALL, one.address), check=True, timeout=20)
-        subprocess.run([sys.executable, "-c", CALL, one.address], check=True, timeout=20)
+        subprocess.run(two.command(sys.executable, "-c", CALL, one.address), check=True, timeout=60)
+        subprocess.run([sys.executable, "-c", CALL, one.address], check=True, timeout=60)
         assert server.wait(10) == 0
 
 

@@ -21,7 +21,7 @@ SPOKEN = Path(__file__).resolve().parents[2] / "audio" / "spoken"
 @pytest.fixture(scope="session")
 def service() -> Iterator[ServiceUnderTest]:
     """The graph with `tiny.en` in both roles: what these tests are about is the way there and back."""
-    with service_in_own_process({"model": "tiny.en", "language": "en", "idle_timeout_s": 20}) as running:
+    with service_in_own_process({"model": "tiny.en", "language": "en", "idle_timeout_s": 120}) as running:
         yield running
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.service import ServiceUnderTest, service_under_test
 
-STOP_TIMEOUT_S = 120
+STOP_TIMEOUT_S = 300
 
 
 def _serve(settings: Mapping[str, Any], pipe: Connection) -> None:

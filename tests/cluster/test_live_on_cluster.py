@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Callable
 
 import numpy as np
 import psutil
@@ -23,7 +24,12 @@ CLIPS = ("visit", "ward_round", "phone_call", "dictation", "short_0", "short_1",
 
 
 async def stream(
-    service: ServiceUnderTest, name: str, *, speed: float = 2.0, session_id: str | None = None
+    service: ServiceUnderTest,
+    name: str,
+    *,
+    speed: float = 2.0,
+    session_id: str | None = None,
+    on_final: Callable[[], None] = lambda: None,
 ) -> list[Message]:
     """Send a clip in 100 ms chunks at `speed` times real time; everything the server says."""
     audio = clip(name)
@@ -39,7 +45,11 @@ async def stream(
             await client.end()
 
         sender = asyncio.create_task(send())
-        messages = [message async for message in client]
+        messages = []
+        async for message in client:
+            messages.append(message)
+            if isinstance(message, FinalTranscript):
+                on_final()
         await sender
     return messages
 
@@ -90,16 +100,18 @@ async def test_killing_a_model_replica_mid_utterance_changes_no_word(
 ) -> None:
     undisturbed = text(await stream(service, "visit", speed=3.0))
 
+    spoken = asyncio.Event()
+
     async def kill() -> None:
-        await asyncio.sleep(5.0)
+        await spoken.wait()
         assert service.runtime_dir is not None
         processes = processes_of(service.runtime_dir)
         victims = [process for process in processes if f":{deployment}" in process_title(process)]
         assert victims, [process_title(process) for process in processes]
         os.kill(victims[0].pid, signal.SIGKILL)
-        psutil.wait_procs(victims[:1], timeout=10)
+        psutil.wait_procs(victims[:1], timeout=60)
 
-    messages, _ = await asyncio.gather(stream(service, "visit", speed=3.0), kill())
+    messages, _ = await asyncio.gather(stream(service, "visit", speed=3.0, on_final=spoken.set), kill())
     assert text(messages) == undisturbed
     ended = messages[-1]
     assert isinstance(ended, SessionEnded)

@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import psutil
 import pytest
@@ -17,7 +19,6 @@ from serve_app.clients.live import LiveClient, SessionConfig
 from serve_app.clients.messages import (
     FinalTranscript,
     Message,
-    PartialTranscript,
     SessionEnded,
     SessionStarted,
     VadEvent,
@@ -38,47 +39,74 @@ def kill_ingress(service: ServiceUnderTest) -> None:
     assert victims
     for victim in victims:
         os.kill(victim.pid, signal.SIGKILL)
-    psutil.wait_procs(victims, timeout=10)
+    psutil.wait_procs(victims, timeout=60)
+
+
+@dataclass(frozen=True)
+class Kill:
+    """Due in mid-utterance: once the audio until `at_ms` was sent, `after_finals` finals came, and
+    speech was heard since."""
+
+    at_ms: float
+    after_finals: int
+
+
+def kills_within(undisturbed: Sequence[FinalTranscript]) -> list[Kill]:
+    """One in the middle of each of the utterances behind `KILL_AFTER_FINALS`."""
+    return [
+        Kill((undisturbed[number].start_ms + undisturbed[number].end_ms) / 2, number)
+        for number in KILL_AFTER_FINALS
+    ]
 
 
 class Talk:
-    """One session over a clip; at `kill_at` finals a kill waits until somebody speaks again."""
+    """One session over a clip. No audio is sent beyond the place of a kill before it is done, so that it hits
+    the same utterance however slow the service is."""
 
-    def __init__(self, service: ServiceUnderTest, kill_at: tuple[int, ...] = ()) -> None:
+    def __init__(self, service: ServiceUnderTest, kills: Sequence[Kill] = ()) -> None:
         self.service = service
-        self.kill_at = list(kill_at)
+        self.kills = list(kills)
         self.messages: list[Message] = []
         self.outages_s: list[float] = []
-        self.is_down = False
+        self._is_down = False
+        self._sent_ms = 0.0
+        self._go_on = asyncio.Event()
 
     async def run(self, name: str, speed: float) -> Talk:
         async with ResumingClient(self.service.url, CONFIG) as client:
             sender = asyncio.create_task(self._send(client, name, speed))
             async for message in client:
-                await self._hear(message)
-            await sender
+                if isinstance(message, SessionStarted) and message.resumed:
+                    self.outages_s[-1] = asyncio.get_running_loop().time() - self.outages_s[-1]
+                    self._is_down = False
+                self.messages.append(message)
+                await self._kill_if_due()
+            sender.cancel()  # it waits for a kill where the session ended before its time
+            await asyncio.gather(sender, return_exceptions=True)
         return self
 
     async def _send(self, client: ResumingClient, name: str, speed: float) -> None:
         async for chunk in paced_chunks(clip(name), speed=speed):
             await client.send_audio(chunk)
+            self._sent_ms += len(chunk) / 16
+            while self.kills and self._sent_ms >= self.kills[0].at_ms:
+                self._go_on.clear()
+                await self._kill_if_due()
+                if self.kills and self._sent_ms >= self.kills[0].at_ms:
+                    await self._go_on.wait()
         await client.end()
 
-    async def _hear(self, message: Message) -> None:
-        now_s = asyncio.get_running_loop().time()
-        if isinstance(message, SessionStarted) and message.resumed:
-            self.outages_s[-1] = now_s - self.outages_s[-1]
-            self.is_down = False
-        self.messages.append(message)
-        due = self.kill_at and len(self.finals) >= self.kill_at[0]
-        speaking = isinstance(message, PartialTranscript) or (
-            isinstance(message, VadEvent) and message.state == "speech_start"
-        )
-        if due and speaking and not self.is_down:
-            self.kill_at.pop(0)
-            self.is_down = True
-            self.outages_s.append(now_s)
-            await asyncio.to_thread(kill_ingress, self.service)
+    async def _kill_if_due(self) -> None:
+        if self._is_down or not self.kills or self._sent_ms < self.kills[0].at_ms:
+            return
+        heard = [message.state for message in self.messages if isinstance(message, VadEvent)]
+        if len(self.finals) < self.kills[0].after_finals or heard[-1:] != ["speech_start"]:
+            return
+        self._is_down = True
+        self.kills.pop(0)
+        self.outages_s.append(asyncio.get_running_loop().time())
+        await asyncio.to_thread(kill_ingress, self.service)
+        self._go_on.set()
 
     @property
     def finals(self) -> list[FinalTranscript]:
@@ -87,10 +115,10 @@ class Talk:
 
 async def test_three_kills_of_the_ingress_in_one_session_change_no_word(service: ServiceUnderTest) -> None:
     undisturbed = await Talk(service).run("visit", speed=2.0)
-    killed = await Talk(service, KILL_AFTER_FINALS).run("visit", speed=2.0)
+    killed = await Talk(service, kills_within(undisturbed.finals)).run("visit", speed=2.0)
     print(f"resumed after {[round(s, 1) for s in killed.outages_s]} s", file=sys.stderr)
     assert len(killed.outages_s) == len(KILL_AFTER_FINALS)
-    assert not killed.kill_at
+    assert not killed.kills
     assert [final.text for final in killed.finals] == [final.text for final in undisturbed.finals]
     for mine, theirs in zip(killed.finals, undisturbed.finals, strict=True):
         assert (mine.segment_id, mine.start_ms, mine.end_ms) == (

@@ -30,7 +30,7 @@ def app(status):
 
 def status_of(environ, *arguments):
     command = [sys.executable, "-I", "-S", SCRIPT, *arguments]
-    return subprocess.run(command, env=environ, timeout=30, capture_output=True).returncode
+    return subprocess.run(command, env=environ, timeout=60, capture_output=True).returncode
 
 
 @pytest.mark.parametrize(("answer", "status"), [(200, 0), (503, 1), (404, 1)])

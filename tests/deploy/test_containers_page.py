@@ -50,7 +50,7 @@ def test_the_build_arguments_are_those_of_the_dockerfiles():
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_its_commands_are_such(block):
-    assert subprocess.run(["bash", "-n"], input=block, text=True, timeout=10).returncode == 0
+    assert subprocess.run(["bash", "-n"], input=block, text=True, timeout=60).returncode == 0
 
 
 def test_what_the_image_writes_to_is_what_the_page_says():

@@ -119,7 +119,7 @@ def test_python_examples_run(example, port, tmp_path):
 def test_javascript_examples_compile(example, tmp_path):
     script = tmp_path / "example.mjs"
     script.write_text(example.code)
-    subprocess.run(["node", "--check", script], check=True, capture_output=True, timeout=30)
+    subprocess.run(["node", "--check", script], check=True, capture_output=True, timeout=60)
 
 
 HTTP_PATHS = {operation.path for operation in OPERATIONS}
@@ -164,6 +164,10 @@ def rows(record):
 
 
 def values_of(field):
+    if "anyOf" in field:
+        return " or ".join(values_of(option) for option in field["anyOf"] if option["type"] != "null")
+    if field.get("type") == "array":
+        return f"list of up to {field['maxItems']}"
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])
     if field["type"] == "boolean":

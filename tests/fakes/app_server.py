@@ -23,7 +23,7 @@ def running_app(app: ASGIApp) -> Iterator[int]:
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
-    deadline_s = time.monotonic() + 10
+    deadline_s = time.monotonic() + 60
     while not server.started:
         assert time.monotonic() < deadline_s, "the server did not start"
         time.sleep(0.01)

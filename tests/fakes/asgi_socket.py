@@ -46,14 +46,14 @@ class AsgiSocket:
     async def __aenter__(self) -> AsgiSocket:
         self._incoming.put_nowait({"type": "websocket.connect"})
         self.task = asyncio.create_task(self._app(self._scope, self._incoming.get, self._send))
-        self.accepted = await asyncio.wait_for(self._outgoing.get(), 5)
+        self.accepted = await asyncio.wait_for(self._outgoing.get(), 60)
         assert self.accepted["type"] == "websocket.accept"
         return self
 
     async def __aexit__(self, *error: object) -> None:
         self._reads.set()
         self.disconnect()
-        await asyncio.wait_for(self.task, 5)
+        await asyncio.wait_for(self.task, 60)
 
     async def _send(self, message: Message) -> None:
         await self._reads.wait()
@@ -88,7 +88,7 @@ class AsgiSocket:
         """Messages sent that the test has not looked at."""
         return self._outgoing.qsize()
 
-    async def heard(self, timeout_s: float = 5) -> dict[str, Any]:
+    async def heard(self, timeout_s: float = 60) -> dict[str, Any]:
         """The next message; a close is `{"close": code}`."""
         message = await asyncio.wait_for(self._outgoing.get(), timeout_s)
         if message["type"] == "websocket.close":

@@ -36,7 +36,7 @@ async def curl_part_by_part(curl: str, *options: str, url: str, cert: Path) -> b
     assert process.stdout is not None
     for size in (100, 200):
         process.stdin.write(bytes(size))
-        line = await asyncio.wait_for(process.stdout.readline(), 10)
+        line = await asyncio.wait_for(process.stdout.readline(), 60)
         assert json.loads(line)["num_bytes"] == size
     process.stdin.close()
     rest = await process.stdout.read()

@@ -279,6 +279,8 @@ class FakeSettings:
     host: str = "127.0.0.1"
     port: int = 8000
     language: str = "auto"
+    languages: tuple[str, ...] = ()
+    withhold_doubted: bool = False
     language_mode: str = "lock"
     language_lock_s: float = 4.0
     hotwords: str = ""
@@ -302,6 +304,7 @@ class FakeSettings:
     allowed_formats: tuple[str, ...] = ("wav", "mp3", "ogg", "flac", "m4a", "webm")
     max_frame_bytes: int = 64_000
     heartbeat_s: float = 5.0
+    idle_final_s: float = 0.0
     idle_timeout_s: float = 20.0
     max_session_s: float = 60.0
 

@@ -38,7 +38,8 @@ class FakeVoice:
 
 class FakeRecogniser:
     """Two workers' worth of decoding: `delay_s(job)` long each; dies in the calls numbered in `dies_on`,
-    after it has answered the first job."""
+    after it has answered the first job. `called` says that it was asked; it answers nothing while `go_on` is
+    not set."""
 
     def __init__(
         self,
@@ -49,6 +50,8 @@ class FakeRecogniser:
     ) -> None:
         self.delay_s, self.dies_on, self.fails, self.languages = delay_s, dies_on, fails, languages
         self.busy_times = 0
+        self.called, self.go_on = asyncio.Event(), asyncio.Event()
+        self.go_on.set()
         self.calls: list[list[DecodeJob]] = []
 
     @property
@@ -60,6 +63,8 @@ class FakeRecogniser:
 
     async def decode(self, jobs: Sequence[DecodeJob]) -> AsyncIterator[DecodeResult]:
         self.calls.append(list(jobs))
+        self.called.set()
+        await self.go_on.wait()
         number = len(self.calls)
         for index, job in enumerate(sorted(jobs, key=lambda job: -job.job_id)):
             if number in self.dies_on and index == min(1, len(jobs) - 1):

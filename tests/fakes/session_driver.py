@@ -8,7 +8,7 @@ from collections.abc import Callable
 from fakes.talk import FakeDetector, decode
 from fakes.voices import analyse
 
-from serve_app.asr.jobs import Pcm16, Transcript
+from serve_app.asr.jobs import DecodeFailure, DecodeResult, Pcm16
 from serve_app.events import Event, Final
 from serve_app.session.checkpoint import Checkpoint
 from serve_app.session.effects import DecodeRequest, Effect
@@ -25,7 +25,7 @@ class Driver:
         self,
         session: Session,
         rng: random.Random | None = None,
-        decode: Callable[[DecodeRequest], Transcript] = decode,
+        decode: Callable[[DecodeRequest], DecodeResult] = decode,
     ) -> None:
         self.session = session
         self.rng = rng
@@ -81,7 +81,11 @@ class Driver:
         while self.waiting and (answer_all or self.rng is None or self.rng.random() < 0.5):
             index = self.rng.randrange(len(self.waiting)) if self.rng else 0
             request_ = self.waiting.pop(index)
-            self.apply(self.session.on_decoded(request_.key, self.decode(request_), 5.0))
+            answer = self.decode(request_)
+            if isinstance(answer, DecodeFailure):
+                self.apply(self.session.on_decode_failed(request_.key, answer.message))
+            else:
+                self.apply(self.session.on_decoded(request_.key, answer, 5.0))
 
     def run(self, audio: Pcm16, chunks: list[int] | None = None, *, speculate: bool = True) -> list[Event]:
         position = self.session.received_samples - self.origin

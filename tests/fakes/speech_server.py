@@ -132,6 +132,7 @@ async def transcribe(request: Request) -> Response:
             "real_time_factor": 0.01,
             "model": "fake",
             "num_bytes": len(data),
+            **({"warning": "the last second is missing"} if data == b"damaged" else {}),
             "query": dict(request.query_params),
         }
     )
@@ -179,7 +180,7 @@ def running_fake_server() -> Iterator[str]:
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not server.started and time.monotonic() < deadline:
         time.sleep(0.01)
     try:
@@ -187,4 +188,4 @@ def running_fake_server() -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         server.should_exit = True
-        thread.join(timeout=10)
+        thread.join(timeout=60)

@@ -1,27 +1,28 @@
-"""A minute in which nobody speaks, through a whole session with real models: no final may have text."""
+"""A minute in which nobody speaks, through a whole session with real models: no final may have text, unless a
+voice is heard in it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 from fakes import sounds
+from fakes.heard_session import HeardSession
 from fakes.transcribers import on_ctranslate2
 
+from serve_app.asr.confidence import MAX_DOUBTED
 from serve_app.asr.guarded import GuardOptions
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, DecodeJob, Pcm16, Role, Transcript
+from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
 from serve_app.asr.voice import voice_of
 from serve_app.asr.whisper import TranscriberOptions, WhisperTranscriber
 from serve_app.errors import ModelUnavailable
-from serve_app.events import Event, Final
+from serve_app.events import Final
 from serve_app.models import resolve_model
-from serve_app.session.effects import DecodeRequest, Effect
 from serve_app.session.options import EndpointingOptions, SessionOptions
-from serve_app.session.session import Session
 from serve_app.vad.detector import VoiceDetector
 from serve_app.vad.loading import load_detector
 
@@ -52,46 +53,24 @@ def _transcriber(detector: VoiceDetector, *, guarded: bool) -> WhisperTranscribe
 
 
 def finals_of(
-    audio: Pcm16, transcriber: WhisperTranscriber, detector: VoiceDetector, *, vad_enabled: bool
-) -> list[str]:
-    """The texts of a session's finals, speculative ones as the session makes them."""
+    audio: Pcm16,
+    transcriber: WhisperTranscriber,
+    detector: VoiceDetector,
+    *,
+    vad_enabled: bool,
+    withhold: bool = False,
+) -> list[Final]:
+    """The finals of a session, speculative ones as the session makes them."""
     options = SessionOptions(
-        "s", language="en", partials=False, endpointing=EndpointingOptions(enabled=vad_enabled)
+        "s",
+        language="en",
+        partials=False,
+        withhold_doubted=withhold,
+        endpointing=EndpointingOptions(enabled=vad_enabled),
     )
-    session = Session(options)
-    events: list[Event] = []
-
-    def apply(effects: Sequence[Effect]) -> None:
-        for effect in effects:
-            if isinstance(effect, DecodeRequest):
-                job = DecodeJob(
-                    effect.key,
-                    Role.FINAL,
-                    effect.audio,
-                    effect.language,
-                    word_timestamps=effect.word_timestamps,
-                )
-                (result,) = transcriber.transcribe([job])
-                assert isinstance(result, Transcript)
-                apply(session.on_decoded(effect.key, result, 1.0))
-            else:
-                events.append(effect)
-
-    def listen() -> None:
-        while True:
-            effects, request = session.poll_voice()
-            apply(effects)
-            if request is None:
-                return
-            apply(session.on_voice(detector.detect([request])[0]))
-
-    for start in range(0, len(audio), SAMPLE_RATE_HZ):
-        session.push(audio[start : start + SAMPLE_RATE_HZ])
-        listen()
-    session.end()
-    listen()
-    assert session.ended
-    return [event.text for event in events if isinstance(event, Final)]
+    session = HeardSession(options, lambda job: transcriber.transcribe([job])[0], detector)
+    session.hear(audio)
+    return session.finals
 
 
 MAKERS: dict[str, Callable[[list[Pcm16]], Pcm16]] = {
@@ -104,14 +83,28 @@ MAKERS: dict[str, Callable[[list[Pcm16]], Pcm16]] = {
 }
 
 
-@pytest.mark.parametrize("vad_enabled", [True, False])
-@pytest.mark.parametrize("sound", MAKERS)
-def test_a_minute_without_a_word_has_no_final(
+@pytest.mark.parametrize(
+    ("sound", "vad_enabled"),
+    [(sound, on) for sound in MAKERS for on in (True, False) if (sound, on) != ("babble", True)],
+)
+def test_a_minute_without_a_word_has_no_text(
     sound: str, vad_enabled: bool, detector: VoiceDetector, voices: list[Pcm16]
 ) -> None:
     audio = MAKERS[sound](voices)
     guarded = _transcriber(detector, guarded=True)
     assert finals_of(audio, guarded, detector, vad_enabled=vad_enabled) == []
+
+
+def test_what_is_heard_in_many_voices_at_once_is_doubted_or_withheld(
+    detector: VoiceDetector, voices: list[Pcm16]
+) -> None:
+    audio, guarded = MAKERS["babble"](voices), _transcriber(detector, guarded=True)
+    doubted = finals_of(audio, guarded, detector, vad_enabled=True)
+    assert doubted
+    assert all(final.text and final.doubted and final.confidence <= MAX_DOUBTED for final in doubted)
+    withheld = finals_of(audio, guarded, detector, vad_enabled=True, withhold=True)
+    assert [final.withheld for final in withheld] == [final.doubted for final in doubted]
+    assert not any(final.text for final in withheld)
 
 
 def test_without_the_guards_there_is_text(detector: VoiceDetector, voices: list[Pcm16]) -> None:
@@ -124,5 +117,5 @@ def test_speech_between_two_noises_is_kept(detector: VoiceDetector, voices: list
     speech = soundfile.read(SPOKEN / "short_0.flac", dtype="int16")[0]
     noise = sounds.noise(8.0, -45.0, slope=1.0, seed=6)
     audio = np.concatenate([noise, speech, noise])
-    (text,) = finals_of(audio, _transcriber(detector, guarded=True), detector, vad_enabled=True)
-    assert "pharmacy" in text
+    (final,) = finals_of(audio, _transcriber(detector, guarded=True), detector, vad_enabled=True)
+    assert "pharmacy" in final.text

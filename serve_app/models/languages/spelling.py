@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from serve_app.errors import UnsupportedLanguage
 from serve_app.models.languages.table import ROWS, Language
@@ -40,6 +40,16 @@ def normalise_language(name: str | None) -> str | None:
         if code is not None:
             return code
     raise UnsupportedLanguage(_refusal(written))
+
+
+def normalise_languages(names: str | Iterable[str]) -> tuple[str, ...]:
+    """The codes of several languages, "en,de" or a list; each once, none where one of them is "auto".
+
+    Raises `UnsupportedLanguage`, which names what was nearest.
+    """
+    listed = names.split(",") if isinstance(names, str) else list(names)
+    codes = [normalise_language(name) for name in listed if name.strip()]
+    return () if None in codes else tuple(dict.fromkeys(code for code in codes if code is not None))
 
 
 def codes_of(num_languages: int) -> tuple[str, ...]:

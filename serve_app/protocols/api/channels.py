@@ -115,7 +115,7 @@ CHANNELS: Final = (
             Query(whisper_live_kit._Options, frozenset({"mode"})),
         ),
         received=(
-            Message("audio", summary="Raw samples, or a container; an empty frame ends the latter."),
+            Message("audio", summary="Raw samples, or a container, which an empty frame ends."),
             *_messages(interim_final._Start, interim_final._Set, interim_final._Stop),
         ),
         sent=(*_INTERIM_FINAL, *_messages(browser.TranscriptUpdate, browser.ReadyToStop)),

@@ -80,10 +80,10 @@ def _explained(component: Schema, meanings: Mapping[str, str]) -> Schema:
 def _without_null(field: Schema) -> Schema:
     """A field of a form or an address: it is given or not, but never null."""
     options = [option for option in field.get("anyOf", []) if option != {"type": "null"}]
-    if len(options) != 1:
+    if not options:
         return field
     rest = {key: value for key, value in field.items() if key != "anyOf"}
     if rest.get("default", 0) is None:
         del rest["default"]
-    plain: Schema = options[0] | rest
+    plain: Schema = (options[0] if len(options) == 1 else {"anyOf": options}) | rest
     return plain

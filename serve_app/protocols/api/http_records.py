@@ -32,11 +32,12 @@ class Segment(Server, frozen=True, kw_only=True):
     confidence: float | None
     avg_logprob: float | None
     speaker: str | None | UnsetType = UNSET
+    doubted: str | UnsetType = UNSET
 
 
 class Transcript(Server, frozen=True, kw_only=True):
     """A recording's text; `confidence` is the probability of the language. Times are seconds. Speakers are
-    there where they were asked for."""
+    there where they were asked for, `warning` and `complete` where something is wrong with the audio."""
 
     transcript: str
     confidence: float | None
@@ -53,6 +54,8 @@ class Transcript(Server, frozen=True, kw_only=True):
     num_speakers: int | UnsetType = UNSET
     speakers: list[str] | UnsetType = UNSET
     warning: str | UnsetType = UNSET
+    complete: bool | UnsetType = UNSET
+    withheld_segments: int | UnsetType = UNSET
 
 
 class RootConfig(Server, frozen=True, kw_only=True):

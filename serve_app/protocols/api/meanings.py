@@ -10,7 +10,9 @@ SESSION_MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "lang_code": "Language of the speech: a code, `pt-BR`, a name, or `auto`.",
         "language": "The same under its other name.",
+        "languages": "The only languages that may be detected: a list, or commas between them.",
         "sample_rate": "Samples a second of raw audio, 16000 unless given.",
+        "idle_final_ms": "Time without any audio after which what was said becomes a final; 0: never.",
         "encoding": "Raw samples: `pcm16` (default), `float32`, `mulaw` or `alaw`, or other names of these.",
         "channels": "Interleaved channels of raw audio, 1 unless given; mixed, unless each is a speaker.",
         "vad_enabled": "Find speech; off: finals on flush, end and maximum utterance only.",
@@ -26,6 +28,7 @@ SESSION_MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "streaming_policy": "How interim text is made: `dual`, `local_agreement` or `align_att`.",
         "auto_gain": "Bring speech to an even level.",
         "high_pass": "Take rumble out of the sound.",
+        "withhold_doubted": "Keep text back that is doubted though speech was heard, and say so.",
         "level_warnings": "Tell when the sound clips, is dead silent, too quiet or off centre.",
         "diarization": "Tell speakers apart.",
         "diarize": "The same under its other name.",
@@ -75,6 +78,8 @@ SPEAKER_MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
 UPLOAD_MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "language": "Language of the speech: a code, `pt-BR`, a name, or `auto`.",
+        "languages": "The only languages that may be detected, commas between them.",
+        "withhold_doubted": "Keep text back that is doubted though speech was heard, and count it.",
         "response_format": "`json`, `text`, `srt` or `vtt`.",
         "word_timestamps": "Add `words` with their times to the JSON.",
         "vad_filter": "Leave silence out before decoding.",
@@ -86,6 +91,7 @@ UPLOAD_MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "normalise": "Bring the recording's peak to -1 dBFS first.",
         "smart_format": "Write capitals, spacing and numbers.",
         **SPEAKER_MEANINGS,
+        "audio_track": "Which of several audio tracks, from 0; else the default one.",
     }
 )
 
@@ -116,7 +122,7 @@ LISTEN_MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "search": "A phrase to find.",
         "tag": "A label that the metadata repeats.",
         "extra": "`key:value`, which the metadata repeats.",
-        "detect_language": "Detect the language.",
+        "detect_language": "Detect the language, of those named alone where some are.",
     }
 )
 

@@ -94,7 +94,8 @@ class FinalTranscript(Server, tag_field="type", tag="final_transcript", frozen=T
     """Text of a finished segment, once and in order; `endpoint_ms` is when it could be closed.
 
     With `only_new_words`, `new_text` goes behind the first `keep_chars` of what was sent. `speaker`, where
-    speakers are told apart: `SPEAKER_01`, of most of it; null where nobody knows yet.
+    speakers are told apart: `SPEAKER_01`, of most of it; null where nobody knows yet. `doubted`: why a guard
+    does not believe the text. An empty text takes back what was shown of the segment; `withheld` says why.
     """
 
     session_id: str
@@ -115,6 +116,8 @@ class FinalTranscript(Server, tag_field="type", tag="final_transcript", frozen=T
     ticket: str | UnsetType = UNSET
     new_text: str | UnsetType = UNSET
     keep_chars: int | UnsetType = UNSET
+    doubted: str | UnsetType = UNSET
+    withheld: str | UnsetType = UNSET
 
 
 class SpeakerRevision(Server, tag_field="type", tag="speaker_revision", frozen=True, kw_only=True):

@@ -13,6 +13,9 @@
     (anything else)                 ->
                                     <-  Error {variant: "SchemaError"}
 
+What is wrong with the query is said in the answer to the handshake where the server can give one, else in an
+`Error` and a close behind it.
+
 Interim results are `is_final: false`; a final that a pause ended is `speech_final`, one that was cut for its
 length is not. Times are seconds from the first sample. Our additions: `warnings` in the metadata.
 
@@ -22,7 +25,7 @@ and nothing in this protocol corrects what was said before.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -49,6 +52,7 @@ from serve_app.protocols.dialect import (
     Audio,
     Command,
     End,
+    EndUnlessMore,
     Farewell,
     Flush,
     Frame,
@@ -94,13 +98,24 @@ _encoder = msgspec.json.Encoder()
 
 
 class DeepgramDialect:
-    """One connection; `parameters` are those of its address, `created` is when it was made."""
+    """One connection; `parameters` are those of its address, `created` is when it was made.
+
+    `check_model` raises `InvalidMessage` for a model that no one may ask for.
+    """
 
     heartbeat_s: float | None = BEAT_S
     status_s: float | None = None
 
-    def __init__(self, parameters: Parameters, *, request_id: str, created: datetime) -> None:
+    def __init__(
+        self,
+        parameters: Parameters,
+        *,
+        request_id: str,
+        created: datetime,
+        check_model: Callable[[str], None] = lambda name: None,
+    ) -> None:
         self._parameters = tuple(parameters)
+        self._check_model = check_model
         self._options = ListenOptions()
         self._stream = Stream(request_id, created)
         self._pauses = [Pauses()]
@@ -108,7 +123,7 @@ class DeepgramDialect:
         self._model = ""
         self._last_text: str | None = None
         self._refused = ""
-        self._is_open = self._is_closing = self._has_warned = False
+        self._is_open = self._is_closing = self._has_warned = self._has_audio = False
 
     # -- from the client ---------------------------------------------------------------------------
 
@@ -118,11 +133,16 @@ class DeepgramDialect:
     def open_at_once(self) -> Sequence[Command]:
         """The address says it all. Raises `InvalidMessage` or `UnsupportedLanguage`, naming the option."""
         options = self._options = parse_options(self._parameters, live=True)
+        self._check_model(options.model)
         self._stream = Stream(
             self._stream.request_id, self._stream.created, options.text, options.multilingual
         )
         self._pauses = [Pauses() for _ in range(options.num_streams)]
         return [Open(options.session_choices(), options.audio)]
+
+    def finishes_when_idle(self) -> bool:
+        """Where pauses end results, the absence of audio does too."""
+        return self._options.endpoints
 
     def opened(self, session_id: str) -> None:
         self._is_open = True
@@ -136,7 +156,8 @@ class DeepgramDialect:
 
     def _audio(self, data: bytes) -> list[Command]:
         if not data:
-            return self._close()
+            return self._close() if self._has_audio else [EndUnlessMore()]
+        self._has_audio = True
         audio = self._options.audio
         if isinstance(audio, RawAudio):
             frame_bytes = SAMPLE_BYTES[audio.encoding] * audio.channels

@@ -15,9 +15,10 @@ import msgspec
 from msgspec import Meta
 
 from serve_app.errors import InvalidMessage
-from serve_app.models.languages import normalise_language
+from serve_app.models.languages import normalise_language, normalise_languages
 from serve_app.protocols.choices import (
     MAX_HOTWORD_CHARS,
+    MAX_LANGUAGES,
     LanguageName,
     NumChannels,
     Parameters,
@@ -133,6 +134,7 @@ class ListenOptions:
     model: str = ""
     language: str | None = None
     detect_language: bool = False
+    detect_among: tuple[str, ...] = ()
     multilingual: bool = False
     audio: AudioInput = ContainerAudio()
     channels: int = 1
@@ -162,6 +164,7 @@ class ListenOptions:
         detect = self.detect_language or self.multilingual
         return SessionChoices(
             language="auto" if detect else self.language,
+            languages=self.detect_among or None,
             language_mode="utterance" if self.multilingual else None,
             partial_results=self.interim_results,
             word_timestamps=True,
@@ -183,17 +186,20 @@ def parse_options(parameters: Parameters, *, live: bool) -> ListenOptions:
     for name in sorted(given & (_RECORDED_ONLY if live else _LIVE_ONLY)):
         warnings.append(OptionWarning(name, f"it is for {'recordings' if live else 'live streams'}"))
     endpoints, endpoint_ms = _endpointing(query.endpointing)
-    audio = audio_input(query.encoding, query.sample_rate, query.channels, query.multichannel)
+    rate_hz = None if query.sample_rate is None else int(query.sample_rate)
+    audio = audio_input(query.encoding, rate_hz, query.channels, query.multichannel)
     splits = query.multichannel and (not live or isinstance(audio, RawAudio))
     if query.multichannel and not splits:
         warnings.append(OptionWarning("multichannel", "the channels of a container are mixed to one"))
-    detect, multilingual = _detects(repeated.get("detect_language", []), query.language, warnings)
+    detect, among = _detects(repeated.get("detect_language", []))
+    multilingual = (query.language or "").strip().lower() == "multi"
     hotwords = _hotwords(repeated, warnings)
     smart = bool(query.smart_format)
     return ListenOptions(
         model=query.model,
         language=normalise_language(query.language) if query.language else None,
         detect_language=detect,
+        detect_among=among,
         multilingual=multilingual,
         audio=audio,
         channels=query.channels,
@@ -301,11 +307,12 @@ def _utterance_end_ms(query: _Query) -> int | None:
     return query.utterance_end_ms
 
 
-def _detects(values: list[str], language: str | None, warnings: list[OptionWarning]) -> tuple[bool, bool]:
+def _detects(values: list[str]) -> tuple[bool, tuple[str, ...]]:
+    """Whether the language is to be detected, and among which where some are named. Raises
+    `UnsupportedLanguage`."""
     wanted = [value for value in values if value.strip().lower() not in _OFF]
-    if any(value.strip().lower() not in ("true", "1") for value in wanted):
-        warnings.append(OptionWarning("detect_language", "all languages are detected, not those named alone"))
-    return bool(wanted), (language or "").strip().lower() == "multi"
+    named = [value for value in wanted if value.strip().lower() not in ("true", "1")]
+    return bool(wanted), normalise_languages(named[:MAX_LANGUAGES])
 
 
 def _hotwords(repeated: dict[str, list[str]], warnings: list[OptionWarning]) -> str:

@@ -18,12 +18,14 @@ Deltas only ever add: they are the text that will not change in later interims. 
 is what counts: where a final says something else than its interims, the deltas put together differ from it.
 Segments come with the diarizing model only, each once its speaker is known, and `completed` does not wait for
 them. The session begins with its first audio, with what was chosen up to then. With detection on, a commit
-ends the turn in progress at once. The beta is spoken where the handshake asked for it, and from the first
-`transcription_session.update` on. Times are milliseconds from the session's first sample.
+ends the turn in progress at once; where there is none, what was committed becomes an item without words. A
+turn whose audio stops coming ends by itself. The beta is spoken where the handshake asked for it, and from
+the first `transcription_session.update` on. Times are milliseconds from the session's first sample.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
@@ -35,6 +37,7 @@ from serve_app.events import (
     EndReason,
     Event,
     Final,
+    Flushed,
     Partial,
     SessionEnded,
     SessionError,
@@ -112,6 +115,8 @@ class RealtimeDialect:
         self._num_bytes = 0
         self._mark_sample = 0
         self._cleared_sample = 0
+        self._commits: deque[int] = deque()
+        self._answered_sample: int | None = None
         self._is_open = False
         self._is_configured = False
         self._held = bytearray()
@@ -124,6 +129,9 @@ class RealtimeDialect:
 
     def opened(self, session_id: str) -> None:
         self._is_open = True
+
+    def finishes_when_idle(self) -> bool:
+        return self._session.turn_detection is not None
 
     def receive(self, frame: Frame) -> Sequence[Command]:
         """Raises `RefusedParameter`, `UnsupportedLanguage`, `ModelNotFound` and `PayloadTooLarge`."""
@@ -168,12 +176,14 @@ class RealtimeDialect:
                 return self._final(event)
             case SpeakerRevision():
                 return self._segments.revise(event)
+            case Flushed(at_sample):
+                return self._flushed(at_sample)
             case Acknowledged(sample):
                 return self._completed(self._items.take_over_at(sample))
             case SessionError():
                 return self._session_error(event)
             case SessionEnded(reason):
-                return [*self._session_ended(reason), *self._segments.settle()]
+                return [*self._session_ended(reason), *self._wordless(), *self._segments.settle()]
         return []
 
     def refuse(self, error: SottoError) -> Sequence[Frame]:
@@ -217,7 +227,7 @@ class RealtimeDialect:
         received = self._received_samples
         new_ms = _ms(received - self._mark_sample)
         manual = self._session.turn_detection is None
-        if new_ms < MIN_COMMIT_MS if manual else new_ms == 0:
+        if new_ms < MIN_COMMIT_MS:
             raise RefusedParameter(
                 "Error committing input audio buffer: buffer too small. Expected at least "
                 f"{MIN_COMMIT_MS}ms of audio, but buffer only has {new_ms:.2f}ms of audio.",
@@ -229,6 +239,8 @@ class RealtimeDialect:
             item, frames = self._open_item()
             item.ended_sample = received
             frames += self._committed(item)
+        else:
+            self._commits.append(received)
         self._mark_sample = received
         return [*opening, Flush(), Reply(tuple(frames))] if frames else [*opening, Flush()]
 
@@ -282,11 +294,29 @@ class RealtimeDialect:
         item.ended_sample = at_sample
         if item.discarded:
             return []
+        self._answered_sample = self._commits[0] if self._commits else None
+        silence_samples = self._session.silence_ms * SAMPLE_RATE_HZ // 1000
+        self._mark_sample = max(self._mark_sample, min(at_sample + silence_samples, self._received_samples))
         end_ms = round(_ms(at_sample)) + self._session.silence_ms
         stopped = self._frames.frame(
             "input_audio_buffer.speech_stopped", audio_end_ms=end_ms, item_id=item.item_id
         )
         return [stopped, *self._committed(item)]
+
+    def _flushed(self, at_sample: int) -> list[Frame]:
+        """The commit that asked for it is answered: by a turn that ended since, else by one without words."""
+        if not self._commits or self._commits[0] > at_sample + TOLERANCE_SAMPLES:
+            return []
+        sample = self._commits.popleft()
+        return [] if sample == self._answered_sample else self._empty_turn(sample)
+
+    def _wordless(self) -> list[Frame]:
+        """The turns of commits that the end came before."""
+        return [frame for sample in self._commits for frame in self._empty_turn(sample)]
+
+    def _empty_turn(self, sample: int) -> list[Frame]:
+        item = self._items.stray(sample)
+        return [*self._committed(item), *self._completed([item])]
 
     def _partial(self, event: Partial) -> list[Frame]:
         item, frames = self._owner(event)
@@ -315,7 +345,7 @@ class RealtimeDialect:
 
     def _spoken(self, item: Item, event: Final) -> list[Frame]:
         """The segments that are due with a final."""
-        if not self._session.tells_speakers or item.discarded:
+        if not self._session.tells_speakers or item.discarded or not event.text:
             return []
         return [*self._segments.final(item.item_id, event)]
 

@@ -24,6 +24,7 @@ from msgspec import UNSET, Meta, UnsetType
 from serve_app.audio.pcm import Encoding
 from serve_app.models.languages import normalise_language
 from serve_app.protocols.choices import (
+    MAX_LANGUAGES,
     MAX_PROMPT_CHARS,
     LanguageName,
     Probability,
@@ -35,7 +36,6 @@ from serve_app.protocols.openai.errors import RefusedParameter
 from serve_app.protocols.openai.request import (
     DIARIZING_MODEL,
     MAX_KEYWORDS,
-    MAX_LANGUAGES,
     expected_words,
 )
 
@@ -68,7 +68,7 @@ class AudioFormat(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def rate_hz(self) -> int:
-        return (self.rate or 24_000) if self.type == "audio/pcm" else 8_000
+        return int(self.rate or 24_000) if self.type == "audio/pcm" else 8_000
 
 
 BETA_FORMATS: dict[str, AudioFormat] = {
@@ -161,6 +161,7 @@ class RealtimeSession:
             cutting = {"pre_roll_ms": self.prefix_padding_ms, "min_silence_ms": self.silence_ms}
         return SessionChoices(
             language=self.language or ("auto" if len(self.languages) > 1 else None),
+            languages=None if self.language else self.languages or None,
             sample_rate=self.format.rate_hz,
             encoding=self.format.encoding,
             vad_enabled=vad is not None,

@@ -20,14 +20,15 @@ import msgspec
 from msgspec import Meta
 
 from serve_app.asr.jobs import Task
-from serve_app.models.languages import normalise_language
 from serve_app.protocols.choices import (
     MAX_HOTWORD_CHARS,
+    MAX_LANGUAGES,
     MAX_PROMPT_CHARS,
     LanguageName,
     NumSpeakers,
     Parameters,
     Probability,
+    chosen_languages,
     message_of,
 )
 from serve_app.protocols.openai.errors import RefusedParameter
@@ -37,7 +38,6 @@ from serve_app.session.options import EndpointingOptions
 from serve_app.speakers.turns import SpeakerBackend
 
 MAX_KEYWORDS = 100
-MAX_LANGUAGES = 16
 
 _LISTS = frozenset({"timestamp_granularities", "include", "keywords", "languages"})
 _STRATEGY = "chunking_strategy"
@@ -128,9 +128,13 @@ class TranscriptionRequest(msgspec.Struct, frozen=True, kw_only=True):
         """
         hotwords = expected_words(self.hotwords, self.keywords)
         subtitles = self.response_format in (ResponseFormat.SRT, ResponseFormat.VTT)
+        language, languages = chosen_languages(
+            self.language, self.languages or None, defaults.language, defaults.languages
+        )
         options = replace(
             defaults,
-            language=chosen_language(self.language, self.languages, defaults.language),
+            language=language,
+            languages=languages,
             task=task,
             word_timestamps=subtitles or self.wants_words or self.wants_logprobs,
             vad_filter=defaults.vad_filter if self.vad_filter is None else self.vad_filter,
@@ -158,16 +162,6 @@ def transcription_request(fields: Parameters) -> tuple[TranscriptionRequest, Ser
             reason="unsupported_value",
         )
     return request, _server_vad(strategy)
-
-
-def chosen_language(language: str | None, languages: tuple[str, ...], default: str | None) -> str | None:
-    """Whisper's code, None to detect, as among several. Raises `UnsupportedLanguage`."""
-    if language:
-        return normalise_language(language)
-    codes = {normalise_language(name) for name in languages}
-    if not codes:
-        return default
-    return codes.pop() if len(codes) == 1 else None
 
 
 def expected_words(hotwords: str | None, keywords: tuple[str, ...]) -> str | None:

@@ -9,11 +9,12 @@ from typing import Protocol, TypeAlias
 import numpy as np
 
 from serve_app.asr.jobs import Pcm16
-from serve_app.audio.formats import SNIFF_BYTES, sniff_format
+from serve_app.audio.formats import SNIFF_BYTES
+from serve_app.audio.headless import PROBE_BYTES, sniff_stream
 from serve_app.audio.pcm import MAX_CHANNELS, PcmStream
 from serve_app.audio.stream_decoder import ContainerStream
 from serve_app.errors import InternalError, InvalidAudio, SottoError
-from serve_app.protocols.dialect import AudioInput, ContainerAudio, RawAudio
+from serve_app.protocols.dialect import AudioInput, RawAudio
 
 Push: TypeAlias = Callable[[int, Pcm16], Awaitable[None]]
 """Takes a channel's samples; waits while they are more than can be used."""
@@ -96,12 +97,21 @@ class ContainerIntake:
     """
 
     def __init__(
-        self, push: Push, *, fail: Complain, warn: Complain, allowed_formats: frozenset[str], max_samples: int
+        self,
+        push: Push,
+        *,
+        fail: Complain,
+        warn: Complain,
+        allowed_formats: frozenset[str],
+        max_samples: int,
+        format_name: str | None = None,
     ) -> None:
         self._push = push
         self._fail = fail
         self._warn = warn
-        self._stream = ContainerStream(allowed_formats=allowed_formats, max_samples=max_samples)
+        self._stream = ContainerStream(
+            allowed_formats=allowed_formats, max_samples=max_samples, format_name=format_name
+        )
         self._decoding = asyncio.create_task(self._decode(), name="container")
 
     async def take(self, data: bytes) -> None:
@@ -131,25 +141,33 @@ class ContainerIntake:
 
 
 class SniffingIntake:
-    """A container where the first bytes are those of one, else raw samples."""
+    """A container where the first bytes are those of one, else raw samples; those of neither `fail`.
 
-    def __init__(self, container: Callable[[], Intake], raw: Callable[[], Intake]) -> None:
+    The bytes are looked at whenever they have doubled, until they tell.
+    """
+
+    def __init__(self, container: Callable[[str], Intake], raw: Callable[[], Intake], fail: Complain) -> None:
+        """`container` makes the intake of a format."""
         self._container = container
         self._raw = raw
-        self._head = b""
+        self._fail = fail
+        self._head = bytearray()
+        self._enough_bytes = SNIFF_BYTES
         self._chosen: Intake | None = None
+        self._failed = False
 
     async def take(self, data: bytes) -> None:
         if self._chosen is not None:
             await self._chosen.take(data)
-            return
-        self._head += data
-        if len(self._head) >= SNIFF_BYTES:
-            await self._choose().take(self._head)
+        elif not self._failed:
+            self._head += data
+            if len(self._head) >= self._enough_bytes:
+                self._enough_bytes = max(SNIFF_BYTES, 2 * len(self._head))
+                await self._look(ended=False)
 
     async def finish(self) -> None:
-        if self._chosen is None and self._head:
-            await self._choose().take(self._head)
+        if self._chosen is None and self._head and not self._failed:
+            await self._look(ended=True)
         if self._chosen is not None:
             await self._chosen.finish()
 
@@ -157,14 +175,18 @@ class SniffingIntake:
         if self._chosen is not None:
             await self._chosen.aclose()
 
-    def _choose(self) -> Intake:
-        self._chosen = self._container() if _is_container(self._head) else self._raw()
-        return self._chosen
-
-
-def _is_container(head: bytes) -> bool:
-    """Four bytes that say so; MPEG's and ADTS's eleven sync bits are in many a quiet recording too."""
-    return sniff_format(head[:SNIFF_BYTES]) is not None and head[0] != 0xFF
+    async def _look(self, *, ended: bool) -> None:
+        sniffed = sniff_stream(bytes(self._head[:PROBE_BYTES]), ended=ended)
+        if sniffed is None:
+            return
+        if sniffed.problem is not None:
+            self._failed = True
+            self._fail(InvalidAudio(sniffed.problem))
+            return
+        named = sniffed.format_name
+        self._chosen = self._raw() if named is None else self._container(named)
+        head, self._head = bytes(self._head), bytearray()
+        await self._chosen.take(head)
 
 
 def open_intake(
@@ -180,14 +202,17 @@ def open_intake(
     if isinstance(audio, RawAudio):
         return RawIntake(audio, push)
 
-    def container() -> Intake:
+    def container(format_name: str | None = None) -> Intake:
         return ContainerIntake(
-            push, fail=fail, warn=warn, allowed_formats=allowed_formats, max_samples=max_samples
+            push,
+            fail=fail,
+            warn=warn,
+            allowed_formats=allowed_formats,
+            max_samples=max_samples,
+            format_name=format_name,
         )
 
-    return container() if audio.or_raw is None else _sniffing(container, audio, push)
-
-
-def _sniffing(container: Callable[[], Intake], audio: ContainerAudio, push: Push) -> Intake:
-    raw = RawIntake(audio.or_raw or RawAudio(), push)
-    return SniffingIntake(container, lambda: raw)
+    if audio.or_raw is None:
+        return container()
+    raw = RawIntake(audio.or_raw, push)
+    return SniffingIntake(container, lambda: raw, fail)

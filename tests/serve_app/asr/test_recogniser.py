@@ -28,7 +28,7 @@ def one_worker(**more: object) -> SchedulerLimits:
 
 async def begun(engine: FakeTranscriber) -> None:
     """Wait until a worker has entered the engine."""
-    assert await asyncio.to_thread(engine.begun.acquire, timeout=10)
+    assert await asyncio.to_thread(engine.begun.acquire, timeout=60)
 
 
 async def collect(recogniser: Recogniser, jobs: Sequence[DecodeJob]) -> dict[int, DecodeResult]:

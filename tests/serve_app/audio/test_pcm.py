@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from serve_app.audio.pcm import ENCODINGS, Encoding, PcmStream
 from serve_app.errors import InvalidAudio
 
-RATES_HZ = (8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+RATES_HZ = (8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000, 192_000)
 
 
 def decode(data: bytes, cuts: list[int], encoding: Encoding, rate_hz: int, channels: int = 1) -> np.ndarray:
@@ -147,8 +147,8 @@ def test_half_a_sample_at_the_end_is_told_and_dropped() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"sample_rate_hz": 7_999}, "sample rate 7999 Hz: expected 8000 to 48000"),
-        ({"sample_rate_hz": 48_001}, "sample rate 48001"),
+        ({"sample_rate_hz": 7_999}, "sample rate 7999 Hz: expected 8000 to 192000"),
+        ({"sample_rate_hz": 192_001}, "sample rate 192001"),
         ({"channels": 0}, "0 channels"),
         ({"channels": 9}, "9 channels"),
         ({"encoding": "pcm24"}, "unknown encoding 'pcm24'"),

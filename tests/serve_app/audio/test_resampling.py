@@ -13,7 +13,7 @@ AMPLITUDE = 16_000
 SETTLED = slice(4_000, 20_000)
 
 RATES_UP = (8_000, 11_025)
-RATES_DOWN = (22_050, 24_000, 32_000, 44_100, 48_000)
+RATES_DOWN = (22_050, 24_000, 32_000, 44_100, 48_000, 96_000, 192_000)
 
 
 def resampled_tone(rate_hz: int, frequency_hz: float, chunk_samples: int = 0) -> npt.NDArray[np.float64]:

@@ -189,7 +189,7 @@ async def test_a_full_replica_is_asked_again() -> None:
         limits, full = speech._limits, replace(speech._limits, max_sessions=0)
         async with CuttingProxy([port], [Cut(True, 200_000)]) as proxy:
             client, messages, num_starts = quick(proxy.url), [], 0
-            async with client, asyncio.timeout(30):
+            async with client, asyncio.timeout(60):
                 sender = asyncio.create_task(say(client))
                 async for message in client:
                     messages.append(message)

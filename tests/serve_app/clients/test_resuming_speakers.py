@@ -68,7 +68,7 @@ async def conversation(script: Script) -> list[Message]:
         client = ResumingClient(
             f"http://127.0.0.1:{port}", SessionConfig(diarization=True), first_pause_s=0.001
         )
-        async with client, asyncio.timeout(30):
+        async with client, asyncio.timeout(60):
             await client.send_audio(SAMPLES)
             return [message async for message in client]
 

@@ -82,7 +82,7 @@ async def test_text_and_turns_are_made_at_the_same_time() -> None:
             async for answer in super().diarize(audio, counts):
                 yield answer
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         answer = await recordings(Speakers(), Recogniser()).transcribe(AUDIO, BY_VOICE)
     assert answer.num_speakers == 3
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from fakes.ports import FakeRecogniser, FakeVoice
@@ -58,7 +59,12 @@ async def conducting(speakers: FakeSpeakers) -> AsyncIterator[Conductor]:
         await conductor.close()
 
 
-async def talk(conductor: Conductor, audio: Pcm16 = AUDIO, session_id: str = "s") -> list[Event]:
+async def talk(
+    conductor: Conductor,
+    audio: Pcm16 = AUDIO,
+    session_id: str = "s",
+    on_sent: Callable[[], object] = lambda: None,
+) -> list[Event]:
     live = Live(Session(replace(OPTIONS, session_id=session_id)), max_buffer_ms=5_000, wake=conductor.wake)
     conductor.add(live)
 
@@ -67,6 +73,7 @@ async def talk(conductor: Conductor, audio: Pcm16 = AUDIO, session_id: str = "s"
             await live.push(audio[start : start + 3_200])
             await asyncio.sleep(0.004)
         live.end()
+        on_sent()
 
     sender = asyncio.create_task(send())
     events = [event async for event in live.events()]
@@ -90,6 +97,14 @@ async def test_finals_are_labelled() -> None:
 
 
 async def test_sessions_share_calls_and_only_so_many_windows_are_on_their_way() -> None:
+    all_was_sent = asyncio.Event()
+    still_sending = {f"s{n}" for n in range(6)}
+
+    def sent(session_id: str) -> None:
+        still_sending.remove(session_id)
+        if not still_sending:
+            all_was_sent.set()
+
     class Slow(FakeSpeakers):
         busy = most = 0
         sizes: list[int]
@@ -98,13 +113,15 @@ async def test_sessions_share_calls_and_only_so_many_windows_are_on_their_way() 
             self.sizes = [*getattr(self, "sizes", []), len(windows)]
             self.busy += 1
             self.most = max(self.most, self.busy)
-            await asyncio.sleep(0.02)
+            await all_was_sent.wait()  # windows gather until then
             self.busy -= 1
             return await super().listen(windows)
 
     speakers = Slow()
     async with conducting(speakers) as conductor:
-        results = await asyncio.gather(*(talk(conductor, session_id=f"s{n}") for n in range(6)))
+        results = await asyncio.gather(
+            *(talk(conductor, session_id=name, on_sent=partial(sent, name)) for name in sorted(still_sending))
+        )
     assert [known(events) for events in results] == [[0, 1, 0]] * 6
     assert speakers.most == 1
     assert max(speakers.sizes) == listening.MAX_WINDOWS_PER_CALL
@@ -134,7 +151,7 @@ async def test_a_diarizer_that_never_answers_is_not_waited_for(monkeypatch: pyte
             await asyncio.Event().wait()
             raise AssertionError
 
-    async with conducting(Silent()) as conductor, asyncio.timeout(20):
+    async with conducting(Silent()) as conductor, asyncio.timeout(60):
         events = await talk(conductor)
     assert len([event for event in events if isinstance(event, Final)]) == 3
     assert isinstance(events[-1], SessionEnded)

@@ -47,8 +47,12 @@ async def test_only_short_finals_are_routed() -> None:
 
 
 async def test_the_long_ones_do_not_wait_for_the_short_ones() -> None:
-    slow = FakeRecogniser(delay_s=lambda _: 0.2)
-    order = [r.job_id async for r in route(slow, FakeRecogniser()).decode([job(1, 1.0), job(2, 9.0)])]
+    slow = FakeRecogniser()
+    slow.go_on.clear()
+    order = []
+    async for result in route(slow, FakeRecogniser()).decode([job(1, 1.0), job(2, 9.0)]):
+        order.append(result.job_id)
+        slow.go_on.set()
     assert order == [2, 1]
 
 
@@ -65,11 +69,13 @@ async def test_what_the_cpu_cannot_do_the_gpu_does(short: FakeRecogniser) -> Non
 
 
 async def test_more_than_it_can_take_goes_to_the_gpu() -> None:
-    short, usual = FakeRecogniser(delay_s=lambda _: 0.05), FakeRecogniser()
+    short, usual = FakeRecogniser(), FakeRecogniser()
+    short.go_on.clear()
     port = route(short, usual, max_in_flight=2)
     first = asyncio.create_task(decoded(port, [job(1, 1.0), job(2, 1.0), job(3, 1.0)]))
-    await asyncio.sleep(0.01)
+    await short.called.wait()
     assert await decoded(port, [job(4, 1.0)]) == [4]
+    short.go_on.set()
     assert await first == [1, 2, 3]
     assert ids(short) == {1, 2}
     assert ids(usual) == {3, 4}

@@ -140,12 +140,15 @@ async def test_a_language_that_no_model_knows_is_refused_by_name() -> None:
 
 
 async def test_a_full_queue_refuses_recordings() -> None:
-    service = speech(AdmissionLimits(max_recordings=1), FakeRecogniser(delay_s=lambda job: 0.2))
+    recogniser = FakeRecogniser()
+    recogniser.go_on.clear()
+    service = speech(AdmissionLimits(max_recordings=1), recogniser)
     audio = speak([Say(1)])
     first = asyncio.create_task(service.transcribe(audio, RecordingOptions(language="en")))
-    await asyncio.sleep(0.05)
+    await recogniser.called.wait()
     with pytest.raises(QueueFull, match="1/1"):
         await service.transcribe(audio, RecordingOptions(language="en"))
+    recogniser.go_on.set()
     assert (await first).text == "w1"
 
 

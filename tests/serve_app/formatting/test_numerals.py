@@ -69,6 +69,20 @@ def test_years(text: str, wanted: str) -> None:
         ("nine one one", "911"),
         ("double five", "double five"),
         ("five five", "five five"),
+        ("oh one seven one", "0171"),
+        ("Oh one seven one two three.", "017123."),
+        ("the number is oh one seven one", "the number is 0171"),
+        ("call oh two oh seven nine four six", "call 0207946"),
+        ("oh seven double two", "0722"),
+        ("extension oh four two", "extension 042"),
+        ("double oh seven", "007"),
+        ("agent oh oh seven", "agent 007"),
+        ("two double oh", "200"),
+        ("press one seven oh.", "press 170."),
+        ("dial five oh two oh now", "dial 5020 now"),
+        ("oh point five milligrams", "0.5 milligrams"),
+        ("version two point oh", "version 2.0"),
+        ("double two four", "224"),
     ],
 )
 def test_digits_one_by_one(text: str, wanted: str) -> None:
@@ -107,6 +121,17 @@ def test_units(text: str, wanted: str) -> None:
         "I have two dogs and three cats",
         "give me a second",
         "oh seven people came",
+        "oh one more thing",
+        "oh two things",
+        "oh two, three weeks ago",
+        "oh one two buckle my shoe",
+        "oh oh seven",
+        "oh double two",
+        "double oh",
+        "seven oh",
+        "oh no",
+        "oh seven one five hundred people",
+        "five six oh wait",
         "seven eleven",
         "meet at three thirty",
         "two hundred and five hundred",
@@ -152,3 +177,24 @@ def test_from_where_on_numbers_alone_are_digits() -> None:
 )
 def test_other_languages(language: str, text: str, wanted: str) -> None:
     assert numerals(text, language) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("null eins sieben eins", "de"),
+        ("cero uno siete uno", "es"),
+        ("zéro un sept un", "fr"),
+        ("zero um sete um", "pt"),
+        ("zero uno sette uno", "it"),
+        ("nul een zeven een", "nl"),
+        ("nul en syv en", "da"),
+    ],
+)
+def test_a_leading_zero_stays_in_every_language(text: str, language: str) -> None:
+    assert numerals(text, language) == "0171"
+
+
+def test_an_interjection_before_digits_keeps_its_comma() -> None:
+    assert numerals("Oh, one seven one") == "Oh, 171"
+    assert numerals("one two three oh no") == "123 oh no"

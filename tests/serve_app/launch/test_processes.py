@@ -34,7 +34,7 @@ def start(code: str, *arguments: str, log: Path | None = None) -> subprocess.Pop
         return process
     with log.open("wb") as file:
         process = subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=file)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not log.read_bytes() and time.monotonic() < deadline:
         time.sleep(0.01)
     return process

@@ -90,7 +90,7 @@ async def test_it_serves_and_stops_and_leaves_nothing() -> None:
         assert instance.process.returncode == 0
         assert "Toy is ready" in errors
         assert "Traceback" not in errors
-        wait_until_gone(instance, 1.0)
+        wait_until_gone(instance, 60.0)
 
 
 async def serves_plain_http(url: str) -> None:
@@ -112,7 +112,7 @@ async def serves_full_duplex(url: str) -> None:
     async def body() -> AsyncIterator[bytes]:
         for size in (100, 200):
             yield bytes(size)
-            await asyncio.wait_for(answered.wait(), 10)
+            await asyncio.wait_for(answered.wait(), 60)
             answered.clear()
 
     request = DuplexRequest(url + "/count", {"Content-Type": "audio/pcm"}, body())
@@ -139,7 +139,7 @@ def test_a_killed_parent_leaves_nothing() -> None:
     with running() as instance:
         assert len(instance.children()) > 5
         instance.process.kill()
-        wait_until_gone(instance, 20.0)
+        wait_until_gone(instance, 60.0)
 
 
 def test_a_deployment_that_fails_says_why_and_leaves_nothing() -> None:

@@ -34,6 +34,7 @@ from serve_app.protocols.dialect import (
     Audio,
     Dialect,
     End,
+    EndUnlessMore,
     Flush,
     KeepAlive,
     KnowsOpening,
@@ -110,7 +111,13 @@ def test_key_terms_can_change_midway(message, hotwords, type_, code):
 
 
 def test_an_empty_binary_frame_closes_the_stream():
-    assert dialect_of().receive(b"") == [End()]
+    dialect = dialect_of()
+    dialect.receive(b"\0\0")
+    assert dialect.receive(b"") == [End()]
+
+
+def test_an_empty_first_frame_closes_the_stream_only_where_nothing_follows():
+    assert dialect_of().receive(b"") == [EndUnlessMore()]
 
 
 @pytest.mark.parametrize("channel", [-1, 1, 99])

@@ -61,6 +61,8 @@ def test_nothing_asked_for_is_a_container_without_interims_or_marks():
             [("encoding", "linear16"), ("sample_rate", "8000"), ("channels", "2"), ("multichannel", "True")],
             RawAudio("pcm16", 8_000, 2, split_channels=True),
         ),
+        ([("encoding", "linear16"), ("sample_rate", "192000")], RawAudio("pcm16", 192_000)),
+        ([("encoding", "linear16"), ("sample_rate", "44100.0")], RawAudio("pcm16", 44_100)),
         ([("encoding", "opus"), ("sample_rate", "48000")], ContainerAudio()),
         ([("encoding", "ogg-opus")], ContainerAudio()),
         ([("encoding", "flac")], ContainerAudio()),
@@ -115,10 +117,12 @@ def test_detect_language_wins_over_the_servers_language():
     assert choices.session_options("s", SessionOptions("", language="pt")).language is None
 
 
-def test_detecting_among_named_languages_is_warned_about():
+def test_languages_are_detected_among_those_named():
     query = [("detect_language", "en"), ("detect_language", "es")]
     options = parse_options(query, live=False)
-    assert (options.detect_language, warned(options)) == (True, ["detect_language"])
+    assert (options.detect_language, options.detect_among, warned(options)) == (True, ("en", "es"), [])
+    session = options.session_choices().session_options("s", SessionOptions("", language="pt"))
+    assert (session.language, session.languages) == (None, ("en", "es"))
 
 
 def test_keyterms_and_keywords_are_hotwords():

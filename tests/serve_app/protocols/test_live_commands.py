@@ -10,6 +10,7 @@ from serve_app.protocols.dialect import (
     Cancel,
     ContainerAudio,
     End,
+    EndUnlessMore,
     Flush,
     KeepAlive,
     Load,
@@ -119,6 +120,8 @@ def test_announced_samples_are_not_sniffed():
 
 def test_an_empty_frame_ends_and_text_is_refused():
     dialect = WhisperLiveKitDialect()
+    dialect.receive(b"OggS")
+    dialect.opened("s1")
     assert dialect.receive(b"") == (End(),)
     with pytest.raises(InvalidMessage):
         dialect.receive("hello")
@@ -155,8 +158,27 @@ def test_raw_samples_can_be_announced():
     assert dialect.open_at_once()[0].audio == RawAudio("pcm16", 24_000, 2)
 
 
+@pytest.mark.parametrize(("rate", "rate_hz"), [("96000", 96_000), ("192000", 192_000), ("44100.0", 44_100)])
+def test_any_rate_that_a_sound_card_has_can_be_announced(rate, rate_hz):
+    parameters = [("sample_rate", rate)]
+    (streamed,) = OpusStreamDialect(parameters).open_at_once()
+    updated, _ = WhisperLiveKitDialect(parameters).receive(b"12")
+    interim, _ = InterimFinalDialect(parameters).receive(b"12")
+    for opened in (streamed, updated, interim):
+        assert opened.audio == RawAudio(sample_rate_hz=rate_hz)
+        assert isinstance(opened.audio.sample_rate_hz, int)
+
+
 @pytest.mark.parametrize(
-    "parameters", [[("channels", "9")], [("only_new_words", "perhaps")], [("sample_rate", "1")]]
+    "parameters",
+    [
+        [("channels", "9")],
+        [("only_new_words", "perhaps")],
+        [("sample_rate", "1")],
+        [("sample_rate", "192001")],
+        [("sample_rate", "44100.5")],
+        [("sample_rate", "nan")],
+    ],
 )
 def test_a_stream_with_a_wrong_address_does_not_open(parameters):
     with pytest.raises(InvalidMessage):
@@ -167,7 +189,6 @@ def test_a_stream_with_a_wrong_address_does_not_open(parameters):
     ("frame", "command"),
     [
         (b"OggS", Audio(b"OggS")),
-        (b"", End()),
         ('{"type":"flush"}', Flush()),
         ('{"type":"end_session"}', End()),
         ('{"type":"cancel"}', Cancel()),
@@ -177,6 +198,10 @@ def test_a_stream_with_a_wrong_address_does_not_open(parameters):
 )
 def test_what_a_stream_may_say(frame, command):
     assert OpusStreamDialect().receive(frame) == (command,)
+
+
+def test_an_empty_frame_says_nothing_in_a_stream():
+    assert OpusStreamDialect().receive(b"") == ()
 
 
 @pytest.mark.parametrize(
@@ -215,6 +240,20 @@ def test_the_first_frame_tells_the_protocols_of_ws_apart(frame, audio):
     dialect = FirstFrameDialect()
     dialect.open_at_once()
     assert dialect.receive(frame)[0].audio == audio
+
+
+@pytest.mark.parametrize("make", [WhisperLiveKitDialect, FirstFrameDialect])
+def test_an_empty_first_frame_is_the_end_only_where_nothing_follows(make):
+    dialect = make()
+    dialect.open_at_once()
+    assert dialect.receive(b"") == (EndUnlessMore(),)
+    assert dialect.receive(b"\0\0")[0].audio == ContainerAudio(or_raw=RawAudio())
+
+
+def test_an_empty_first_frame_does_not_tell_the_protocols_apart():
+    dialect = FirstFrameDialect()
+    dialect.receive(b"")
+    assert dialect.receive('{"event":"start"}')[0].audio == RawAudio()
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from serve_app.errors import (
 )
 from serve_app.events import (
     EndReason,
+    Flushed,
     SessionEnded,
     SessionError,
     SoundWarning,
@@ -115,6 +116,8 @@ def test_the_session_opens_with_what_was_chosen():
     [
         ({"format": {"type": "audio/pcm"}}, RawAudio("pcm16", 24_000)),
         ({"format": {"type": "audio/pcm", "rate": 16_000}}, RawAudio("pcm16", 16_000)),
+        ({"format": {"type": "audio/pcm", "rate": 96_000}}, RawAudio("pcm16", 96_000)),
+        ({"format": {"type": "audio/pcm", "rate": 44_100.0}}, RawAudio("pcm16", 44_100)),
         ({"format": {"type": "audio/pcmu"}}, RawAudio("mulaw", 8_000)),
         ({"format": {"type": "audio/pcma", "rate": 8_000}}, RawAudio("alaw", 8_000)),
     ],
@@ -168,6 +171,7 @@ def test_several_languages_are_detected_among_and_one_is_fixed():
         spoken.say(update(transcription={"languages": languages}))
         spoken.audio(0.1)
         assert spoken.commands[0].choices.language == language
+        assert spoken.commands[0].choices.languages == (("pt", "en") if language == "auto" else None)
 
 
 def test_audio_is_taken_in_pieces_and_whole():
@@ -347,6 +351,69 @@ def test_with_detection_a_commit_is_a_flush():
     assert spoken.commands[-1] == Flush()
     (frame,) = spoken.say({"type": "input_audio_buffer.commit"})
     assert frame["error"]["code"] == "input_audio_buffer_commit_empty"
+
+
+COMMITTED = [
+    "input_audio_buffer.committed",
+    "conversation.item.created",
+    "conversation.item.added",
+    "conversation.item.done",
+]
+
+
+def test_with_detection_a_commit_of_silence_completes_empty():
+    spoken = talk()
+    spoken.audio(1.0)
+    assert spoken.say({"type": "input_audio_buffer.commit"}) == []
+    frames = spoken.happen(Flushed(16_000))
+    assert kinds(frames) == [*COMMITTED, "completed"]
+    assert transcripts(frames) == [""]
+    assert len({frame["item_id"] for frame in frames if "item_id" in frame}) == 1
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.05])
+def test_with_detection_a_commit_of_nothing_is_refused(seconds):
+    spoken = talk()
+    spoken.audio(seconds)
+    (frame,) = spoken.say({"type": "input_audio_buffer.commit", "event_id": "mine"})
+    assert (frame["error"]["code"], frame["error"]["event_id"]) == ("input_audio_buffer_commit_empty", "mine")
+
+
+def test_a_commit_in_the_middle_of_a_turn_is_answered_by_its_end():
+    spoken = talk()
+    spoken.audio(2.0)
+    spoken.happen(SpeechStarted(8_000))
+    spoken.say({"type": "input_audio_buffer.commit"})
+    frames = spoken.happen(SpeechEnded(32_000), Flushed(32_000), final("one", 0.5, 2.0))
+    assert kinds(frames) == ["input_audio_buffer.speech_stopped", *COMMITTED, "delta", "completed"]
+    assert transcripts(frames) == ["one"]
+
+
+def test_a_turn_that_ends_by_itself_takes_its_audio_out_of_the_buffer():
+    spoken = talk()
+    spoken.audio(2.0)
+    spoken.happen(SpeechStarted(8_000), SpeechEnded(23_500), final("one", 0.5, 1.5))
+    (frame,) = spoken.say({"type": "input_audio_buffer.commit"})
+    assert frame["error"]["code"] == "input_audio_buffer_commit_empty"
+    spoken.audio(0.2)
+    assert spoken.say({"type": "input_audio_buffer.commit"}) == []
+    assert transcripts(spoken.happen(Flushed(35_200))) == [""]
+
+
+def test_the_end_answers_a_commit_too():
+    spoken = talk()
+    spoken.audio(1.0)
+    spoken.say({"type": "input_audio_buffer.commit"})
+    assert transcripts(spoken.happen(SessionEnded(EndReason.COMPLETED, 16_000, 0))) == [""]
+
+
+def test_flushes_that_no_commit_asked_for_say_nothing():
+    spoken = talk()
+    spoken.audio(1.0)
+    assert spoken.happen(Flushed(16_000)) == []
+    spoken.audio(1.0)
+    spoken.say({"type": "input_audio_buffer.clear"})
+    assert spoken.happen(Flushed(32_000)) == []
 
 
 def test_cleared_audio_is_not_answered():

@@ -3,6 +3,7 @@
 import base64
 import json
 import random
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from serve_app.events import Final, SessionEnded
 from serve_app.protocols.dialect import Audio, Flush, Open, Reply
+from serve_app.protocols.openai.errors import RefusedParameter
 from serve_app.protocols.openai.realtime import RealtimeDialect
 from serve_app.session.options import SessionOptions
 from serve_app.session.session import Session
@@ -133,6 +135,31 @@ def test_turns_made_by_commits(seed, num_words, max_utterance_ms):
                 conversation.say({"type": "input_audio_buffer.commit"})
     conversation.end()
     check(conversation.frames, conversation.final_words, cut=max_utterance_ms < 30_000)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 30))
+def test_commits_beside_the_detector_are_answered_one_by_one(seed, num_words):
+    rng = random.Random(seed)
+    audio = speak(talk_of(rng, num_words))
+    conversation = Conversation(rng, {"type": "server_vad", "silence_duration_ms": 500})
+    num_accepted = 0
+    for start in range(0, len(audio), CHUNK_SAMPLES):
+        conversation.append(audio[start : start + CHUNK_SAMPLES])
+        if rng.random() < 0.2:
+            with suppress(RefusedParameter):
+                conversation.say({"type": "input_audio_buffer.commit"})
+                num_accepted += 1
+    conversation.end()
+    frames = conversation.frames
+    committed = [frame["item_id"] for frame in frames if frame["type"] == "input_audio_buffer.committed"]
+    completed = {
+        frame["item_id"]: frame["transcript"] for frame in frames if frame["type"] == f"{PREFIX}completed"
+    }
+    assert sorted(completed) == sorted(set(committed)) == sorted(committed)
+    assert len(committed) >= num_accepted
+    said = " ".join(completed[name] for name in sorted(completed) if completed[name])
+    assert said.split() == conversation.final_words
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -29,7 +29,7 @@ async def test_what_waits_what_comes_and_how_fast_it_is() -> None:
         assert len([result async for result in recogniser.decode(jobs)]) == 4
 
     decoding = asyncio.create_task(decode())
-    assert await asyncio.to_thread(engine.begun.acquire, timeout=10)
+    assert await asyncio.to_thread(engine.begun.acquire, timeout=60)
     waiting = recogniser.stats()
     assert (waiting.waiting_audio_s, waiting.waiting_offline_audio_s) == (6.0, 2.0)
     assert waiting.arriving_audio_s_per_s == pytest.approx(6.0 / (10 * (1 - np.exp(-0.5))), rel=0.2)

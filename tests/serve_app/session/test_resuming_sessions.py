@@ -41,7 +41,9 @@ def session(options: SessionOptions, tickets: Tickets, checkpoint: Checkpoint | 
 
 
 def finals(events: list[Event]) -> list[Final]:
-    return [replace(event, timing=None, ticket="") for event in events if isinstance(event, Final)]  # type: ignore[arg-type]
+    """Those with text: whether partials have to be taken back depends on whether they were shown."""
+    said = [event for event in events if isinstance(event, Final) and event.text]
+    return [replace(event, timing=None, ticket="") for event in said]  # type: ignore[arg-type]
 
 
 def run_whole(options: SessionOptions, audio: Pcm16) -> tuple[Driver, Tickets]:

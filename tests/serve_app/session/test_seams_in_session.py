@@ -24,6 +24,6 @@ def test_every_word_is_said_once(lengths_ms: list[int], pause_ms: int, max_utter
     driver = Driver(Session(SessionOptions("s", language="en", endpointing=endpointing)))
     driver.run(speak(said))
     finals = [event for event in driver.events if isinstance(event, Final)]
-    heard = " ".join(final.text for final in finals)
+    heard = " ".join(final.text for final in finals if final.text)
     assert heard == " ".join(f"w{word.number}" for word in said)
     assert [w.word.strip() for final in finals for w in final.words] == heard.split()

@@ -82,7 +82,7 @@ def test_it_is_read_again_and_again_until_ended() -> None:
     local = LocalInstruments()
     end = publish_gpu_metrics(GpuRecorder(local, ReplicaOnCard("a", "b")), 0.001, read)
     for _ in range(5):  # the first, one that fails, and some more
-        assert reads.acquire(timeout=30)
+        assert reads.acquire(timeout=60)
     end()
     assert local.value("stt_gpu_memory_total_bytes", NAMED) == 6 * GIB
     assert "gpu-metrics" not in {thread.name for thread in threading.enumerate()}

@@ -1,18 +1,22 @@
 import asyncio
 import hashlib
 import io
+import json
 from contextlib import asynccontextmanager
 
 import httpx
 import numpy as np
 import pytest
 import soundfile
+from fakes.app_server import running_app
 from fakes.asgi_socket import AsgiSocket
 from fakes.encoded_audio import chirp, encoded, wav
 from fakes.fake_service import FakeService, FakeSettings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from serve_app.errors import InferenceError, MaxSessionsReached, QueueFull, SpeakersUnavailable
 from serve_app.speakers.turns import SpeakerMode
@@ -255,7 +259,7 @@ async def test_a_client_that_goes_away_cancels_its_transcription(service):
     while not service.uploads:
         await asyncio.sleep(0.001)
     incoming.put_nowait({"type": "http.disconnect"})
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, 60)
     assert service.num_cancelled_uploads == 1
 
 
@@ -312,6 +316,53 @@ async def test_each_channel_of_a_live_stream_has_a_session(service):
     assert sorted(indices) == [[0, 2], [1, 2]]
     assert np.array_equal(service.sessions[0].audio, left)
     assert np.array_equal(service.sessions[1].audio, right)
+
+
+@pytest.mark.parametrize(
+    ("query", "complaint"),
+    [
+        ("encoding=morse&sample_rate=16000", "encoding: expected one of"),
+        ("encoding=linear16", "sample_rate: required"),
+        ("encoding=linear16&sample_rate=fast", "sample_rate"),
+        ("encoding=linear16&sample_rate=7999", "sample_rate"),
+        ("encoding=linear16&sample_rate=16000&channels=0", "channels"),
+        ("encoding=linear16&sample_rate=16000&sample_rate=8000", "sample_rate"),
+        ("utterance_end_ms=1000", "interim_results"),
+        ("endpointing=soon", "endpointing"),
+        ("language=klingon", "klingon"),
+        ("model=nova-of-doom!", "neither one of Deepgram's nor hosted here (hosted: base)"),
+        ("model=large-v3", "neither"),
+        ("redact=pci", "redact"),
+    ],
+)
+async def test_bad_options_are_refused_at_the_handshake(service, query, complaint):
+    with running_app(app_of(service)) as port, pytest.raises(InvalidStatus) as refused:
+        async with connect(f"ws://127.0.0.1:{port}/v1/listen?{query}"):
+            pass
+    response = refused.value.response
+    body = json.loads(response.body)
+    assert response.status_code == 400
+    assert sorted(body) == ["err_code", "err_msg", "request_id"]
+    assert body["err_code"] == "Bad Request"
+    assert complaint in body["err_msg"]
+    assert response.headers["dg-request-id"] == body["request_id"]
+    assert service.sessions == []
+
+
+@pytest.mark.parametrize(
+    "model", ["nova-3", "nova-2-phonecall", "Enhanced", "general", "whisper-large", "base", ""]
+)
+async def test_deepgrams_models_and_those_hosted_here_are_taken(service, model):
+    with running_app(app_of(service)) as port:
+        async with connect(f"ws://127.0.0.1:{port}/v1/listen?model={model}") as socket:
+            await socket.send('{"type": "CloseStream"}')
+            assert json.loads(await socket.recv())["type"] == "Metadata"
+
+
+async def test_a_recordings_model_is_looked_at_too(client, service):
+    answer = await listen(client, b"anything", model="novva-3")
+    assert (answer.status_code, service.uploads) == (400, [])
+    assert "novva-3" in answer.json()["err_msg"]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from uvicorn.protocols.websockets import auto
 from serve_app.web.app import create_app
 from serve_app.web.keepalive import PatientWebSocket, let_audio_be_a_sign_of_life
 
-PATIENCE_S = 0.2
+PATIENCE_S = 1.0
+LASTS_S = 3 * PATIENCE_S
 
 
 @contextmanager
@@ -46,7 +47,7 @@ def server(protocol):
 
 
 async def deaf_client(port, num_frames):
-    """Answers no ping, since it never reads; sends audio for ten times the server's patience."""
+    """Answers no ping, since it never reads; sends audio for three times the server's patience."""
     url = f"ws://127.0.0.1:{port}/ws/stt"
     async with websockets.connect(url, ping_interval=None, close_timeout=0.1) as client:
         await client.send('{"type":"start_session"}')
@@ -54,9 +55,9 @@ async def deaf_client(port, num_frames):
         client.transport.pause_reading()
         for _ in range(num_frames):
             await client.send(bytes(640))
-            await asyncio.sleep(10 * PATIENCE_S / max(1, num_frames))
+            await asyncio.sleep(LASTS_S / max(1, num_frames))
         if not num_frames:
-            await asyncio.sleep(10 * PATIENCE_S)
+            await asyncio.sleep(LASTS_S)
         client.transport.resume_reading()
         await client.send('{"type":"end_session"}')
         async for message in client:

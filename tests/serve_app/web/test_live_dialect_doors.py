@@ -12,6 +12,8 @@ from starlette.applications import Starlette
 
 from serve_app.errors import QueueFull
 from serve_app.telemetry.metrics import no_metrics
+from serve_app.web import live_socket
+from serve_app.web.deepgram_doors import deepgram_routes
 from serve_app.web.door import Door
 from serve_app.web.live_doors import live_routes
 from serve_app.web.refusals import MAX_REFUSALS
@@ -21,7 +23,7 @@ SECOND = bytes(32_000)
 
 def app_of(service, ws_protocol="auto", **changes):
     door = Door(service, FakeSettings(**changes), no_metrics())
-    return Starlette(routes=live_routes(door, ws_protocol=ws_protocol))
+    return Starlette(routes=[*live_routes(door, ws_protocol=ws_protocol), *deepgram_routes(door)])
 
 
 # /ws, interim and final
@@ -125,6 +127,45 @@ async def test_a_short_recording_of_samples_is_not_lost_in_sniffing():
     assert service.sessions[0].audio.tolist() == [1, 2]
 
 
+@pytest.mark.parametrize("path", ["/asr", "/ws", "/ws/stream", "/v1/listen"])
+async def test_a_recorder_may_begin_with_an_empty_frame(path, monkeypatch):
+    monkeypatch.setattr(live_socket, "MORE_S", 0.01)
+    service, audio = FakeService(), encoded("webm")
+    async with AsgiSocket(app_of(service), path) as socket:
+        socket.say(b"")
+        for start in range(0, len(audio), 4_000):
+            socket.say(audio[start : start + 4_000])
+        if path == "/ws/stream":
+            socket.say(b"")
+            socket.say({"type": "end_session"})
+        else:
+            socket.say(b"")
+        messages = await socket.heard_until("close")
+    assert messages[-1] == {"close": 1000}
+    assert abs(service.sessions[0].num_samples - 4 * 16_000) < 1_600
+
+
+async def test_an_empty_frame_in_the_middle_of_a_stream_says_nothing():
+    service, audio = FakeService(), encoded("ogg")
+    async with AsgiSocket(app_of(service), "/ws/stream") as socket:
+        for start in range(0, len(audio), 4_000):
+            socket.say(audio[start : start + 4_000])
+            socket.say(b"")
+        socket.say({"type": "end_session"})
+        messages = await socket.heard_until("close")
+    assert "error" not in kinds(messages)
+    assert abs(service.sessions[0].num_samples - 4 * 16_000) < 1_600
+
+
+@pytest.mark.parametrize("path", ["/asr", "/ws"])
+async def test_an_empty_frame_alone_is_the_end(path, monkeypatch):
+    monkeypatch.setattr(live_socket, "MORE_S", 0.01)
+    async with AsgiSocket(app_of(FakeService()), path) as socket:
+        socket.say(b"")
+        messages = await socket.heard_until("close")
+    assert messages[-1] == {"close": 1000}
+
+
 async def test_parameters_that_make_no_sense_close_asr_with_4400():
     async with AsgiSocket(app_of(FakeService()), "/asr", query="mode=sideways") as socket:
         messages = await socket.heard_until("close")
@@ -214,7 +255,7 @@ async def test_no_container_at_all_is_an_error_and_an_end():
 
 async def test_silence_ends_a_stream_with_its_decoded_audio():
     service, audio = FakeService(), encoded("ogg")
-    async with AsgiSocket(app_of(service, idle_timeout_s=0.3), "/ws/stream") as socket:
+    async with AsgiSocket(app_of(service, idle_timeout_s=1.0), "/ws/stream") as socket:
         socket.say(audio)
         messages = await socket.heard_until("close")
     assert "final_transcript" in kinds(messages)
@@ -245,5 +286,5 @@ async def test_a_client_that_goes_in_the_middle_of_a_container_leaves_nothing_be
         socket.say(audio[:5_000])
         await socket.heard()
         socket.disconnect(1001)
-        await asyncio.wait_for(socket.task, 5)
+        await asyncio.wait_for(socket.task, 60)
     assert service.closed == ["s1"]

@@ -105,10 +105,10 @@ async def test_heartbeats_come_when_nothing_else_does():
 
 async def test_keeping_alive_is_no_silence():
     service = FakeService()
-    async with AsgiSocket(stereo_app(service, idle_timeout_s=0.3), "/stereo") as socket:
-        for _ in range(10):
+    async with AsgiSocket(stereo_app(service, idle_timeout_s=1.0), "/stereo") as socket:
+        for _ in range(15):
             socket.say("keep")
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.1)
         assert len(service.live) == 2
         messages = await socket.heard_until("close")
     assert messages[-1] == {"close": 1000}
