@@ -16,6 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 LINGER_S = 2.0
 """How long the rest of a refused body is taken and dropped before the connection is closed: one that is
 closed while bytes arrive is reset, and the reset may overtake the answer (RFC 9112, section 9.6)."""
+MAX_LINGER_BYTES = 64 * 1024 * 1024
+"""So much of it at most. What a proxy still sends on is more than its buffers: 2 MiB cost answers as none did."""
 
 
 class ClosedWhereUnread:
@@ -45,9 +47,11 @@ class _Exchange:
         self._send = send
         self._linger_s = linger_s
         self._is_unread = True
+        self._num_bytes = 0
 
     async def receive(self) -> Message:
         message = await self._receive()
+        self._num_bytes += len(message.get("body", b""))
         if message["type"] != "http.request" or not message.get("more_body", False):
             self._is_unread = False
         return message
@@ -67,9 +71,10 @@ class _Exchange:
             await self._send({"type": "http.response.body", "body": b""})
 
     async def _drop_the_rest(self) -> None:
+        enough = self._num_bytes + MAX_LINGER_BYTES
         with suppress(TimeoutError):
             async with asyncio.timeout(self._linger_s):
-                while self._is_unread:
+                while self._is_unread and self._num_bytes < enough:
                     await self.receive()
 
 
