@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 
 from serve_app.web.app import create_app
-from serve_app.web.unread_bodies import ClosedWhereUnread
+from serve_app.web.unread_bodies import MAX_LINGER_BYTES, ClosedWhereUnread
 
 PIECES = ({"type": "http.request", "body": b"ab", "more_body": True}, {"type": "http.request", "body": b"c"})
 
@@ -109,6 +109,15 @@ async def test_the_rest_of_a_refused_body_is_dropped_before_the_answer_ends():
 async def test_a_body_that_never_ends_is_not_waited_for_long():
     app = ClosedWhereUnread(at_once, linger_s=0.01)
     sent, _ = await exchange(app, request_scope(headers=[COUNTED]), pieces=PIECES[:1])
+    assert not sent[-1].get("more_body", False)
+
+
+async def test_so_much_of_a_refused_body_is_dropped_and_no_more():
+    piece = {"type": "http.request", "body": bytes(1024 * 1024), "more_body": True}
+    num_pieces = MAX_LINGER_BYTES // len(piece["body"])
+    app = ClosedWhereUnread(at_once, linger_s=60)
+    sent, left = await exchange(app, request_scope(headers=[COUNTED]), pieces=[piece] * (num_pieces + 5))
+    assert left == 5
     assert not sent[-1].get("more_body", False)
 
 
