@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 
 from deployments.bounded_receive import bound_receive_queues
 from deployments.ports import RecogniserHandle, SpeakerHandle, VoiceHandle
+from deployments.request_id_once import name_requests_once
 from serve_app.asr.jobs import ModelInfo
 from serve_app.conductor.assembly import assemble
 from serve_app.conductor.ports import ReplicaLost
@@ -42,6 +43,7 @@ class Ingress:
     ) -> None:
         self._settings = Settings.from_dict(settings)
         bound_receive_queues()
+        name_requests_once()
         let_audio_be_a_sign_of_life()
         configure_logs(self._settings.log_level)
         self._metrics = Recorder(RayInstruments())

@@ -10,7 +10,10 @@
     │   ├── SpeakersUnavailable  nothing here tells speakers apart
     │   ├── PayloadTooLarge    a frame, body or recording over its limit
     │   ├── SessionExists      the session id is in use
-    │   └── InvalidTicket      a resume ticket that is foreign, changed, expired or for other choices
+    │   ├── InvalidTicket      a resume ticket that is foreign, changed, expired or for other choices
+    │   ├── UnknownPath        no door is there
+    │   ├── WrongMethod        a door that takes other methods
+    │   └── OriginRefused      a web page whose origin is not listed
     ├── CapacityError          we are full: try again after `retry_after_s`
     │   ├── MaxSessionsReached
     │   ├── QueueFull
@@ -82,6 +85,20 @@ class SessionExists(ClientError):
 
 class InvalidTicket(ClientError):
     code = "INVALID_TICKET"
+
+
+class UnknownPath(ClientError):
+    http_status = 404
+
+
+class WrongMethod(ClientError):
+    http_status = 405
+
+
+class OriginRefused(ClientError):
+    """The browser says that the request comes from a page that may not use this server."""
+
+    http_status = 403
 
 
 class CapacityError(SottoError):

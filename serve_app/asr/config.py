@@ -21,6 +21,8 @@ MAX_CPU_INTERIM_BATCH = 4
 CPU_INTERIM_BUCKET_FRAMES = 200
 GPU_BUCKET_FRAMES = 200
 GPU_PROMPT_LENGTHS = (32, 64, 128, 223)
+SHORT_S = 2.0
+"""Of audio with its margins: up to 1.6 s of speech."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,8 @@ class RecogniserConfig:
     interims alone, and `MAX_CPU_INTERIM_BATCH` at most. `beam_size`: what memory is computed for; a job says
     its own.
     Windows: `pad_s` (by role `pads_s`) and `floor_s` for all roles, spliced silence by role;
-    `full_window_finals` encodes all 30 s for finals and recordings.
+    `full_window_finals` encodes all 30 s for finals and recordings, `short_floor_s` so much of them where
+    they are no longer than `SHORT_S`.
     """
 
     models: Mapping[Role, HostedModel]
@@ -70,6 +73,7 @@ class RecogniserConfig:
         default_factory=lambda: {Role.INTERIM: 5.0, Role.FINAL: 30.0, Role.OFFLINE: 30.0}
     )
     full_window_finals: bool = False
+    short_floor_s: float = 10.0
     guards: GuardOptions = GuardOptions()
     detect_floor_s: float = 6.0
 
@@ -109,6 +113,8 @@ class RecogniserConfig:
                 tail_s=self.tails_s.get(role, WindowPolicy().tail_s),
                 bucket_frames=bucket_frames[role],
                 full_window=self.full_window_finals and role is not Role.INTERIM,
+                short_s=0.0 if role is Role.INTERIM else SHORT_S,
+                short_floor_s=self.short_floor_s,
             )
             for role in Role
         }

@@ -57,6 +57,7 @@ def load_recogniser(
         tails_s={role: INTERIM_TAIL_S if role is Role.INTERIM else FINAL_TAIL_S for role in Role},
         pads_s={Role.FINAL: FINAL_PAD_S, Role.OFFLINE: FINAL_PAD_S},
         full_window_finals=settings.full_window_finals,
+        short_floor_s=settings.short_final_window_s,
         guards=_guards(settings),
     )
     share = own_share(settings.device, gpu_fraction)

@@ -24,6 +24,7 @@ from serve_app.asr.features import FRAMES_PER_S, MAX_FRAMES, log_mel, num_frames
 from serve_app.asr.folder import ModelFolder
 from serve_app.asr.guarded import GuardOptions, Settled, Spoken, settle
 from serve_app.asr.guards import Retry
+from serve_app.asr.heard import where_heard
 from serve_app.asr.isolation import MODEL_ERRORS, decode_isolated
 from serve_app.asr.jobs import (
     SAMPLE_RATE_HZ,
@@ -46,6 +47,7 @@ from serve_app.asr.language_choice import (
 )
 from serve_app.asr.out_of_memory import BatchCap
 from serve_app.asr.ports import TranscriberInfo
+from serve_app.asr.prompted import MAX_ECHO_S, carries, gains_words, may_echo
 from serve_app.asr.repetition import compression_ratio
 from serve_app.asr.silence import is_silent, room_tone
 from serve_app.asr.trial import try_largest_batch
@@ -83,6 +85,11 @@ class TranscriberOptions:
     detect_floor_s: float = 6.0
     guards: GuardOptions = GuardOptions()
     max_batch: int = 1
+
+
+SURE_LONE_WORD = -0.5
+"""Mean log-probability of a token from which a short window's text of up to two seconds is taken as it is: of
+150 lone words the choice was then right as often as with the full window alone, for both models."""
 
 
 class BatchKey(NamedTuple):
@@ -225,13 +232,40 @@ class WhisperTranscriber:
             if not rows:
                 continue
             asked = [items[row] for row in rows]
-            languages = [guesses[row].candidates[place] for row in rows]
+            candidates = [guesses[row].candidates[place] for row in rows]
+            languages = [code for code, _ in candidates]
             states = spliced if len(rows) == len(items) else self._engine.take(spliced, rows)
-            hypotheses = self._generate(states, asked, [code for code, _ in languages], key)
-            for at, (row, (code, probability)) in enumerate(zip(rows, languages, strict=True)):
+            asked, hypotheses = self._answers(key, states, asked, languages)
+            for at, (row, (code, probability)) in enumerate(zip(rows, candidates, strict=True)):
                 settled = self._settle(key, states, at, asked[at], code, hypotheses[at])
                 texts[row].append(_Text(code, probability, settled))
         return [_likeliest(candidates) for candidates in texts]
+
+    def _answers(
+        self, key: BatchKey, states: States, items: Sequence[_Item], languages: Sequence[str]
+    ) -> tuple[list[_Item], list[Hypothesis]]:
+        """Each item's answer, and the item as it was asked in the end: without a prompt that was echoed.
+
+        A lone word that is not sure of itself is read once more in the full window, which reads it better.
+        """
+        hypotheses = self._generate(states, items, languages, key)
+        items, hypotheses = self._without_echoes(key, states, items, languages, hypotheses)
+        unsure = [
+            row
+            for row, item in enumerate(items)
+            if self._is_short(item.job) and hypotheses[row].avg_logprob < SURE_LONE_WORD
+        ]
+        if not unsure or key.window.num_frames == MAX_FRAMES:
+            return items, hypotheses
+        again = [items[row] for row in unsure]
+        mels = np.stack([log_mel(item.job.audio, MAX_FRAMES, self._num_mels) for item in again])
+        window = key.window._replace(num_frames=MAX_FRAMES, num_states=MAX_STATES)
+        full = self._answers(
+            key._replace(window=window), self._engine.encode(mels), again, [languages[row] for row in unsure]
+        )
+        for row, item, hypothesis in zip(unsure, *full, strict=True):
+            items[row], hypotheses[row] = item, hypothesis
+        return items, hypotheses
 
     def _generate(
         self,
@@ -258,6 +292,53 @@ class WhisperTranscriber:
         )
         return self._engine.generate(states, prompts, options)
 
+    def _without_echoes(
+        self,
+        key: BatchKey,
+        states: States,
+        items: Sequence[_Item],
+        languages: Sequence[str],
+        hypotheses: Sequence[Hypothesis],
+    ) -> tuple[list[_Item], list[Hypothesis]]:
+        """Items and answers; where an answer may be an echo of its prompt, what the audio carries of it.
+        Such an item goes on without its prompt, so that no retry brings the echo back."""
+        items, hypotheses = list(items), list(hypotheses)
+        rows = [row for row, item in enumerate(items) if self._may_echo(item, hypotheses[row])]
+        if not rows:
+            return items, hypotheses
+        prompts = {row: self._vocabulary.decode(items[row].previous) for row in rows}
+        for row in rows:
+            items[row] = items[row]._replace(previous=[])
+        bare = self._generate(
+            self._engine.take(states, rows),
+            [items[row] for row in rows],
+            [languages[row] for row in rows],
+            key,
+        )
+        for row, other in zip(rows, bare, strict=True):
+            told, bare_text = (self._vocabulary.decode(found.ids) for found in (hypotheses[row], other))
+            if not gains_words(told, bare_text, prompts[row]) or not carries(
+                *self._scores(states, row, items[row], languages[row], (hypotheses[row], other))
+            ):
+                hypotheses[row] = other
+        return items, hypotheses
+
+    def _may_echo(self, item: _Item, found: Hypothesis) -> bool:
+        decode = self._vocabulary.decode
+        return bool(item.previous) and may_echo(decode(found.ids), decode(item.previous), item.job.audio_s)
+
+    def _scores(
+        self, states: States, row: int, item: _Item, language: str, answers: Sequence[Hypothesis]
+    ) -> list[tuple[float, ...]]:
+        """The probability of every token of each answer, as if there were no prompt."""
+        aligned = self._engine.align(
+            self._engine.take(states, [row] * len(answers)),
+            self._vocabulary.start_sequence(language, item.job.task),
+            [[token for token in answer.ids if token < self._vocabulary.end] for answer in answers],
+            [item.own_states] * len(answers),
+        )
+        return [found.token_probs for found in aligned]
+
     def _settle(
         self, key: BatchKey, spliced: States, row: int, item: _Item, language: str, first: Hypothesis
     ) -> Settled:
@@ -265,7 +346,8 @@ class WhisperTranscriber:
 
         def again(retry: Retry) -> Hypothesis:
             way = key._replace(beam_size=retry.beam_size, temperature=retry.temperature)
-            if not retry.full_window or key.window.num_frames == MAX_FRAMES:
+            wanted = retry.full_window or self._is_short(item.job)
+            if not wanted or key.window.num_frames == MAX_FRAMES:
                 return self._generate(self._engine.take(spliced, [row]), [item], [language], way)[0]
             window = full_window(len(item.job.audio), item.job.language)
             states = self._engine.encode(log_mel(item.job.audio, MAX_FRAMES, self._num_mels)[None])
@@ -322,7 +404,9 @@ class WhisperTranscriber:
             )
             for i, ids, found in zip(rows, texts, aligned, strict=True):
                 groups_of_tokens = group_tokens(ids, self._vocabulary.decode, language)
-                words = time_words(groups_of_tokens, found.path, found.token_probs, items[i].job.audio_s)
+                job = items[i].job
+                words = time_words(groups_of_tokens, found.path, found.token_probs, job.audio_s)
+                words = where_heard(words, job.audio)
                 transcripts[i] = self._with_words(transcripts[i], words, found.token_probs, items[i])
 
     def _text_ids(self, settled: Settled) -> list[int]:
@@ -346,8 +430,14 @@ class WhisperTranscriber:
     def _window(self, job: DecodeJob) -> Window:
         if not self._engine.capabilities.short_windows:
             return full_window(len(job.audio), job.language)
-        policy = self._options.windows.get(job.role, WindowPolicy())
-        return plan_window(len(job.audio), job.language, policy)
+        return plan_window(len(job.audio), job.language, self._policy(job))
+
+    def _policy(self, job: DecodeJob) -> WindowPolicy:
+        return self._options.windows.get(job.role, WindowPolicy())
+
+    def _is_short(self, job: DecodeJob) -> bool:
+        """A lone word, whose unlikely texts are searched for again in the full window."""
+        return job.audio_s <= self._policy(job).short_s
 
     def _item(self, job: DecodeJob) -> _Item:
         own_states = max(1, num_frames_of(len(job.audio)) // FRAMES_PER_STATE)
@@ -356,6 +446,8 @@ class WhisperTranscriber:
 
     def _previous(self, job: DecodeJob) -> list[int]:
         """Hotwords, then previous text; its oldest part makes room where lengths must be equal."""
+        if job.role is Role.INTERIM and job.audio_s <= MAX_ECHO_S:
+            return []
         hot, previous = self._vocabulary.encode_prompt(job.prompt, job.hotwords)
         length = len(hot) + len(previous)
         fitting = [fit for fit in self._options.prompt_lengths if len(hot) < fit <= length]

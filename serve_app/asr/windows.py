@@ -35,7 +35,8 @@ class WindowPolicy:
     """How one role's windows are cut, seconds of audio.
 
     `pad_s` of silence is encoded behind the speech, at least `floor_s` in all, rounded up to
-    `bucket_frames`; `tail_s` of spliced silence follows. `full_window` encodes all 30 s instead.
+    `bucket_frames`; `tail_s` of spliced silence follows. Audio of up to `short_s` is encoded in at least
+    `short_floor_s`: a lone word is read worse in a short window. `full_window` encodes all 30 s instead.
     """
 
     pad_s: float = 0.5
@@ -43,10 +44,12 @@ class WindowPolicy:
     tail_s: float = 10.0
     bucket_frames: int = 2
     full_window: bool = False
+    short_s: float = 0.0
+    short_floor_s: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.pad_s < 0 or self.floor_s < 0 or self.tail_s < 0:
-            raise ValueError("pad_s, floor_s and tail_s must be at least 0")
+        if min(self.pad_s, self.floor_s, self.tail_s, self.short_s, self.short_floor_s) < 0:
+            raise ValueError("pad_s, floor_s, tail_s, short_s and short_floor_s must be at least 0")
         if self.bucket_frames < 2 or self.bucket_frames % FRAMES_PER_STATE:
             raise ValueError(f"bucket_frames must be even and at least 2, got {self.bucket_frames}")
 
@@ -63,10 +66,16 @@ def plan_window(num_samples: int, language: str | None, policy: WindowPolicy) ->
     """The window of one job; equal windows may share a batch."""
     if policy.full_window:
         return full_window(num_samples, language)
-    wanted = max(num_frames_of(num_samples) + policy.pad_s * FRAMES_PER_S, policy.floor_s * FRAMES_PER_S, 2)
+    own_frames = num_frames_of(num_samples)
+    short = own_frames <= policy.short_s * FRAMES_PER_S
+    floor_s = max(policy.floor_s, policy.short_floor_s) if short else policy.floor_s
+    wanted = max(own_frames + policy.pad_s * FRAMES_PER_S, floor_s * FRAMES_PER_S, 2)
     num_frames = min(MAX_FRAMES, _round_up(wanted, policy.bucket_frames))
     num_states = min(MAX_STATES, num_frames // FRAMES_PER_STATE + round(policy.tail_s * STATES_PER_S))
-    return Window(num_frames, num_states, max_tokens(num_frames / FRAMES_PER_S, language))
+    spoken_s = min(num_frames, _round_up(max(own_frames + policy.pad_s * FRAMES_PER_S, 2), 2)) / FRAMES_PER_S
+    return Window(
+        num_frames, num_states, max_tokens(spoken_s if short else num_frames / FRAMES_PER_S, language)
+    )
 
 
 def full_window(num_samples: int, language: str | None) -> Window:

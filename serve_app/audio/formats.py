@@ -31,6 +31,9 @@ DEMUXERS: Final = MappingProxyType(
 
 ALL_FORMATS: Final = frozenset(DEMUXERS)
 
+FORMATS_WITH_TIMES: Final = frozenset({"webm", "mp4", "ogg"})
+"""In these a stretch may be left out on purpose; in the others one sample follows the other."""
+
 _ALIASES: Final = MappingProxyType(
     {
         "wave": "wav",
@@ -56,6 +59,21 @@ _ALIASES: Final = MappingProxyType(
 
 SNIFF_BYTES: Final = 16
 """This many first bytes are enough for `sniff_format`."""
+
+
+ID3_HEADER_BYTES: Final = 10
+
+
+def id3_tag_bytes(head: bytes) -> int:
+    """How long the ID3v2 tag is that begins here, its header included (id3.org, 2.4.0, section 3.1); 0: none.
+
+    Tags stand in front of AAC, FLAC and WAV too: they say nothing of what follows.
+    """
+    if len(head) < ID3_HEADER_BYTES or head[:3] != b"ID3" or 0xFF in head[3:5] or max(head[6:10]) > 0x7F:
+        return 0
+    length = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
+    footer_bytes = ID3_HEADER_BYTES if head[5] & 0x10 else 0
+    return ID3_HEADER_BYTES + length + footer_bytes
 
 
 def canonical_format(name: str) -> str | None:
@@ -87,7 +105,9 @@ def require_allowed(format_name: str, allowed_formats: frozenset[str]) -> None:
 
 
 def sniff_format(head: bytes) -> str | None:
-    """Tell the container by its first `SNIFF_BYTES` bytes; None: not one of ours, or too few bytes."""
+    """Tell the container by its first `SNIFF_BYTES` bytes; None: not one of ours, or too few bytes.
+
+    A tag counts as MP3, which it mostly stands before: who can look behind it passes over `id3_tag_bytes`."""
     if len(head) < 4:
         return None
     if head[:4] in (b"RIFF", b"RF64", b"BW64"):
@@ -110,6 +130,44 @@ _MAGIC: Final = (
     (b"caff", "caf"),
     (b"ID3", "mp3"),
 )
+
+
+_OTHER_DATA: Final = (
+    (b"<!DOCTYPE", "a web page"),
+    (b"<html", "a web page"),
+    (b"<?xml", "XML"),
+    (b"{", "JSON"),
+    (b"%PDF", "a PDF"),
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"\x1f\x8b", "gzip data"),
+    (b"\x89PNG", "a picture"),
+    (b"\xff\xd8\xff", "a picture"),
+    (b"GIF8", "a picture"),
+    (b"MThd", "a MIDI file"),
+    (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "Windows Media (ASF, WMA)"),
+    (b"FLV\x01", "Flash video"),
+    (b"#EXTM3U", "a playlist"),
+    (b"ffconcat", "a playlist"),
+    (b".snd", "AU audio"),
+    (b"MAC ", "Monkey's Audio"),
+    (b"wvpk", "WavPack audio"),
+    (b"version https://git-lfs", "a Git LFS pointer in place of the file"),
+)
+
+
+_TEXT: Final = frozenset((*range(32, 127), 9, 10, 13))
+
+
+def known_as(head: bytes) -> str | None:
+    """What data is that `sniff_format` does not know, in words for the person who sent it."""
+    if head[:4] == b"RIFF" and len(head) >= 12:
+        return "AVI video" if head[8:12] == b"AVI " else "a RIFF file that is no WAV"
+    for magic, name in _OTHER_DATA:
+        if head.lstrip().lower().startswith(magic[:SNIFF_BYTES].lower()):
+            return name
+    if len(head) == SNIFF_BYTES and all(byte in _TEXT for byte in head):
+        return "text"
+    return None
 
 
 def _mpeg_audio(head: bytes) -> str | None:

@@ -46,6 +46,7 @@ class BytePipe:
         self.ended = asyncio.Event()
         self.format: str | None = None
         self.warning: str | None = None
+        self.remark: str | None = None
 
     # The loop's side.
 

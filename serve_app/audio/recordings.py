@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -11,17 +12,27 @@ import av
 import numpy as np
 
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
-from serve_app.audio.decoding import AudioDecoder, open_container
-from serve_app.audio.formats import ALL_FORMATS, SNIFF_BYTES, require_allowed, sniff_format
-from serve_app.errors import InvalidAudio
+from serve_app.audio.chains import FilePart, parts_of, skip_tags
+from serve_app.audio.decoding import AudioDecoder, audio_stream, open_container
+from serve_app.audio.formats import (
+    ALL_FORMATS,
+    FORMATS_WITH_TIMES,
+    SNIFF_BYTES,
+    known_as,
+    require_allowed,
+    sniff_format,
+)
+from serve_app.errors import InvalidAudio, UnsupportedFormat
 
 MAX_SAMPLES: Final = 4 * 3600 * SAMPLE_RATE_HZ
 
 _FORMATS_THAT_STATE_THEIR_LENGTH: Final = frozenset({"flac", "webm", "mp4", "aiff"})
 """Of the others FFmpeg takes it from the size of the file, which is no news."""
 _LENGTH_TOLERANCE_S: Final = 0.25
-_MIN_UNKNOWN_RIFF_BYTES: Final = 0x7FFF_0000
-"""Writers that stream a WAV state a size near 2 or 4 GiB: they do not know it."""
+_MIN_UNKNOWN_BYTES: Final = 0x7FFF_0000
+_MIN_ROUND_BYTES: Final = 1 << 24
+_HEADER_BYTES: Final = 128
+"""What a made-up size may be away from a power of two."""
 _FIRST_BLOCK_SAMPLES: Final = 60 * SAMPLE_RATE_HZ
 _FORMAT_OF_DEMUXER: Final = {"matroska": "webm", "mov": "mp4"}
 
@@ -30,7 +41,8 @@ _FORMAT_OF_DEMUXER: Final = {"matroska": "webm", "mov": "mp4"}
 class DecodedRecording:
     """`samples` int16 16 kHz, `(n,)` mono or `(n, num_channels)`; `format` as `formats` names it.
 
-    `complete` False: some of the file could not be decoded, and `warning` says what; the rest is here.
+    `warning` says what is wrong with it. `complete` False: some of the file could not be decoded, the rest is
+    here.
     """
 
     samples: Pcm16
@@ -49,52 +61,119 @@ def decode_recording(
     max_samples: int = MAX_SAMPLES,
     allowed_formats: frozenset[str] = ALL_FORMATS,
     keep_channels: bool = False,
+    audio_track: int | None = None,
 ) -> DecodedRecording:
     """Decode all of it; blocking, 0.5 to 3 ms of a core per second of audio: call it in a thread.
 
     Channels are mixed, or with `keep_channels` kept, up to 8 of them. The container is known by its first
-    bytes, never by a name. Raises `InvalidAudio` where nothing can be decoded, `UnsupportedFormat` for a
-    container that is not allowed, `PayloadTooLarge` over `max_samples`, of all channels together.
+    bytes, never by a name. `audio_track`: which of several, from 0; None: as a player would choose. Raises
+    `InvalidAudio` where nothing can be decoded, `UnsupportedFormat` for a container that is not allowed,
+    `InvalidMessage` for a track that is not there, `PayloadTooLarge` over `max_samples`, of all channels
+    together.
     """
     if isinstance(data, Path):
         with data.open("rb") as file:
-            return _decode(file, max_samples, allowed_formats, keep_channels)
+            return _decode(file, max_samples, allowed_formats, keep_channels, audio_track)
     file_like = io.BytesIO(data) if isinstance(data, bytes) else data
-    return _decode(file_like, max_samples, allowed_formats, keep_channels)
+    return _decode(file_like, max_samples, allowed_formats, keep_channels, audio_track)
 
 
 def _decode(
-    file: BinaryIO, max_samples: int, allowed_formats: frozenset[str], keep_channels: bool
+    file: BinaryIO,
+    max_samples: int,
+    allowed_formats: frozenset[str],
+    keep_channels: bool,
+    audio_track: int | None,
 ) -> DecodedRecording:
+    start = skip_tags(file)
+    file.seek(start)
     head = file.read(SNIFF_BYTES)
-    file.seek(0)
     if not head:
-        raise InvalidAudio("the recording is empty")
+        raise InvalidAudio("the recording is empty" if start == 0 else "the file holds a tag and no audio")
     format_name = sniff_format(head)
     if format_name is not None:
         require_allowed(format_name, allowed_formats)
-    container = open_container(file, format_name, allowed_formats)
-    with container:
+    elif (what := known_as(head)) is not None:
+        expected = ", ".join(sorted(allowed_formats))
+        raise InvalidAudio(f"the data is {what}, no audio that can be decoded: expected {expected}")
+    recording = _Recording(max_samples, allowed_formats, keep_channels, audio_track)
+    samples = _collect(recording.chunks(file, format_name, start))
+    if keep_channels:
+        samples = samples.reshape(-1, recording.decoder.num_channels)
+    if len(samples) == 0:
+        raise InvalidAudio(f"no audio could be decoded from the {recording.format} data: it holds no sound")
+    problem = recording.decoder.problem or recording.missing
+    notes = [note for note in (problem, recording.decoder.remark) if note is not None]
+    return DecodedRecording(samples, recording.format, problem is None, "; ".join(notes) or None)
+
+
+class _Recording:
+    """One file on its way through the decoder, part by part."""
+
+    def __init__(
+        self,
+        max_samples: int,
+        allowed_formats: frozenset[str],
+        keep_channels: bool,
+        audio_track: int | None,
+    ) -> None:
+        self.decoder = AudioDecoder(max_samples, keep_channels=keep_channels)
+        self._allowed_formats = allowed_formats
+        self._audio_track = audio_track
+        self.format = ""
+        self.missing: str | None = None
+
+    def chunks(self, file: BinaryIO, format_name: str | None, start: int) -> Iterator[Pcm16]:
+        """All samples; only the first part must be one that can be decoded."""
         if format_name is None:
-            demuxer = container.format.name.partition(",")[0]
-            format_name = _FORMAT_OF_DEMUXER.get(demuxer, demuxer)
-        decoder = AudioDecoder(container, max_samples, keep_channels=keep_channels)
-        samples = _collect(decoder)
-        if keep_channels:
-            samples = samples.reshape(-1, decoder.num_channels)
-        if len(samples) == 0:
-            raise InvalidAudio(f"no audio could be decoded from the {format_name} data")
-        warning = decoder.problem or _missing_rest(container, format_name, len(samples))
-        if warning is None and format_name == "wav":
-            warning = _missing_bytes(head, file)
-    return DecodedRecording(samples, format_name, complete=warning is None, warning=warning)
+            size = file.seek(0, io.SEEK_END)
+            yield from self._part(FilePart(file, start, size), None)
+            return
+        for index, part in enumerate(parts_of(file, format_name, start)):
+            try:
+                yield from self._part(part, format_name)
+            except (InvalidAudio, UnsupportedFormat):
+                if index == 0:
+                    raise
+                self.decoder.broke_off()
+
+    def _part(self, part: FilePart, format_name: str | None) -> Iterator[Pcm16]:
+        container = open_container(part, format_name, self._allowed_formats)
+        with container:
+            if format_name is None:
+                demuxer = container.format.name.partition(",")[0]
+                format_name = _FORMAT_OF_DEMUXER.get(demuxer, demuxer)
+            self.format = format_name
+            stream = audio_stream(container, self._audio_track)
+            start_s = _start_s(container, stream, format_name)
+            before_s = self.decoder.duration_s
+            gapless = format_name not in FORMATS_WITH_TIMES
+            yield from self.decoder.chunks(container, stream, start_s, gapless=gapless)
+            decoded_s = self.decoder.duration_s - before_s
+            if self.missing is None:
+                self.missing = _missing_rest(container, stream, part, format_name, decoded_s, start_s)
 
 
-def _collect(decoder: AudioDecoder) -> Pcm16:
+def _start_s(container: Any, stream: Any, format_name: str) -> float | None:
+    """The time at which a player begins: that of whatever is first, picture or sound.
+
+    Files that state their own length count it from 0, an MP4 with an index (ISO 14496-12, section 8.6.6) and
+    a Matroska with a duration; without one, they may be cut out of a stream that has been going on for long.
+    """
+    if container.start_time is None:
+        return None
+    if format_name == "mp4" and stream.frames > 0:
+        return 0.0
+    if format_name == "webm" and container.duration and container.duration >= container.start_time:
+        return 0.0
+    return float(container.start_time / av.time_base)
+
+
+def _collect(chunks: Iterator[Pcm16]) -> Pcm16:
     """All chunks in one array that grows in place, so that a long recording is never in memory twice."""
     samples = np.empty(_FIRST_BLOCK_SAMPLES, np.int16)
     length = 0
-    for chunk in decoder.chunks():
+    for chunk in chunks:
         if length + len(chunk) > len(samples):
             # No view of the array exists; a big one is moved by the kernel, not copied.
             samples.resize(max(length + len(chunk), len(samples) * 3 // 2), refcheck=False)
@@ -104,27 +183,44 @@ def _collect(decoder: AudioDecoder) -> Pcm16:
     return samples
 
 
-def _missing_rest(container: Any, format_name: str, num_samples: int) -> str | None:
+def _missing_rest(
+    container: Any, stream: Any, part: FilePart, format_name: str, decoded_s: float, start_s: float | None
+) -> str | None:
     """A file cut short decodes without an error: compare with the length that it states itself."""
-    if format_name not in _FORMATS_THAT_STATE_THEIR_LENGTH:
+    part.seek(0)
+    head = part.read(SNIFF_BYTES)
+    if format_name == "wav":
+        return _missing_bytes(head, part)
+    if format_name not in _FORMATS_THAT_STATE_THEIR_LENGTH or not _states_its_size(format_name, head):
         return None
-    stream = container.streams.audio[0]
     if stream.duration:
-        stated_s = float(stream.duration * stream.time_base)
+        begins_s = 0.0 if stream.start_time is None else float(stream.start_time * stream.time_base)
+        late_s = max(0.0, begins_s - start_s) if start_s is not None else 0.0
+        stated_s = late_s + float(stream.duration * stream.time_base)
     elif container.duration and len(container.streams) == 1:  # with a film it may be the picture's
         stated_s = container.duration / av.time_base
     else:
         return None
-    decoded_s = num_samples / SAMPLE_RATE_HZ
     if stated_s - decoded_s <= _LENGTH_TOLERANCE_S:
         return None
     return f"the recording states {stated_s:.1f} s, {decoded_s:.1f} s of it could be decoded"
 
 
-def _missing_bytes(head: bytes, file: BinaryIO) -> str | None:
+def _missing_bytes(head: bytes, part: FilePart) -> str | None:
     """Compare the size in a RIFF header with what is there."""
     stated = int.from_bytes(head[4:8], "little") + 8
-    size = file.seek(0, io.SEEK_END)
-    if head[:4] != b"RIFF" or stated >= _MIN_UNKNOWN_RIFF_BYTES or size >= stated - 1:
+    size = part.seek(0, io.SEEK_END)
+    if head[:4] != b"RIFF" or not _states_its_size("wav", head) or size >= stated - 1:
         return None
     return f"the recording states {stated} bytes, {size} came"
+
+
+def _states_its_size(format_name: str, head: bytes) -> bool:
+    """Writers that stream put a size in front that they made up: none, nearly the largest, a power of two."""
+    if format_name not in ("wav", "aiff"):
+        return True
+    size = int.from_bytes(head[4:8], "little" if format_name == "wav" else "big")
+    if size >= _MIN_ROUND_BYTES:
+        power = 1 << (size + _HEADER_BYTES).bit_length() - 1
+        return size < _MIN_UNKNOWN_BYTES and abs(size - power) > _HEADER_BYTES
+    return size > 0

@@ -17,10 +17,14 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Final, Self
 
+import av
+
 from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
-from serve_app.audio.decoding import AudioDecoder, open_container
+from serve_app.audio.chains import MAX_PARTS, PartReader
+from serve_app.audio.decoding import AudioDecoder, audio_stream, open_container
 from serve_app.audio.formats import (
     ALL_FORMATS,
+    FORMATS_WITH_TIMES,
     SNIFF_BYTES,
     mp4_index_is_at_the_end,
     require_allowed,
@@ -73,6 +77,11 @@ class ContainerStream:
     def warning(self) -> str | None:
         return self._pipe.warning
 
+    @property
+    def remark(self) -> str | None:
+        """After the end: what was done about sound that is whole but odd."""
+        return self._pipe.remark
+
     async def feed(self, data: bytes) -> None:
         """Add bytes; waits while too many are unread. Bytes after an error or the end are dropped."""
         view = memoryview(data)
@@ -123,7 +132,9 @@ class ContainerStream:
 
     def _decode(self) -> None:
         pipe = self._pipe
-        head = pipe.peek(SNIFF_BYTES)
+        parts = PartReader(pipe.read)
+        parts.skip_tags()
+        head = parts.peek(SNIFF_BYTES)
         if not head:
             raise InvalidAudio("the stream is empty")
         if (problem := problem_of(head)) is not None:
@@ -135,15 +146,29 @@ class ContainerStream:
             )
         require_allowed(format_name, self._allowed_formats)
         pipe.format = format_name
-        if format_name == "mp4" and mp4_index_is_at_the_end(pipe.peek(_PEEK_BYTES)):
+        parts.begin(format_name)
+        decoder = AudioDecoder(self._max_samples)
+        self._decode_part(parts, format_name, decoder)
+        if decoder.num_samples == 0 and not parts.at_another:
+            raise InvalidAudio(f"no audio could be decoded from the {format_name} stream")
+        for _ in range(MAX_PARTS):
+            if not parts.next_part():
+                break
+            try:
+                self._decode_part(parts, format_name, decoder)
+            except (InvalidAudio, UnsupportedFormat):
+                decoder.broke_off()
+        pipe.warning, pipe.remark = decoder.problem, decoder.remark
+
+    def _decode_part(self, parts: PartReader, format_name: str, decoder: AudioDecoder) -> None:
+        if format_name == "mp4" and mp4_index_is_at_the_end(parts.peek(_PEEK_BYTES)):
             raise InvalidAudio(
                 "this mp4 has its index behind its audio and cannot be decoded before it is complete: "
                 "send it as a whole recording, or write it with the index in front (faststart)"
             )
-        with open_container(pipe, format_name, self._allowed_formats, live=True) as container:
-            decoder = AudioDecoder(container, self._max_samples)
-            for chunk in decoder.chunks():
-                pipe.put(chunk)
-            pipe.warning = decoder.problem
-            if decoder.num_samples == 0:
-                raise InvalidAudio(f"no audio could be decoded from the {format_name} stream")
+        with open_container(parts, format_name, self._allowed_formats, live=True) as container:
+            start = container.start_time
+            start_s = None if start is None else float(start / av.time_base)
+            gapless = format_name not in FORMATS_WITH_TIMES
+            for chunk in decoder.chunks(container, audio_stream(container), start_s, gapless=gapless):
+                self._pipe.put(chunk)

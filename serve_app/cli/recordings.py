@@ -33,10 +33,11 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """A transcript; `warning` says what of the audio could not be decoded."""
+    """A transcript; `warning`: what is wrong with the audio; `complete`: all of it was decoded."""
 
     text: str
     warning: str | None = None
+    complete: bool = True
 
 
 def transcribe_files(files: Sequence[Path], url: str, output: Output, options: UploadOptions) -> int:
@@ -60,7 +61,7 @@ def transcribe_files(files: Sequence[Path], url: str, output: Output, options: U
                 complain(f"{name}: {in_words(error)}")
                 continue
             if answer.warning is not None:
-                num_damaged += 1
+                num_damaged += not answer.complete
                 warn(f"{name}: {answer.warning}")
             if target is None:
                 _print(name, answer.text, output.format, alone=len(files) == 1)
@@ -76,13 +77,19 @@ def _transcribe(path: Path, url: str, output_format: str, options: UploadOptions
         with standard_input.kept(path) as file:
             progress = _Shown(bars, bar, name)
             if output_format != "json":
-                return _Answer(
-                    blocking.transcribe_file_as(
-                        file, output_format, url=url, options=options, progress=progress
-                    )
+                found: list[tuple[str, bool]] = []
+                text = blocking.transcribe_file_as(
+                    file,
+                    output_format,
+                    url=url,
+                    options=options,
+                    progress=progress,
+                    on_warning=lambda warning, complete: found.append((warning, complete)),
                 )
+                return _Answer(text, *(found[0] if found else ()))
             answer = blocking.transcribe_file(file, url=url, options=options, progress=progress)
-            return _Answer(json.dumps(answer.body, ensure_ascii=False, indent=2), answer.warning)
+            text = json.dumps(answer.body, ensure_ascii=False, indent=2)
+            return _Answer(text, answer.warning, answer.complete)
     finally:
         bars.remove_task(bar)
 

@@ -13,7 +13,7 @@ from serve_app.clients import live_streams, pacing, recordings
 from serve_app.clients.addresses import DEFAULT_URL
 from serve_app.clients.live import SessionConfig
 from serve_app.clients.messages import Message
-from serve_app.clients.recordings import Transcription, UploadOptions, UploadProgress
+from serve_app.clients.recordings import OnWarning, Transcription, UploadOptions, UploadProgress
 
 Result = TypeVar("Result")
 
@@ -36,10 +36,13 @@ def transcribe_file_as(
     url: str = DEFAULT_URL,
     options: UploadOptions | None = None,
     progress: UploadProgress | None = None,
+    on_warning: OnWarning | None = None,
 ) -> str:
     """`recordings.transcribe_file_as`, waiting for the answer."""
     return asyncio.run(
-        recordings.transcribe_file_as(path, response_format, url=url, options=options, progress=progress)
+        recordings.transcribe_file_as(
+            path, response_format, url=url, options=options, progress=progress, on_warning=on_warning
+        )
     )
 
 

@@ -14,12 +14,16 @@ import httpx
 from serve_app.clients.addresses import DEFAULT_URL, authorization, http_url, is_loopback
 from serve_app.clients.errors import RequestFailed, ServerUnreachable
 from serve_app.clients.messages import SpokenWord, parse_word
+from serve_app.protocols.answer_headers import COMPLETE_HEADER, WARNING_HEADER
 
 PATH = "/transcribe"
 MAX_DETAIL_CHARS = 500
 
 UploadProgress = Callable[[int, int], None]
 """Called with bytes sent and bytes in all; the answer takes its time after the last byte."""
+
+OnWarning = Callable[[str, bool], None]
+"""Called with what is wrong with the audio, and whether all of it could be decoded all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,10 @@ class TranscribedSegment:
 
 @dataclass(frozen=True, slots=True)
 class Transcription:
-    """The answer of `POST /transcribe`; `body` is all of it as it came. `speakers`: who spoke, if asked."""
+    """The answer of `POST /transcribe`; `body` is all of it as it came. `speakers`: who spoke, if asked.
+
+    `warning`: what is wrong with the audio; `complete` False: some of it could not be decoded.
+    """
 
     transcript: str
     language: str
@@ -48,6 +55,7 @@ class Transcription:
     real_time_factor: float
     model: str
     warning: str | None = None
+    complete: bool = True
     speakers: tuple[str, ...] = ()
     body: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -57,7 +65,8 @@ class UploadOptions:
     """What is None is left to the server. `timeout_s` bounds the wait for the answer after the upload.
 
     `diarize` asks who spoke; with it, how many may: exactly `num_speakers`, or within bounds. The
-    `diarization_backend` "channel" means one speaker on each channel.
+    `diarization_backend` "channel" means one speaker on each channel. `audio_track`: which of several, from
+    0.
     """
 
     language: str | None = None
@@ -70,6 +79,7 @@ class UploadOptions:
     min_speakers: int | None = None
     max_speakers: int | None = None
     diarization_backend: str | None = None
+    audio_track: int | None = None
     api_key: str | None = None
     timeout_s: float = 4 * 3600.0
 
@@ -85,6 +95,7 @@ class UploadOptions:
             "min_speakers": _number(self.min_speakers),
             "max_speakers": _number(self.max_speakers),
             "diarization_backend": self.diarization_backend,
+            "audio_track": _number(self.audio_track),
         }
         return {name: value for name, value in values.items() if value is not None}
 
@@ -111,9 +122,17 @@ async def transcribe_file_as(
     url: str = DEFAULT_URL,
     options: UploadOptions | None = None,
     progress: UploadProgress | None = None,
+    on_warning: OnWarning | None = None,
 ) -> str:
-    """Upload a file and return the answer in "text", "srt" or "vtt" as the server wrote it."""
-    return (await _upload(path, url, options or UploadOptions(), response_format, progress)).text
+    """Upload a file and return the answer in "text", "srt" or "vtt" as the server wrote it.
+
+    `on_warning` hears what is wrong with the audio, for which these formats have no place.
+    """
+    response = await _upload(path, url, options or UploadOptions(), response_format, progress)
+    warning = response.headers.get(WARNING_HEADER)
+    if warning is not None and on_warning is not None:
+        on_warning(warning, response.headers.get(COMPLETE_HEADER) == "true")
+    return response.text
 
 
 def parse_transcription(body: Mapping[str, Any]) -> Transcription:
@@ -139,6 +158,7 @@ def parse_transcription(body: Mapping[str, Any]) -> Transcription:
         real_time_factor=float(body["real_time_factor"]),
         model=str(body["model"]),
         warning=body.get("warning"),
+        complete=bool(body.get("complete", "warning" not in body)),
         speakers=tuple(map(str, body.get("speakers") or ())),
         body=body,
     )

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from serve_app.asr.heard import sounding
 from serve_app.asr.jobs import (
     SAMPLE_RATE_HZ,
     DecodeFailure,
@@ -172,7 +173,7 @@ class _Run:
         if self._language.is_open:
             await self._hear_language(index, window, result)
         else:
-            self._results[index] = (window, result)
+            self._results[index] = (self._heard(window, result), result)
         if self._progress is not None:
             self._done_samples = max(self._done_samples, window.end_sample)
             self._progress(self._done_samples / max(1, len(self._audio)))
@@ -200,8 +201,15 @@ class _Run:
             is_unsure = result.doubted or result.language_probability < SURE_LANGUAGE
             if language is not None and result.language != language and is_unsure and not result.rejected:
                 result = await self._text_of(window, language)
-            self._results[index] = (window, result)
+            self._results[index] = (self._heard(window, result), result)
         self._tell_segments()
+
+    def _heard(self, window: AudioWindow, result: Transcript) -> AudioWindow:
+        """Where in the window there is sound, if no words tell: without a detector it begins anywhere."""
+        if self._options.vad_filter or result.words:
+            return window
+        start, end = sounding(self._audio[window.start_sample : window.end_sample])
+        return AudioWindow(window.start_sample + start, window.start_sample + end)
 
     def _tell_segments(self) -> None:
         """Hand on what has no gap before it."""

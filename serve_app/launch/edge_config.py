@@ -45,6 +45,8 @@ defaults
     timeout server-fin 30s
     option http-no-delay
     option abortonclose
+    # A connection whose request body was not read to its end must never carry another request.
+    option http-server-close
 {errors}
 
 frontend edge

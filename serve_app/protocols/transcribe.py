@@ -33,6 +33,8 @@ from serve_app.service import RecordingOptions, RecordingSegment, RecordingTrans
 from serve_app.speakers.labels import known_label, speaker_label
 from serve_app.speakers.turns import SpeakerBackend
 
+MAX_AUDIO_TRACK = 255
+
 
 class ResponseFormat(StrEnum):
     JSON = "json"
@@ -62,6 +64,7 @@ class UploadChoices(msgspec.Struct, frozen=True, kw_only=True):
     min_speakers: NumSpeakers | None = None
     max_speakers: NumSpeakers | None = None
     diarization_backend: DiarizationBackend | None = None
+    audio_track: Annotated[int, Meta(ge=0, le=MAX_AUDIO_TRACK)] | None = None
 
     def recording_options(
         self, defaults: RecordingOptions, backend: SpeakerBackend = "pyannote"
@@ -115,8 +118,10 @@ def transcript_body(
     *,
     include_words: bool = False,
     warning: str | None = None,
+    complete: bool = True,
 ) -> dict[str, object]:
-    """The answer, with `words` and speakers when asked for and `warning` where the file was damaged."""
+    """The answer, with `words` and speakers when asked for and `warning` where something is wrong with the
+    file; beside it `complete`, False where some of the audio is missing."""
     duration_s = transcript.duration_s
     labelled = transcript.num_speakers is not None
     body: dict[str, object] = {
@@ -146,6 +151,7 @@ def transcript_body(
         body["speakers"] = [speaker_label(speaker) for speaker in range(transcript.num_speakers)]
     if warning:
         body["warning"] = warning
+        body["complete"] = complete
     if transcript.num_withheld:
         body["withheld_segments"] = transcript.num_withheld
     return body

@@ -45,6 +45,12 @@ class RecognitionSection(Section):
     full_window_finals: bool = setting(
         False, "Encode 30 s for every final: slower, at most a point of word error rate better."
     )
+    short_final_window_s: float = setting(
+        10.0,
+        "Seconds encoded at least for finals of up to 2 s; what is unsure then is read again in all 30.",
+        ge=0,
+        le=30,
+    )
     guards_enabled: bool = setting(
         True, "Retry, drop or doubt texts that nobody said: on noise and music, loops, the unlikely."
     )

@@ -35,13 +35,15 @@ from serve_app.service import RecordingOptions, RecordingTranscript
 from serve_app.speakers.turns import SpeakerBackend, SpeakerMode
 from serve_app.web.door import Door
 from serve_app.web.live_socket import LiveSocket
-from serve_app.web.uploaded import decode_upload, while_connected
+from serve_app.web.uploaded import decode_upload, header_text, while_connected
 from serve_app.web.uploads import receive_upload
 
 log = structlog.get_logger(__name__)
 
 MAX_HEADER_CHARS = 200
 HASH_BLOCK_BYTES = 1024 * 1024
+
+LISTEN_PATH = "/v1/listen"
 
 SUBPROTOCOL = "token"
 """What browsers, which can set no header, name before their key."""
@@ -81,7 +83,7 @@ def deepgram_routes(door: Door) -> list[BaseRoute]:
         subprotocol = SUBPROTOCOL if SUBPROTOCOL in websocket.scope["subprotocols"] else None
         await LiveSocket(websocket, door, dialect, subprotocol=subprotocol).run()
 
-    return [Route("/v1/listen", listen, methods=["POST"]), WebSocketRoute("/v1/listen", live)]
+    return [Route(LISTEN_PATH, listen, methods=["POST"]), WebSocketRoute(LISTEN_PATH, live)]
 
 
 def require_sense(dialect: DeepgramDialect, door: Door) -> None:
@@ -94,8 +96,7 @@ def require_sense(dialect: DeepgramDialect, door: Door) -> None:
 
 def error_answer(error: SottoError, request_id: str) -> JSONResponse:
     """Deepgram's error with its headers."""
-    reason = "".join(char if char.isascii() and char.isprintable() else "?" for char in str(error))
-    headers = {"dg-request-id": request_id, "dg-error": reason[:MAX_HEADER_CHARS]}
+    headers = {"dg-request-id": request_id, "dg-error": header_text(str(error), MAX_HEADER_CHARS)}
     if error.retry_after_s is not None:
         headers["retry-after"] = str(error.retry_after_s)
     return JSONResponse(error_body(error, request_id), status_code=error.http_status, headers=headers)
@@ -103,11 +104,13 @@ def error_answer(error: SottoError, request_id: str) -> JSONResponse:
 
 class _Decoded(NamedTuple):
     """What is transcribed, one after another: a recording's channels, each int16 `(n,)` at 16 kHz, or where
-    they are speakers of one transcript `(n, num_channels)`; `warning` where some of it was damaged."""
+    they are speakers of one transcript `(n, num_channels)`; `warning` where something is wrong with it,
+    `complete` False where some of it is missing."""
 
     channels: list[Pcm16]
     sha256: str
     warning: str | None = None
+    complete: bool = True
 
     @property
     def duration_s(self) -> float:
@@ -127,7 +130,8 @@ async def _listen(request: Request, door: Door, request_id: str) -> Response:
     began_s = perf_counter()
     transcripts = await while_connected(request, _transcribe(recording.channels, asked, door))
     door.metrics.request_done(perf_counter() - began_s, recording.duration_s)
-    warnings = [OptionWarning("body", recording.warning, "damaged_audio")] if recording.warning else []
+    kind = "damaged_audio" if not recording.complete else "audio"
+    warnings = [OptionWarning("body", recording.warning, kind)] if recording.warning else []
     facts = RequestFacts(request_id, recording.sha256, created)
     body = listen_body(transcripts, options, facts, warnings)
     return JSONResponse(body, headers={"dg-request-id": request_id})
@@ -188,15 +192,16 @@ def _decode(file: BinaryIO, options: ListenOptions, speakers: SpeakerMode, door:
     sha256 = digest.hexdigest()
     if isinstance(options.audio, RawAudio):
         samples, warning = _decode_raw(file.read(), replace(options.audio, split_channels=split), door)
+        complete = warning is None
     else:
         recording = decode_upload(file, door, keep_channels=split)
-        samples, warning = recording.samples, recording.warning
+        samples, warning, complete = recording.samples, recording.warning, recording.complete
     if not options.multichannel:
-        return _Decoded([samples], sha256, warning)
+        return _Decoded([samples], sha256, warning, complete)
     one_by_one = [np.ascontiguousarray(channel) for channel in samples.T]
     if speakers is SpeakerMode.CHANNEL:
         one_by_one = [channel[:, np.newaxis] for channel in one_by_one]
-    return _Decoded(one_by_one, sha256, warning)
+    return _Decoded(one_by_one, sha256, warning, complete)
 
 
 def _decode_raw(data: bytes, audio: RawAudio, door: Door) -> tuple[Pcm16, str | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, suppress
 
 from starlette.responses import StreamingResponse
@@ -26,12 +26,13 @@ class Duplex(StreamingResponse):
         media_type: str,
         max_stall_s: float,
         on_closed: Callable[[], None],
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(
             lines,
             media_type=media_type,
             # no proxy may collect the lines: nginx heeds the second of these
-            headers={"cache-control": "no-store", "x-accel-buffering": "no"},
+            headers={"cache-control": "no-store", "x-accel-buffering": "no", **(headers or {})},
         )
         self._lines = lines
         self._max_stall_s = max_stall_s

@@ -1,31 +1,73 @@
-"""Errors as HTTP answers, in one place: `{"detail": ...}`, the error's status, Retry-After where it helps.
+"""Errors as answers, in one place: in the shape of the door that was asked, with the error's status.
 
+`{"detail": ...}`, OpenAI's `{"error": ...}` under `/v1`, Deepgram's at its own door; Retry-After where it
+helps.
 No stack trace and no internal text leaves: an unexpected exception becomes a 500 with a fixed sentence.
 """
 
 from __future__ import annotations
 
+import uuid
+
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import ExceptionHandler
+from starlette.types import ExceptionHandler, Receive, Scope, Send
 
-from serve_app.errors import SottoError
+from serve_app.errors import InternalError, SottoError, WrongMethod
+from serve_app.web.deepgram_doors import LISTEN_PATH, error_answer
+from serve_app.web.openai_errors import refused
+
+OPENAI_PREFIX = "/v1"
+
+MAX_CLOSE_REASON_BYTES = 123
+"""RFC 6455, section 5.5: a control frame's 125 bytes less the code."""
 
 
-def error_response(error: SottoError) -> JSONResponse:
+def error_response(scope: Scope, error: SottoError) -> JSONResponse:
+    """`error` as clients of the path that `scope` asks for expect it."""
+    path = asked_path(scope)
+    if path == LISTEN_PATH:
+        return error_answer(error, str(uuid.uuid4()))
+    if path == OPENAI_PREFIX or path.startswith(f"{OPENAI_PREFIX}/"):
+        return refused(error)
     headers = {"retry-after": str(error.retry_after_s)} if error.retry_after_s is not None else None
     return JSONResponse({"detail": str(error)}, status_code=error.http_status, headers=headers)
 
 
+async def refuse(scope: Scope, receive: Receive, send: Send, error: SottoError) -> None:
+    """Answer a request, or the handshake of a WebSocket, with `error`.
+
+    A server that cannot give a handshake an answer of ours closes it before it was accepted (a bare 403).
+    """
+    if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
+        reason = str(error).encode()[:MAX_CLOSE_REASON_BYTES].decode(errors="ignore")
+        await send({"type": "websocket.close", "code": error.close_code, "reason": reason})
+        return
+    await error_response(scope, error)(scope, receive, send)
+
+
+def asked_path(scope: Scope) -> str:
+    """The path below where the application is mounted."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
 async def _on_sotto_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, SottoError)
-    return error_response(error)
+    return error_response(request.scope, error)
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return JSONResponse({"detail": error.detail}, status_code=error.status_code, headers=error.headers)
+    headers = error.headers or {}
+    if error.status_code != WrongMethod.http_status:
+        return JSONResponse({"detail": error.detail}, status_code=error.status_code, headers=headers)
+    allowed = headers.get("Allow", "")
+    wrong = WrongMethod(f"{request.method} is no method of {asked_path(request.scope)}: it takes {allowed}")
+    answer = error_response(request.scope, wrong)
+    answer.headers["allow"] = allowed
+    return answer
 
 
 async def _on_client_gone(request: Request, error: Exception) -> Response:
@@ -33,7 +75,7 @@ async def _on_client_gone(request: Request, error: Exception) -> Response:
 
 
 async def _on_unexpected(request: Request, error: Exception) -> Response:
-    return JSONResponse({"detail": "Internal server error"}, status_code=500)
+    return error_response(request.scope, InternalError("Internal server error"))
 
 
 def exception_handlers() -> dict[type[Exception], ExceptionHandler]:

@@ -29,7 +29,7 @@ from serve_app.web.door import Door
 from serve_app.web.openai_errors import answering
 from serve_app.web.openai_realtime import openai_realtime_routes
 from serve_app.web.openai_stream import streamed_answer
-from serve_app.web.uploaded import decode_upload, while_connected
+from serve_app.web.uploaded import decode_upload, warning_headers, while_connected
 from serve_app.web.uploads import receive_upload
 
 KEY_BYTES = 32
@@ -79,7 +79,7 @@ async def _recording(request: Request, door: Door, task: Task) -> Response:
         began_s = perf_counter()
         transcript = await while_connected(request, door.service.transcribe(recording.samples, options))
         door.metrics.request_done(perf_counter() - began_s, recording.duration_s)
-        return _answer(transcript, asked, task)
+        return _answer(transcript, asked, task, warning_headers(recording))
 
 
 async def _received(
@@ -99,12 +99,16 @@ async def _received(
         upload.close()
 
 
-def _answer(transcript: RecordingTranscript, asked: TranscriptionRequest, task: Task) -> Response:
+def _answer(
+    transcript: RecordingTranscript, asked: TranscriptionRequest, task: Task, headers: dict[str, str]
+) -> Response:
     match asked.response_format:
         case ResponseFormat.TEXT:
-            return Response(to_text(transcript, openai_label), media_type="text/plain")
+            return Response(to_text(transcript, openai_label), media_type="text/plain", headers=headers)
         case ResponseFormat.SRT:
-            return Response(to_srt(transcript.segments, openai_label), media_type="application/x-subrip")
+            subtitles = to_srt(transcript.segments, openai_label)
+            return Response(subtitles, media_type="application/x-subrip", headers=headers)
         case ResponseFormat.VTT:
-            return Response(to_vtt(transcript.segments, openai_label), media_type="text/vtt")
-    return JSONResponse(transcription_body(transcript, asked, task))
+            subtitles = to_vtt(transcript.segments, openai_label)
+            return Response(subtitles, media_type="text/vtt", headers=headers)
+    return JSONResponse(transcription_body(transcript, asked, task), headers=headers)

@@ -41,10 +41,9 @@ from serve_app.protocols.openai.realtime_session import (
     session_object,
 )
 from serve_app.web.door import Door
+from serve_app.web.errors import refuse
 from serve_app.web.live_socket import LiveSocket
-from serve_app.web.openai_errors import answering, refused
-
-POLICY_CLOSE = 1008
+from serve_app.web.openai_errors import answering
 
 
 def openai_realtime_routes(door: Door, signing_key: bytes) -> list[BaseRoute]:
@@ -52,7 +51,7 @@ def openai_realtime_routes(door: Door, signing_key: bytes) -> list[BaseRoute]:
         try:
             dialect, handshake = realtime_dialect(websocket, door, signing_key)
         except SottoError as error:
-            await _deny(websocket, error)
+            await refuse(websocket.scope, websocket.receive, websocket.send, error)
             return
         await LiveSocket(websocket, door, dialect, subprotocol=handshake.subprotocol).run()
 
@@ -111,14 +110,6 @@ def realtime_dialect(
         ),
     )
     return dialect, handshake
-
-
-async def _deny(websocket: WebSocket, error: SottoError) -> None:
-    """An HTTP answer instead of a socket, where the server can; else a close before it was accepted."""
-    if "websocket.http.response" in websocket.scope.get("extensions", {}):
-        await websocket.send_denial_response(refused(error))
-    else:
-        await websocket.close(POLICY_CLOSE)
 
 
 async def _small_body(request: Request) -> bytes:

@@ -17,7 +17,7 @@ from serve_app.protocols.openai.request import TranscriptionRequest
 from serve_app.service import RecordingOptions, RecordingSegment, RecordingTranscript
 from serve_app.web.door import Door
 from serve_app.web.duplex import Duplex
-from serve_app.web.uploaded import until_gone
+from serve_app.web.uploaded import until_gone, warning_headers
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +53,7 @@ async def streamed_answer(
         media_type=EVENT_STREAM_TYPE,
         max_stall_s=door.settings.idle_timeout_s,
         on_closed=closed,
+        headers=warning_headers(recording),
     )
 
 

@@ -18,7 +18,7 @@ from serve_app.protocols.transcribe import ProcessingTime, ResponseFormat, trans
 from serve_app.service import RecordingTranscript
 from serve_app.speakers.turns import SpeakerMode
 from serve_app.web.door import Door
-from serve_app.web.uploaded import decode_upload, while_connected
+from serve_app.web.uploaded import decode_upload, warning_headers, while_connected
 from serve_app.web.uploads import receive_upload
 
 log = structlog.get_logger(__name__)
@@ -54,7 +54,13 @@ async def _transcribe(request: Request, door: Door) -> Response:
         options = choices.recording_options(door.recording_defaults(), door.settings.diarization_backend)
         decode_started_s = perf_counter()
         by_channel = options.speakers is SpeakerMode.CHANNEL
-        recording = await asyncio.to_thread(decode_upload, upload.file, door, keep_channels=by_channel)
+        recording = await asyncio.to_thread(
+            decode_upload,
+            upload.file,
+            door,
+            keep_channels=by_channel,
+            audio_track=choices.audio_track,
+        )
     finally:
         upload.close()
     decoded_s = perf_counter()
@@ -72,16 +78,22 @@ def _answer(
     response_format: ResponseFormat,
     include_words: bool,
 ) -> Response:
+    headers = warning_headers(recording)
     match response_format:
         case ResponseFormat.TEXT:
-            return Response(to_text(transcript), media_type="text/plain")
+            return Response(to_text(transcript), media_type="text/plain", headers=headers)
         case ResponseFormat.SRT:
-            return Response(to_srt(transcript.segments), media_type="application/x-subrip")
+            return Response(to_srt(transcript.segments), media_type="application/x-subrip", headers=headers)
         case ResponseFormat.VTT:
-            return Response(to_vtt(transcript.segments), media_type="text/vtt")
+            return Response(to_vtt(transcript.segments), media_type="text/vtt", headers=headers)
         case ResponseFormat.JSON:
             now = datetime.now(UTC)
             body = transcript_body(
-                transcript, time, now, include_words=include_words, warning=recording.warning
+                transcript,
+                time,
+                now,
+                include_words=include_words,
+                warning=recording.warning,
+                complete=recording.complete,
             )
-            return JSONResponse(body)
+            return JSONResponse(body, headers=headers)

@@ -12,23 +12,45 @@ from starlette.requests import ClientDisconnect, Request
 from serve_app.asr.jobs import SAMPLE_RATE_HZ
 from serve_app.audio.recordings import DecodedRecording, decode_recording
 from serve_app.errors import InvalidAudio, SottoError
+from serve_app.protocols.answer_headers import COMPLETE_HEADER, WARNING_HEADER
 from serve_app.web.door import Door
 
 T = TypeVar("T")
 
 
-def decode_upload(file: BinaryIO, door: Door, *, keep_channels: bool = False) -> DecodedRecording:
+MAX_HEADER_CHARS = 500
+
+
+def decode_upload(
+    file: BinaryIO, door: Door, *, keep_channels: bool = False, audio_track: int | None = None
+) -> DecodedRecording:
     """Decode within the door's limits. Blocking. Raises `InvalidAudio`, `UnsupportedFormat` and the like."""
     recording = decode_recording(
         file,
         max_samples=door.max_audio_samples,
         allowed_formats=door.allowed_formats,
         keep_channels=keep_channels,
+        audio_track=audio_track,
     )
     min_s = door.settings.min_audio_length_seconds
     if len(recording.samples) < min_s * SAMPLE_RATE_HZ:
         raise InvalidAudio(f"Audio too short: {recording.duration_s:.2f}s (minimum: {min_s:g}s)")
     return recording
+
+
+def warning_headers(recording: DecodedRecording) -> dict[str, str]:
+    """What an answer says of its recording beside the text; nothing where nothing was wrong."""
+    if recording.warning is None:
+        return {}
+    return {
+        WARNING_HEADER: header_text(recording.warning, MAX_HEADER_CHARS),
+        COMPLETE_HEADER: "true" if recording.complete else "false",
+    }
+
+
+def header_text(text: str, max_chars: int) -> str:
+    """What of a text can stand in a header."""
+    return "".join(char if char.isascii() and char.isprintable() else "?" for char in text)[:max_chars]
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:

@@ -7,11 +7,12 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from serve_app.errors import InvalidAudio, InvalidMessage, PayloadTooLarge
+from serve_app.errors import InvalidAudio, InvalidMessage, PayloadTooLarge, UnsupportedFormat
 from serve_app.protocols.media_type import ContainerAudio, parse_audio_type
 
 SPOOL_BYTES = 8 * 1024 * 1024
@@ -23,6 +24,7 @@ MULTIPART_OVERHEAD_BYTES = (MAX_FIELDS + 1) * (MAX_FIELD_BYTES + 8 * 1024)
 """What headers and fields may take beside the file itself."""
 
 FILE_FIELDS = ("file", "audio")
+MAX_NAME_CHARS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,18 @@ class Upload:
 
 
 class _Parser(MultiPartParser):
+    """A part called as the recording is a file, whether or not the client gave it a file name."""
+
     spool_max_size = SPOOL_BYTES
+
+    def on_headers_finished(self) -> None:
+        disposition = self._current_part.content_disposition
+        if disposition is not None:
+            _, options = parse_options_header(disposition)
+            name = options.get(b"name", b"").decode("latin-1")
+            if name in FILE_FIELDS and b"filename" not in options:
+                self._current_part.content_disposition = disposition + b'; filename="recording"'
+        super().on_headers_finished()
 
 
 async def receive_upload(request: Request, max_bytes: int) -> Upload:
@@ -59,7 +72,14 @@ async def receive_upload(request: Request, max_bytes: int) -> Upload:
 
 
 async def _receive_raw(request: Request, content_type: str, max_bytes: int) -> Upload:
-    if not isinstance(parse_audio_type(content_type), ContainerAudio):
+    try:
+        audio = parse_audio_type(content_type)
+    except UnsupportedFormat:
+        raise UnsupportedFormat(
+            f"content type {content_type[:MAX_NAME_CHARS]!r} carries no audio: send multipart/form-data with "
+            "a field 'file', or the recording itself as audio/*"
+        ) from None
+    if not isinstance(audio, ContainerAudio):
         raise InvalidMessage("raw samples are for /transcribe/stream: send a file here")
     file = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115 - the caller closes it
     num_bytes = 0
@@ -85,8 +105,10 @@ async def _receive_multipart(request: Request, max_bytes: int) -> Upload:
     uploads = {name: value for name, value in form.multi_items() if isinstance(value, UploadFile)}
     upload = next((uploads[name] for name in FILE_FIELDS if name in uploads), None)
     if upload is None:
+        came = sorted({name[:MAX_NAME_CHARS] for name, _ in form.multi_items()})
         await form.close()
-        raise InvalidMessage("the multipart field 'file' with the recording is missing")
+        listed = f"the fields are {', '.join(map(repr, came))}" if came else "there are no fields"
+        raise InvalidMessage(f"the multipart field 'file' with the recording is missing: {listed}")
     num_bytes = upload.size or 0
     if num_bytes > max_bytes:
         await form.close()

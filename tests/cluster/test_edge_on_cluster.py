@@ -20,6 +20,12 @@ import httpx
 import psutil
 import pytest
 from cluster.conftest import SPOKEN, clip, reference, word_error_rate
+from cluster.harmless import (
+    REFUSED,
+    a_slow_upload_harms_no_other_client,
+    broken_uploads_harm_no_other_client,
+    refusals_harm_no_other_client,
+)
 from fakes.extended_connect import extended_connect
 
 from serve_app.clients.live import LiveClient, SessionConfig
@@ -174,9 +180,23 @@ async def test_the_other_doors(secure: SecureService, http2: bool) -> None:
         answer = await client.post(f"{secure.url}/transcribe", files={"file": ("a.flac", data)})
     assert ready.http_version == ("HTTP/2" if http2 else "HTTP/1.1")
     assert ready.status_code == 200
-    assert set(ready.headers.get_list("x-request-id", split_commas=True)) == {"visit-7"}
+    assert ready.headers.get_list("x-request-id", split_commas=True) == ["visit-7"]
     assert answer.status_code == 200
     assert word_error_rate(reference("short_0"), answer.json()["transcript"]) <= 0.12
+
+
+@pytest.mark.parametrize("path", REFUSED)
+async def test_refused_uploads_harm_no_other_client(secure: SecureService, path: str) -> None:
+    await refusals_harm_no_other_client(secure.url, path, secure.trust("h2"), secure.trust())
+
+
+@pytest.mark.parametrize("path", ["/transcribe", "/transcribe/stream"])
+async def test_broken_uploads_harm_no_other_client(secure: SecureService, path: str) -> None:
+    await broken_uploads_harm_no_other_client(secure.url, path, secure.trust("h2"), secure.trust())
+
+
+async def test_a_slow_upload_harms_no_other_client(secure: SecureService) -> None:
+    await a_slow_upload_harms_no_other_client(secure.url, secure.trust())
 
 
 async def test_cleartext_is_no_door(secure: SecureService) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import tempfile
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 
@@ -90,3 +91,71 @@ def silent_film() -> bytes:
             for packet in stream.encode(piece):
                 container.mux(packet)
     return out.getvalue()
+
+
+Pieces = list[tuple[float, np.ndarray]]
+"""Sounds and the times at which they begin, in seconds; int16 `(n,)` at 48 kHz."""
+
+
+def timed(
+    name: str,
+    tracks: list[Pieces],
+    *,
+    picture_s: float = 0.0,
+    default: int = 0,
+    picture_from_s: float = 0.0,
+    rate_hz: int = 48_000,
+) -> bytes:
+    """A container as `CONTAINERS` calls it (or "mkv", "webm_file") whose sounds stand at times of their own.
+
+    `picture_s`: with a picture of that length beside them. `default`: the track that a player should take.
+    """
+    muxer, codec, options = (CONTAINERS | MORE_CONTAINERS)[name]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "film"
+        with av.open(str(path), "w", format=muxer, options=options) as container:
+            packets = _picture(container, picture_s, picture_from_s) if picture_s else []
+            for index, pieces in enumerate(tracks):
+                stream = container.add_stream(codec, rate=rate_hz, layout="mono")
+                stream.disposition = av.stream.Disposition.default if index == default else 0
+                packets += _timed_packets(stream, pieces, rate_hz)
+            for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+                container.mux(packet)
+        return path.read_bytes()
+
+
+MORE_CONTAINERS: dict[str, tuple[str, str, dict[str, str]]] = {
+    "mkv": ("matroska", "aac", {}),
+    "webm_file": ("webm", "libopus", {}),
+}
+
+
+def _picture(container: av.container.OutputContainer, seconds: float, from_s: float) -> list[av.Packet]:
+    stream = container.add_stream("vp8" if "webm" in container.format.name else "mpeg4", rate=5)
+    stream.width = stream.height = 32
+    stream.pix_fmt = "yuv420p"
+    packets = []
+    for index in range(round(seconds * 5)):
+        frame = av.VideoFrame(32, 32, "yuv420p")
+        frame.pts = index + round(from_s * 5)
+        frame.time_base = Fraction(1, 5)
+        packets += stream.encode(frame)
+    return [*packets, *stream.encode(None)]
+
+
+def _timed_packets(stream: av.AudioStream, pieces: Pieces, rate_hz: int) -> list[av.Packet]:
+    """Each piece's frames follow one another; between pieces the clock goes on and no frame is there."""
+    stream.time_base = Fraction(1, rate_hz)
+    size = 960 if "opus" in stream.codec_context.name else 1_024
+    packets = []
+    for start_s, samples in pieces:
+        for at in range(0, len(samples) - size + 1, size):
+            frame = av.AudioFrame.from_ndarray(
+                samples[np.newaxis, at : at + size], format="s16", layout="mono"
+            )
+            frame.sample_rate = rate_hz
+            frame.pts = round(start_s * rate_hz) + at
+            frame.time_base = Fraction(1, rate_hz)
+            for fitting in av.AudioResampler(stream.format, "mono", rate_hz, frame_size=size).resample(frame):
+                packets += stream.encode(fitting)
+    return [*packets, *stream.encode(None)]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 from planting import Built, Manifests, cluster
 
+import serve_app
 from k8s.check.kustomize import OVERLAYS, overlay_names
 from k8s.check.pods import pod_templates
 from k8s.check.problem import of_kind
@@ -80,9 +80,10 @@ def test_the_version_of_ray_is_the_one_that_is_installed(overlay: str, built: Bu
 
 @pytest.mark.parametrize(("overlay", "kind"), [("single-gpu", "-cuda"), ("multi-gpu", "-cuda"), ("cpu", "")])
 def test_the_image_is_of_this_version(overlay: str, kind: str, built: Built) -> None:
-    version = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["version"]
     images = {each["image"] for pod in pod_templates(built(overlay)) for each in pod.all_containers}
-    assert {image for image in images if image.startswith("sotto")} == {f"sotto:{version}{kind}"}
+    assert {image for image in images if image.startswith("sotto")} == {
+        f"sotto:{serve_app.__version__}{kind}"
+    }
 
 
 @pytest.mark.parametrize("overlay", overlay_names())

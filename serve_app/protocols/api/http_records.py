@@ -37,7 +37,7 @@ class Segment(Server, frozen=True, kw_only=True):
 
 class Transcript(Server, frozen=True, kw_only=True):
     """A recording's text; `confidence` is the probability of the language. Times are seconds. Speakers are
-    there where they were asked for."""
+    there where they were asked for, `warning` and `complete` where something is wrong with the audio."""
 
     transcript: str
     confidence: float | None
@@ -54,6 +54,7 @@ class Transcript(Server, frozen=True, kw_only=True):
     num_speakers: int | UnsetType = UNSET
     speakers: list[str] | UnsetType = UNSET
     warning: str | UnsetType = UNSET
+    complete: bool | UnsetType = UNSET
     withheld_segments: int | UnsetType = UNSET
 
 

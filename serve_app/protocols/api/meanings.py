@@ -91,6 +91,7 @@ UPLOAD_MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "normalise": "Bring the recording's peak to -1 dBFS first.",
         "smart_format": "Write capitals, spacing and numbers.",
         **SPEAKER_MEANINGS,
+        "audio_track": "Which of several audio tracks, from 0; else the default one.",
     }
 )
 

@@ -8,10 +8,13 @@ from serve_app.errors import (
     ClientError,
     InvalidAudio,
     InvalidMessage,
+    OriginRefused,
     SottoError,
     SpeakersUnavailable,
+    UnknownPath,
     UnsupportedFormat,
     UnsupportedLanguage,
+    WrongMethod,
 )
 
 ErrorFields: TypeAlias = dict[str, str | None]
@@ -63,6 +66,12 @@ def _param_and_code(error: SottoError) -> tuple[str | None, str | None]:
             return "file", "unsupported_format"
         case InvalidAudio():
             return None, "invalid_audio"
+        case UnknownPath():
+            return None, "unknown_url"
+        case WrongMethod():
+            return None, "method_not_supported"
+        case OriginRefused():
+            return None, "origin_not_allowed"
         case ClientError():
             return None, None
         case _:

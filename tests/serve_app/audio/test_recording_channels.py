@@ -10,8 +10,8 @@ import pytest
 import soundfile
 from fakes.encoded_audio import chirp, wav
 
-from serve_app.audio.decoding import FrameResampler
 from serve_app.audio.recordings import decode_recording
+from serve_app.audio.resampling import FrameResampler
 from serve_app.errors import InvalidAudio, PayloadTooLarge
 
 

@@ -5,12 +5,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fakes.app_server import running_app
+from fakes.encoded_audio import chirp, wav
+from fakes.fake_service import FakeService, FakeSettings
 from fakes.speech_server import running_fake_server
 from typer.testing import CliRunner
 
 from serve_app.cli.app import app
 from serve_app.cli.serving import describe_models
 from serve_app.launch.cluster import SOURCE_DIR
+from serve_app.web.app import create_app
 
 CLIP = SOURCE_DIR / "audio" / "spoken" / "short_1.flac"
 
@@ -136,3 +140,29 @@ def test_doctor_and_models() -> None:
     status, _, errors = run("models", "verify", "no-such-model")
     assert status == 1
     assert "no-such-model" in errors
+
+
+@pytest.fixture(scope="module")
+def doors() -> Iterator[str]:
+    with running_app(create_app(FakeService(), FakeSettings())) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize("output_format", ["text", "json", "srt", "vtt"])
+def test_missing_audio_is_told_beside_the_text(doors: str, tmp_path: Path, output_format: str) -> None:
+    whole, cut = tmp_path / "whole.wav", tmp_path / "cut.wav"
+    whole.write_bytes(wav(chirp(2.0, 16_000), 16_000))
+    cut.write_bytes(whole.read_bytes()[:40_000])
+    status, out, errors = run("transcribe", str(cut), "--url", doors, "--format", output_format)
+    assert status == 3
+    assert "Hello" in out
+    assert f"warning: {cut}: the recording states 64044 bytes, 40000 came" in errors.replace("\n", "")
+    status, _, errors = run("transcribe", str(whole), "--url", doors, "--format", output_format)
+    assert (status, errors.strip()) == (0, "")
+
+
+def test_sound_that_is_whole_but_odd_is_told_and_good(doors: str) -> None:
+    file = SOURCE_DIR / "tests" / "golden" / "files" / "t03_phase.flac"
+    status, out, errors = run("transcribe", str(file), "--url", doors)
+    assert (status, "Hello" in out) == (0, True)
+    assert "opposite phase" in errors

@@ -41,3 +41,11 @@ async def test_silence_has_no_segments():
     transcriber = RecordingTranscriber(voice=FakeVoice(), recogniser=FakeRecogniser())
     await transcriber.transcribe(np.zeros(32_000, np.int16), RecordingOptions(), on_segment=told.append)
     assert told == []
+
+
+async def test_without_a_detector_a_segment_begins_where_there_is_sound():
+    quiet = np.random.default_rng(0).normal(0, 3, 8 * 16_000).astype(np.int16)
+    audio = np.concatenate([quiet, speak([Say(n, ms=250, pause_ms=100) for n in range(1, 6)])])
+    transcriber = RecordingTranscriber(voice=FakeVoice(), recogniser=FakeRecogniser())
+    transcript = await transcriber.transcribe(audio, RecordingOptions(language="en", vad_filter=False))
+    assert 8.3 <= transcript.segments[0].start_s <= 8.6

@@ -3,12 +3,16 @@ from pathlib import Path
 
 import httpx
 import pytest
+from fakes.app_server import running_app
 from fakes.asgi_socket import AsgiSocket
 from fakes.fake_service import FakeService, FakeSettings
 from prometheus_client.parser import text_string_to_metric_families
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from serve_app.errors import UnsupportedLanguage
 from serve_app.web.app import create_app
+from serve_app.web.request_ids import RequestIds
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "health.json").read_text())
 
@@ -93,10 +97,58 @@ async def test_metrics_are_prometheus_text(client):
 
 async def test_unknown_paths_and_methods_are_json(client):
     missing = await client.get("/nowhere")
-    assert (missing.status_code, missing.json()) == (404, {"detail": "Not Found"})
+    assert missing.status_code == 404
+    assert missing.json() == {"detail": "nothing is served at /nowhere: GET / lists what is"}
     wrong = await client.get("/transcribe")
-    assert (wrong.status_code, wrong.json()) == (405, {"detail": "Method Not Allowed"})
+    assert wrong.status_code == 405
+    assert wrong.json() == {"detail": "GET is no method of /transcribe: it takes POST"}
     assert wrong.headers["allow"] == "POST"
+
+
+async def test_a_get_of_a_socket_says_what_it_is(client):
+    answer = await client.get("/ws/stt")
+    assert answer.status_code == 404
+    assert answer.json() == {"detail": "/ws/stt is for WebSockets: open it with ws:// or wss://"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/v1", 404, "unknown_url"),
+        ("POST", "/v1/chat/completions", 404, "unknown_url"),
+        ("GET", "/v1/realtime", 404, "unknown_url"),
+        ("GET", "/v1/audio/transcriptions", 405, "method_not_supported"),
+        ("DELETE", "/v1/models", 405, "method_not_supported"),
+    ],
+)
+async def test_below_v1_they_have_openais_shape(client, method, path, status, code):
+    answer = await client.request(method, path)
+    assert answer.status_code == status
+    error = answer.json()["error"]
+    assert error.keys() == {"message", "type", "param", "code"}
+    assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", None, code)
+    assert path in error["message"]
+    assert ("allow" in answer.headers) == (status == 405)
+
+
+async def test_a_wrong_method_of_deepgrams_door_has_its_shape(client):
+    answer = await client.get("/v1/listen")
+    assert answer.status_code == 405
+    assert answer.json().keys() == {"err_code", "err_msg", "request_id"}
+    assert answer.headers["dg-error"]
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/transcribe", "/v1/nowhere"])
+async def test_sockets_where_there_is_none_are_answered_404(service, path):
+    with running_app(create_app(service, FakeSettings())) as port, pytest.raises(InvalidStatus) as refused:
+        async with connect(f"ws://127.0.0.1:{port}{path}", proxy=None):
+            pass
+    answer = refused.value.response
+    body = json.loads(answer.body)
+    said = body["error"]["message"] if path.startswith("/v1/") else body["detail"]
+    assert answer.status_code == 404
+    assert said == f"no WebSocket is served at {path}: GET / lists what is"
+    assert len(answer.headers.get_all("x-request-id")) == 1
 
 
 async def test_an_unexpected_failure_says_nothing_of_its_inside(client, service):
@@ -127,6 +179,17 @@ async def test_request_ids_are_kept_or_made(client):
     assert kept.headers["x-request-id"] == "abc-123"
     assert len(made.headers["x-request-id"]) == 16
     assert (await client.get("/nowhere")).headers["x-request-id"]
+
+
+async def test_request_ids_are_one_however_often_they_are_named(service):
+    """A server around the application may name requests too, by the same class."""
+    transport = httpx.ASGITransport(RequestIds(create_app(service, FakeSettings())))
+    async with httpx.AsyncClient(transport=transport, base_url="http://sotto") as client:
+        kept = await client.get("/", headers={"x-request-id": "abc-123"})
+        made = [await client.get("/", headers=headers) for headers in ({}, {"x-request-id": "a b"})]
+    assert kept.headers.get_list("x-request-id") == ["abc-123"]
+    assert [len(answer.headers.get_list("x-request-id")) for answer in made] == [1, 1]
+    assert all(len(answer.headers["x-request-id"]) == 16 for answer in made)
 
 
 async def test_sockets_have_request_ids_too(service):
