@@ -87,7 +87,7 @@ class TranscriberOptions:
     max_batch: int = 1
 
 
-SURE_LONE_WORD = -0.5
+SURE_LONE_WORD = -0.4
 """Mean log-probability of a token from which a short window's text of up to two seconds is taken as it is: of
 150 lone words the choice was then right as often as with the full window alone, for both models."""
 
@@ -249,14 +249,14 @@ class WhisperTranscriber:
         A lone word that is not sure of itself is read once more in the full window, which reads it better.
         """
         hypotheses = self._generate(states, items, languages, key)
-        items, hypotheses = self._without_echoes(key, states, items, languages, hypotheses)
+        asked, hypotheses = self._without_echoes(key, states, items, languages, hypotheses)
         unsure = [
             row
             for row, item in enumerate(items)
             if self._is_short(item.job) and hypotheses[row].avg_logprob < SURE_LONE_WORD
         ]
         if not unsure or key.window.num_frames == MAX_FRAMES:
-            return items, hypotheses
+            return asked, hypotheses
         again = [items[row] for row in unsure]
         mels = np.stack([log_mel(item.job.audio, MAX_FRAMES, self._num_mels) for item in again])
         window = key.window._replace(num_frames=MAX_FRAMES, num_states=MAX_STATES)
@@ -264,8 +264,8 @@ class WhisperTranscriber:
             key._replace(window=window), self._engine.encode(mels), again, [languages[row] for row in unsure]
         )
         for row, item, hypothesis in zip(unsure, *full, strict=True):
-            items[row], hypotheses[row] = item, hypothesis
-        return items, hypotheses
+            asked[row], hypotheses[row] = item, hypothesis
+        return asked, hypotheses
 
     def _generate(
         self,

@@ -159,7 +159,7 @@ class AccessSection(Section):
     )
     cors_origins: tuple[str, ...] = setting(
         (),
-        "Web origins that browsers may call from, separated by commas; empty: none.",
+        "Web origins whose pages may use the doors, WebSockets too; `*`: all; empty: none.",
         "CORS_ORIGINS",
         max_length=256,
     )

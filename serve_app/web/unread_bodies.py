@@ -16,8 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 LINGER_S = 2.0
 """How long the rest of a refused body is taken and dropped before the connection is closed: one that is
 closed while bytes arrive is reset, and the reset may overtake the answer (RFC 9112, section 9.6)."""
-MAX_LINGER_BYTES = 2 * 1024 * 1024
-"""So much of it: what is in flight when the answer leaves, not a whole upload."""
+MAX_LINGER_BYTES = 64 * 1024 * 1024
+"""So much of it at most. What a proxy still sends on is more than its buffers: 2 MiB cost answers as none did."""
 
 
 class ClosedWhereUnread:

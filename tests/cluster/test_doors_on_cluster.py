@@ -109,7 +109,7 @@ async def test_ndjson_over_cleartext_http2(service: ServiceUnderTest, kind: str)
         ('{"type":"sing"}', None, "INVALID_MESSAGE"),
         (b"\0" * 3200, None, "INVALID_MESSAGE"),
         ('{"type":"start_session","config":{"sample_rate":7999}}', None, "INVALID_MESSAGE"),
-        ('{"type":"start_session","config":{"sample_rate":48001}}', None, "INVALID_MESSAGE"),
+        ('{"type":"start_session","config":{"sample_rate":192001}}', None, "INVALID_MESSAGE"),
         ('{"type":"start_session","config":{"lang_code":"tlh"}}', None, "INVALID_MESSAGE"),
         ('{"type":"start_session","config":{"lang_code":"de"}}', None, "INVALID_MESSAGE"),  # tiny.en only
         ('{"type":"start_session"}', b"\0" * 321, "INVALID_MESSAGE"),

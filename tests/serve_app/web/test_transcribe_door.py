@@ -2,6 +2,7 @@ import asyncio
 import json
 import struct
 
+import httpx
 import numpy as np
 import pytest
 from fakes.encoded_audio import chirp, encoded, wav
@@ -150,26 +151,40 @@ async def test_a_recording_longer_than_the_limit_is_refused(service):
     assert service.uploads == []
 
 
-async def test_an_announced_body_over_the_limit_is_refused_unread(service):
-    """What is on its way already is dropped, behind the answer."""
-    read = []
+def noting(read, before_the_answer):
+    """A client's application that notes how much of the body had been `read` when the answer began."""
+    app = create_app(FakeService(), FakeSettings())
+
+    async def asked(scope, receive, send):
+        async def noted(message):
+            if message["type"] == "http.response.start":
+                before_the_answer.append(len(read))
+            await send(message)
+
+        await app(scope, receive, noted)
+
+    return httpx.AsyncClient(transport=httpx.ASGITransport(asked), base_url="http://sotto")
+
+
+async def test_an_announced_body_over_the_limit_is_refused_unread():
+    read, before_the_answer = [], []
 
     async def body():
         for _ in range(1_000):
             read.append(1)
             yield bytes(100_000)
 
-    async with client_of(service) as client:
+    async with noting(read, before_the_answer) as client:
         headers = {"content-type": "audio/wav", "content-length": "100000000"}
         answer = await client.post("/transcribe", content=body(), headers=headers)
     assert answer.status_code == 413
     assert "max: 1MB" in answer.json()["detail"]
-    assert len(read) < 60
+    assert before_the_answer == [0]
 
 
 @pytest.mark.parametrize("kind", ["raw", "multipart"])
-async def test_a_body_without_length_is_cut_off_at_the_limit(service, kind):
-    read = []
+async def test_a_body_without_length_is_cut_off_at_the_limit(kind):
+    read, before_the_answer = [], []
     head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
 
     async def body():
@@ -179,10 +194,10 @@ async def test_a_body_without_length_is_cut_off_at_the_limit(service, kind):
             yield bytes(100_000)
 
     content_type = "audio/wav" if kind == "raw" else "multipart/form-data; boundary=x"
-    async with client_of(service) as client:
+    async with noting(read, before_the_answer) as client:
         answer = await client.post("/transcribe", content=body(), headers={"content-type": content_type})
     assert answer.status_code == 413
-    assert len(read) < 60
+    assert before_the_answer[0] < 60
 
 
 async def test_a_field_as_large_as_a_file_is_refused(client):
