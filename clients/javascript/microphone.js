@@ -1,6 +1,7 @@
 import { deferred } from "./events.js";
 
 const STOP_TIMEOUT_MS = 1_000;
+const RESUME_TIMEOUT_MS = 3_000;
 
 /**
  * The microphone, or any other MediaStream with sound, as chunks of 16 kHz mono PCM16.
@@ -38,7 +39,7 @@ export class Microphone {
       const AudioContext = this.#options.AudioContext ?? globalThis.AudioContext;
       this.#context = new AudioContext();
       await this.#context.audioWorklet.addModule(this.#options.workletUrl);
-      await this.#context.resume();
+      await this.#resume(this.#context);
       this.#listen();
     } catch (error) {
       await this.#release();
@@ -69,6 +70,23 @@ export class Microphone {
     const audio = { channelCount: 1, echoCancellation, noiseSuppression, autoGainControl };
     if (deviceId !== undefined) audio.deviceId = { exact: deviceId };
     return devices.getUserMedia({ audio });
+  }
+
+  /** A browser may hold the sound of a page back until it is clicked, and a phone call interrupts it. */
+  async #resume(context) {
+    let timer;
+    const late = new Promise((_, reject) => {
+      const why = "the browser holds the sound back: start the microphone in a click or a key press";
+      timer = setTimeout(() => reject(new TypeError(why)), this.#options.resumeTimeoutMs ?? RESUME_TIMEOUT_MS);
+    });
+    try {
+      await Promise.race([context.resume(), late]);
+    } finally {
+      clearTimeout(timer);
+    }
+    context.onstatechange = () => {
+      if (context.state === "suspended" || context.state === "interrupted") context.resume().catch(() => {});
+    };
   }
 
   #listen() {

@@ -243,6 +243,8 @@ export interface MicrophoneOptions {
   chunkMs?: number;
   /** Where `pcm-worklet.js` is served; default: beside this module. */
   workletUrl?: string | URL;
+  /** How long the browser may hold the sound back before `start()` fails; default 3,000. */
+  resumeTimeoutMs?: number;
   AudioContext?: any;
   AudioWorkletNode?: any;
   mediaDevices?: any;
@@ -251,6 +253,7 @@ export interface MicrophoneOptions {
 /** The microphone as chunks of 16 kHz mono PCM16. One start and one stop each. */
 export class Microphone {
   constructor(options?: MicrophoneOptions);
+  /** In a click or a key press: browsers hold the sound of other pages back, and then this fails with a TypeError. */
   start(onChunk: (samples: Int16Array) => void): Promise<void>;
   stop(): Promise<void>;
   /** Resolves when the sound has ended, by `stop()` or by itself. */

@@ -47,6 +47,15 @@ class RawAudio:
     split_channels: bool = False
     whole_samples: bool = False
 
+    @property
+    def sample_bytes(self) -> int:
+        return {"pcm16": 2, "float32": 4}.get(self.encoding, 1)
+
+    @property
+    def frame_bytes(self) -> int:
+        """A sample of every channel."""
+        return self.sample_bytes * self.channels
+
 
 @dataclass(frozen=True, slots=True)
 class ContainerAudio:

@@ -52,6 +52,7 @@ from serve_app.protocols.dialect import (
 from serve_app.service import LiveSession
 from serve_app.web.door import Door
 from serve_app.web.live.channels import Channels, with_reason
+from serve_app.web.live.gathering import Gathering, unit_bytes
 from serve_app.web.live.intake import Intake, open_intake
 from serve_app.web.live.outbox import MAX_UNREAD_BYTES, Outbox
 from serve_app.web.live.outcome import (
@@ -110,6 +111,7 @@ class LiveSocket:
         self._channels = Channels(door, anchored=self._anchored)
         self._command: Open | None = None
         self._intake: Intake | None = None
+        self._gathering: Gathering | None = None
         self._quiet: Quiet | None = None
         self._digest = hashlib.sha256()
         self._outcome = Outcome()
@@ -197,6 +199,8 @@ class LiveSocket:
             kind = "text" if data is None else "audio"
             raise PayloadTooLarge(f"{kind} frame of {len(frame)} bytes, the limit is {max_bytes}")
         for command in self._dialect.receive(frame):
+            if self._gathering is not None and not isinstance(command, Audio):
+                await self._gathering.done()
             await self._obey(command)
 
     def _refuse_or_end(self, error: SottoError, *, is_binary: bool) -> None:
@@ -262,21 +266,29 @@ class LiveSocket:
         if self._ended:
             raise InvalidMessage("audio after the end of the session")
         self._digest.update(data)
-        if self._intake is None:
-            self._intake = open_intake(
-                self._channels.audio,
-                self._push,
-                fail=self._container_failed,
-                warn=self._refuse,
-                allowed_formats=self._door.allowed_formats,
-                max_samples=round(self._door.settings.max_session_s * SAMPLE_RATE_HZ),
-            )
-        if self._quiet is None:
-            await self._intake.take(data)
-            return
-        self._quiet.taking()
-        await self._intake.take(data)
-        self._quiet.taken()
+        if self._gathering is None:
+            self._gathering = self._open_intake()
+        await self._gathering.take(data)
+
+    def _open_intake(self) -> Gathering:
+        intake = self._intake = open_intake(
+            self._channels.audio,
+            self._push,
+            fail=self._container_failed,
+            warn=self._refuse,
+            allowed_formats=self._door.allowed_formats,
+            max_samples=round(self._door.settings.max_session_s * SAMPLE_RATE_HZ),
+        )
+
+        async def give(data: bytes) -> None:
+            if self._quiet is not None:
+                self._quiet.taking()
+            await intake.take(data)
+            self._heard_s = self._now_s()
+            if self._quiet is not None:
+                self._quiet.taken()
+
+        return Gathering(give, unit_bytes(self._channels.audio), self._outcome.start)
 
     async def _push(self, channel: int, samples: Pcm16) -> None:
         if channel == 0:
@@ -314,6 +326,8 @@ class LiveSocket:
 
     async def _finish_audio(self) -> None:
         """Push what the decoders still hold, then end the sessions; goes on where it was interrupted."""
+        if self._gathering is not None:
+            await self._gathering.done()
         if self._intake is not None:
             await self._intake.finish()
         if not self._told_end:
@@ -351,7 +365,9 @@ class LiveSocket:
         idle_s = self._door.settings.idle_timeout_s
         while True:
             now_s = self._now_s()
-            since_s = self._sender.sending_since_s if self._ended else None if self._busy else self._heard_s
+            since_s = (
+                self._sender.sending_since_s if self._ended else None if self._is_busy else self._heard_s
+            )
             wake_s = (now_s if since_s is None else since_s) + idle_s
             if wake_s <= now_s:
                 break
@@ -361,6 +377,11 @@ class LiveSocket:
         else:
             self._refuse(InvalidMessage("no session was started within the idle limit"))
             self._outcome.settle(Ending(EndReason.TIMEOUT, POLICY_CLOSE))
+
+    @property
+    def _is_busy(self) -> bool:
+        """Whether what the client has said is still being taken."""
+        return self._busy or (self._gathering is not None and self._gathering.is_giving)
 
     async def _limit(self) -> None:
         """Settles when the session has been open for too long."""

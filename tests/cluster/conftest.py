@@ -14,14 +14,27 @@ from benchmarks.scoring import word_errors
 from benchmarks.service import ServiceUnderTest
 from serve_app.asr.jobs import Pcm16
 from serve_app.audio.recordings import decode_recording
+from serve_app.launch.ports import free_ports
 
 SPOKEN = Path(__file__).resolve().parents[2] / "audio" / "spoken"
 
 
 @pytest.fixture(scope="session")
-def service() -> Iterator[ServiceUnderTest]:
+def page_port() -> int:
+    """Where tests serve web pages: the service lets in those of `http://127.0.0.1:` this."""
+    return free_ports(1)[0]
+
+
+@pytest.fixture(scope="session")
+def service(page_port: int) -> Iterator[ServiceUnderTest]:
     """The graph with `tiny.en` in both roles: what these tests are about is the way there and back."""
-    with service_in_own_process({"model": "tiny.en", "language": "en", "idle_timeout_s": 120}) as running:
+    settings = {
+        "model": "tiny.en",
+        "language": "en",
+        "idle_timeout_s": 120,
+        "cors_origins": f"http://127.0.0.1:{page_port}",
+    }
+    with service_in_own_process(settings) as running:
         yield running
 
 

@@ -25,10 +25,10 @@ from serve_app.protocols.transcribe import UploadChoices
 
 CHECKOUT = Path(__file__).parents[2]
 PAGE = (CHECKOUT / "docs" / "api.md").read_text()
-MAX_LINES = 540
+MAX_LINES = 560
 
 FRAMEWORKS = ("livekit", "pipecat")
-"""Snippets of these are parts of programs: they are compiled, and run in tests/integrations."""
+"""Examples of these are parts of programs: what they build is run in tests/integrations."""
 
 PORT_SHOWN = "127.0.0.1:8000"
 
@@ -82,7 +82,7 @@ def run(command, port, tmp_path):
 
 
 def test_there_are_examples_in_every_language():
-    assert {example.language for example in examples()} >= {"bash", "python", "javascript"}
+    assert {example.language for example in examples()} >= {"bash", "python", "javascript", "html"}
     assert len(list(examples("bash"))) >= 5
     assert len(list(examples("python"))) >= 9
 
@@ -108,7 +108,7 @@ def modules_of(code):
 def test_python_examples_run(example, port, tmp_path):
     modules = modules_of(example.code)
     if parts := modules & set(FRAMEWORKS):
-        pytest.skip(f"a part of a program for {', '.join(parts)}: only compiled")
+        pytest.skip(f"a part of a program for {', '.join(parts)}: run in tests/integrations")
     if missing := [module for module in modules if find_spec(module) is None]:
         pytest.skip(f"not installed: {', '.join(missing)}")
     assert run([sys.executable, "-c", example.code], port, tmp_path).strip()

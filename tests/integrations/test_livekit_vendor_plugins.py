@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import numpy as np
 import pytest
 from integrations.conftest import SPEECH, Doors, door
+from integrations.snippets import built_by_example
 
 pytest.importorskip("livekit.plugins.deepgram", reason="livekit-plugins-deepgram is not installed")
 pytest.importorskip("livekit.plugins.openai", reason="livekit-plugins-openai is not installed")
@@ -148,3 +149,34 @@ async def test_openai_streams_over_realtime(doors: Doors, model: str) -> None:
     assert of(events, Kind.FINAL_TRANSCRIPT)[0].text.startswith("Olá, mundo.")
     assert doors.session.options.language == "pt"
     assert len(doors.session.audio) == pytest.approx(len(SPEECH), abs=800)
+
+
+async def spoken_to(whisper: stt.STT, doors: Doors) -> list[str]:
+    """The finals of a stream with a second of speech, whose end the server hears."""
+    stream = whisper.stream(conn_options=ONCE)
+    for frame in frames(SPEECH):
+        stream.push_frame(frame)
+    stream.flush()
+    events = [await anext(stream)]
+    while Kind.INTERIM_TRANSCRIPT not in kinds(events):
+        events.append(await anext(stream))
+    doors.do(doors.session.flush)
+    while Kind.FINAL_TRANSCRIPT not in kinds(events):
+        events.append(await anext(stream))
+    await stream.aclose()
+    return [final.text for final in of(events, Kind.FINAL_TRANSCRIPT)]
+
+
+@pytest.mark.usefixtures("http")
+@door("/v1/realtime")
+async def test_what_the_documentation_builds_works(doors: Doors) -> None:
+    built = built_by_example("livekit", doors.port)
+    for name in ("resuming", "live", "realtime"):
+        finals = await spoken_to(built[name], doors)
+        assert finals[0].startswith("Olá, mundo."), name
+    event = await built["recordings"].recognize(list(frames(SPEECH)), conn_options=ONCE)
+    assert event.alternatives[0].text == "Hello there. General Kenobi."
+    for name in ("recordings", "realtime"):
+        await built[name].aclose()
+        await built[name]._client.close()  # the plugin leaves that to the garbage collector
+    await built["resuming"].aclose()

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from integrations.conftest import SPEECH, Doors, door
+from integrations.snippets import built_by_example
 
 pytest.importorskip("pipecat.services.deepgram.stt", reason="pipecat-ai[deepgram] is not installed")
 pytest.importorskip("pipecat.services.openai.stt", reason="pipecat-ai[openai] is not installed")
@@ -98,4 +99,22 @@ async def test_openai_realtime_with_the_servers_voice_detection(doors: Doors) ->
         await pipeline.until(TranscriptionFrame)
     assert pipeline.of(TranscriptionFrame)[0].text.startswith("Olá, mundo.")
     assert doors.session.options.endpointing.min_silence_ms == 400
+    assert pipeline.of(ErrorFrame) == []
+
+
+@pytest.mark.filterwarnings("ignore:websockets:DeprecationWarning")  # inside Deepgram's SDK
+@door("/v1/realtime")
+@pytest.mark.parametrize("name", ["live", "recordings", "realtime"])
+async def test_what_the_documentation_builds_works(doors: Doors, name: str) -> None:
+    services = built_by_example("pipecat", doors.port)
+    async with running_pipeline(services[name]) as pipeline:
+        await pipeline.push(VADUserStartedSpeakingFrame())
+        await pipeline.speak(SPEECH)
+        if name == "live":
+            await pipeline.until(InterimTranscriptionFrame)
+        await pipeline.push(VADUserStoppedSpeakingFrame(stop_secs=0.2))
+        await pipeline.until(TranscriptionFrame)
+    await services["recordings"]._client.close()  # the service leaves that to the garbage collector
+    expected = "Hello there." if name == "recordings" else "Olá, mundo."
+    assert pipeline.of(TranscriptionFrame)[0].text.startswith(expected)
     assert pipeline.of(ErrorFrame) == []

@@ -14,7 +14,9 @@ function browser() {
   class AudioContext {
     state = "running";
     audioWorklet = { addModule: async (url) => (made.workletUrl = String(url)) };
-    async resume() {}
+    async resume() {
+      made.resumed = (made.resumed ?? 0) + 1;
+    }
     async close() {
       made.closed += 1;
     }
@@ -24,6 +26,7 @@ function browser() {
   }
   class AudioWorkletNode {
     constructor(context, name, options) {
+      made.context = context;
       Object.assign(made, { node: this, name, chunkMs: options.processorOptions.chunkMs });
       const answer = (data) => data === "stop" && this.port.onmessage({ data: "stopped" });
       this.port = { postMessage: answer, onmessage: null };
@@ -85,4 +88,27 @@ test("what fails on the way leaves nothing open", async () => {
   assert.deepEqual([made.closed, made.stopped], [1, 1]);
   await assert.rejects(new Microphone({ mediaDevices: null }).start(() => {}), /https and localhost/);
   assert.throws(() => new Microphone({ chunkMs: 0 }), RangeError);
+});
+
+test("sound that the browser holds back is an error, not silence", async () => {
+  const { made, options } = browser();
+  class AudioContext extends options.AudioContext {
+    resume() {
+      return new Promise(() => {});
+    }
+  }
+  const microphone = new Microphone({ ...options, AudioContext, resumeTimeoutMs: 1 });
+  await assert.rejects(microphone.start(() => {}), /in a click/);
+  assert.deepEqual([made.closed, made.stopped], [1, 1]);
+});
+
+test("sound that is interrupted goes on", async () => {
+  const { made, options } = browser();
+  const microphone = new Microphone(options);
+  await microphone.start(() => {});
+  for (const [state, resumed] of [["interrupted", 2], ["running", 2], ["suspended", 3], ["closed", 3]]) {
+    made.context.state = state;
+    made.context.onstatechange();
+    assert.equal(made.resumed, resumed);
+  }
 });

@@ -53,7 +53,7 @@ class RawIntake:
         self._streams = [
             PcmStream(audio.encoding, audio.sample_rate_hz, channels) for _ in range(self._num_channels)
         ]
-        self._sample_bytes = {"pcm16": 2, "float32": 4}.get(audio.encoding, 1)
+        self._sample_bytes = audio.sample_bytes
         self._rest = b""
 
     async def take(self, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from fakes.asgi_socket import AsgiSocket
 from fakes.fake_service import FakeService, FakeSettings
 
@@ -58,16 +59,16 @@ async def test_the_longest_session_ends_with_timeout_though_audio_comes():
     assert messages[-2]["reason"] == "timeout"
 
 
-async def test_a_full_buffer_holds_the_reader_back_and_is_no_idleness():
+@pytest.mark.parametrize(("num_frames", "frame_bytes"), [(10, 3200), (100, 320)])
+async def test_a_full_buffer_holds_the_reader_back_and_is_no_idleness(num_frames, frame_bytes):
     service = FakeService(on_open=lambda session: session.room.clear())
     async with AsgiSocket(app_of(service, idle_timeout_s=1.0)) as socket:
         await socket.start()
-        for _ in range(10):
-            socket.say(bytes(320))
-        while socket.num_untaken > 9:
-            await asyncio.sleep(0.01)
+        for _ in range(num_frames):
+            socket.say(bytes(frame_bytes))
+            await asyncio.sleep(0)  # small ones are not gathered for longer than that
         await asyncio.sleep(1.2)  # longer than the limit
-        assert socket.num_untaken == 9
+        assert num_frames - socket.num_untaken <= 5
         service.sessions[0].room.set()
         socket.say({"type": "end_session"})
         messages = await socket.heard_until("close")
@@ -75,7 +76,7 @@ async def test_a_full_buffer_holds_the_reader_back_and_is_no_idleness():
         "type": "session_ended",
         "session_id": "s1",
         "reason": "completed",
-        "total_audio_ms": 100.0,
+        "total_audio_ms": 1000.0,
         "total_segments": 1,
     }
 
