@@ -24,7 +24,7 @@ SURE = 0.9
 """A language of this probability is taken without a second look."""
 MAX_CANDIDATES = 2
 EVIDENCE_S = 1.0
-"""So many seconds of speech in a language double its weight, ..."""
+"""Seconds of speech in a language that double its weight, ..."""
 MAX_EVIDENCE_WEIGHT = 20.0
 """... to this at most: a speaker who changes the language is still heard."""
 RARITY = 0.5
@@ -52,7 +52,9 @@ class LanguageGuess:
 
     def for_interim(self, audio_s: float, hint: LanguageHint) -> bool:
         """Whether interim text may be written: not before it is known in which language."""
-        language, _ = self.likeliest
+        language, probability = self.likeliest
+        if probability == 1.0:
+            return True  # it was named, or there is no other
         if self.sure:
             return audio_s >= INTERIM_SURE_S or hint.seconds(language) >= INTERIM_EVIDENCE_S
         return audio_s >= INTERIM_COMPARED_S

@@ -519,9 +519,7 @@ class WhisperTranscriber:
 
 def _may_decode(job: DecodeJob, guess: LanguageGuess) -> bool:
     """Interims wait until their language is known."""
-    if job.language is not None or job.role is not Role.INTERIM:
-        return True
-    return guess.for_interim(job.audio_s, job.hint)
+    return job.role is not Role.INTERIM or guess.for_interim(job.audio_s, job.hint)
 
 
 def _likeliest(texts: Sequence[_Text]) -> _Text | None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve_app.asr.jobs import LanguageHint
-from serve_app.asr.language_choice import CandidateText, choose_text, guess_language
+from serve_app.asr.language_choice import CandidateText, choose_text, guess_language, known_language
 from serve_app.models.languages import LANGUAGES
 
 KNOWN = tuple(LANGUAGES)
@@ -57,6 +57,7 @@ def test_an_interim_waits_until_its_language_is_known() -> None:
     nothing, english = LanguageHint(), LanguageHint(evidence=(("en", 2.5),))
     assert [sure.for_interim(seconds, nothing) for seconds in (0.5, 1.0)] == [False, True]
     assert sure.for_interim(0.3, english)
+    assert known_language("en").for_interim(0.3, nothing)
     assert [weak.for_interim(seconds, nothing) for seconds in (1.0, 2.5, 3.0)] == [False, False, True]
 
 
