@@ -19,16 +19,20 @@ STAMPS := $(VENV)/.stamps
 READY := $(STAMPS)/checkout
 ARGS ?=
 
-.PHONY: help demo serve test test-hosts test-all engines speakers sdk speakers-bench simulate cluster-faults gpu-bench k8s-check deploy-check image image-cuda image-check check format bench models lock clean
+.PHONY: help demo serve quick test test-hosts test-all engines speakers sdk speakers-bench simulate cluster-faults gpu-bench k8s-check deploy-check image image-cuda image-check check format bench models lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 demo: $(READY) ## Start the service, send it a dialogue through three doors, print the text, stop
-	@$(PY) -m benchmarks.demo $(ARGS)
+	@$(PY) -m benchmarks.live.demo $(ARGS)
 
 serve: $(READY) ## Run the service on http://127.0.0.1:8000 (ARGS="--port 9000 --language en")
 	@$(PY) -m serve_app.cli serve $(ARGS)
+
+quick: $(READY) ## Run the tests that need no cluster, models or extras, in parallel, without the slowest (ARGS="-k pattern")
+	@$(PY) -m pytest -q -n auto --dist worksteal --hypothesis-profile=quick \
+		-m "not (cluster or hosts or models or extras or slow)" $(ARGS)
 
 test: $(READY) ## Run the test suite; what needs an extra that is not installed is skipped (ARGS="-k pattern")
 	@$(PY) -m pytest -m "not hosts" $(ARGS)
@@ -44,16 +48,16 @@ engines: $(READY) $(STAMPS)/engines ## Install the torch and mlx engines (about 
 speakers: $(READY) $(STAMPS)/speakers ## Install pyannote.audio and its weights: who spoke (about 5 GB with torch on Linux)
 
 speakers-bench: speakers ## Who spoke: error rates, two hours of one session, how late labels are (about 15 minutes)
-	@$(PY) -m benchmarks.diarization --json out/diarization.json
-	@$(PY) -m benchmarks.diarization_live --hours 2 --seed 2 --json out/diarization_two_hours.json
-	@$(PY) -m benchmarks.diarization_lag --json out/diarization_lag.json
+	@$(PY) -m benchmarks.speakers.error_rates --json out/diarization.json
+	@$(PY) -m benchmarks.speakers.live --hours 2 --seed 2 --json out/diarization_two_hours.json
+	@$(PY) -m benchmarks.speakers.lag --json out/diarization_lag.json
 
 simulate: $(READY) ## The service at 10,000 sessions, simulated with its own policies
-	@$(PY) -m benchmarks.simulate --sessions 10000 --seconds 240 --ramp 240 --after 60 --gpu H200 \
+	@$(PY) -m benchmarks.simulation --sessions 10000 --seconds 240 --ramp 240 --after 60 --gpu H200 \
 		--min-replicas 4 --max-replicas 400 --max-interim-replicas 60 $(ARGS)
 
 cluster-faults: $(READY) ## Twelve live sessions on three hosts in network namespaces, one host killed (needs root)
-	@$(PY) -m benchmarks.cluster_faults --kill-host --json out/cluster_faults.json $(ARGS)
+	@$(PY) -m benchmarks.cluster.faults --kill-host --json out/cluster_faults.json $(ARGS)
 
 gpu-bench: $(READY) ## Batch curves and sessions of this machine's GPU
 	@$(PY) -m benchmarks.gpu --json out/gpu.json $(ARGS)
@@ -80,14 +84,16 @@ check: $(READY) ## Formatting, lint, types, import rules
 	@echo "ruff format"; $(PY) -m ruff format --check .
 	@echo "ruff check"; $(PY) -m ruff check .
 	@echo "mypy"; $(PY) -m mypy --strict
+	@echo "mypy, the client on Python 3.10"; $(PY) -m mypy --strict --python-version 3.10 -p sotto_client
+	@echo "mypy, tests"; $(PY) -m mypy --config-file tests/mypy.ini
 	@echo "import rules"; $(VENV)/bin/lint-imports
 
 format: $(READY) ## Format the code
 	@$(PY) -m ruff format . && $(PY) -m ruff check --fix .
 
 bench: $(READY) ## Live sessions and a recording against faster-whisper; results in out/
-	@$(PY) -m benchmarks.live_sessions --json out/live_sessions.json --plot out/live_sessions.png $(ARGS)
-	@$(PY) -m benchmarks.recordings --json out/recordings.json
+	@$(PY) -m benchmarks.live.sessions --json out/live_sessions.json --plot out/live_sessions.png $(ARGS)
+	@$(PY) -m benchmarks.text.recordings --json out/recordings.json
 
 models: $(READY) ## List the models and where they are
 	@$(PY) -m serve_app.cli models list
@@ -147,7 +153,7 @@ $(STAMPS)/sdk: requirements/sdk.txt $(STAMPS)/dev
 	@$(PIP) --require-hashes -r requirements/sdk.txt
 	@touch $@
 
-$(READY): pyproject.toml $(STAMPS)/models
-	@echo "[4/4] this checkout"
-	@$(PIP) --no-deps --no-build-isolation -e .
+$(READY): pyproject.toml clients/python/pyproject.toml $(STAMPS)/models
+	@echo "[4/4] this checkout and its Python client"
+	@$(PIP) --no-deps --no-build-isolation -e clients/python -e .
 	@touch $@

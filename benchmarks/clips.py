@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
 from serve_app.audio.recordings import decode_recording
+from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16
 
 SPOKEN_DIR = Path(__file__).resolve().parents[1] / "audio" / "spoken"
 DIALOGUES = ("visit", "ward_round", "phone_call")
@@ -85,9 +85,9 @@ def select_clips(
 ) -> list[Clip]:
     """Every recording of `folder` (the committed ones without) that has its words, by file name.
 
-    `languages` keeps only those; a recording whose language nobody says is in the first of them.
+    `languages` keeps only those; a recording of unstated language counts as the first of them.
     `max_seconds` cuts longer ones behind their last turn that ends in time and leaves out those without such
-    a turn, since nobody knows which of their words came by then. Raises `ValueError` where nothing is left.
+    a turn, since which of their words came by then is not known. Raises `ValueError` where nothing is left.
     """
     source = folder or SPOKEN_DIR
     entries = _entries(source, languages[0] if languages else DEFAULT_LANGUAGE)

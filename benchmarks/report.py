@@ -1,16 +1,46 @@
-"""Results as a table, as JSON and as a picture."""
+"""What the benchmark commands share: arguments and errors; results as a table, as JSON and as a picture."""
 
 from __future__ import annotations
 
+import argparse
+import functools
 import json
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 from rich.console import Console
 from rich.table import Table
 
 WIDE_COLUMNS = 120
+
+P = ParamSpec("P")
+
+
+def command_line(name: str, doc: str | None, *, with_json: bool = True) -> argparse.ArgumentParser:
+    """A parser, described by the first paragraph of the module's docstring, with `--json` for the result."""
+    parser = argparse.ArgumentParser(prog=name, description=(doc or "").split("\n\n")[0])
+    if with_json:
+        parser.add_argument("--json", type=Path, help="write the result to this file")
+    return parser
+
+
+def command(*failures: type[Exception], status: int = 2) -> Callable[[Callable[P, int]], Callable[P, int]]:
+    """A benchmark's `main`: of these errors it prints the message, and exits with `status`."""
+
+    def wrap(main: Callable[P, int]) -> Callable[P, int]:
+        @functools.wraps(main)
+        def run(*args: P.args, **kwargs: P.kwargs) -> int:
+            try:
+                return main(*args, **kwargs)
+            except failures as error:
+                print(f"error: {error}", file=sys.stderr)
+                return status
+
+        return run
+
+    return wrap
 
 
 def print_table(title: str, rows: Sequence[tuple[str, str]]) -> None:
@@ -33,7 +63,10 @@ def print_columns(title: str, columns: Sequence[str], rows: Sequence[Sequence[st
     (console if console.is_terminal else Console(width=WIDE_COLUMNS)).print(table)
 
 
-def write_json(path: Path, result: Mapping[str, Any]) -> None:
+def write_json(path: Path | None, result: Mapping[str, Any]) -> None:
+    """Nothing without a path."""
+    if path is None:
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 

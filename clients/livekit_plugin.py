@@ -1,5 +1,5 @@
 """`from clients.livekit_plugin import WhisperSTT`: the LiveKit plugin under its short name."""
 
-from serve_app.clients.livekit_plugin import WhisperSTT
+from sotto_client.livekit_plugin import WhisperSTT
 
 __all__ = ["WhisperSTT"]

@@ -1,4 +1,4 @@
-"""How many replicas a recogniser gets: Serve's side of `serve_app.scaling.policy`.
+"""How many replicas a recogniser gets: Serve's side of `serve_app.capacity.policy`.
 
 Serve calls the policy of each deployment about ten times a second in its controller and keeps the state that
 it returns. In the config file, whole or with constants of one's own:
@@ -19,7 +19,7 @@ from typing import Any
 
 import structlog
 
-from serve_app.scaling.policy import (
+from serve_app.capacity.policy import (
     Decision,
     Demand,
     PolicyState,
@@ -100,7 +100,7 @@ def _figures(series: dict[str, dict[Any, Any]], replica: Any, now_s: float) -> R
 
     return ReplicaFigures(
         waiting_audio_s=sum(window) / len(window),
-        waiting_offline_audio_s=newest("waiting_offline_audio_s"),
+        waiting_recording_audio_s=newest("waiting_recording_audio_s"),
         arriving=newest("arriving_audio_s_per_s"),
         capacity=newest("capacity_audio_s_per_s"),
     )

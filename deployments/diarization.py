@@ -10,19 +10,18 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from deployments.gpu_share import publish_own_gpu_metrics
-from serve_app.asr.jobs import Pcm16
-from serve_app.service import SpeakerStatus
+from serve_app.assembly.speakers import speaker_host
+from serve_app.core.samples import Pcm16
 from serve_app.settings import Settings
 from serve_app.speakers import turns
-from serve_app.speakers.host import SpeakerHost
-from serve_app.speakers.windows import SpeakerWindow, WindowVoices
+from serve_app.speakers.ports import SpeakerStatus, SpeakerWindow, WindowVoices
 
 
 class Diarization:
     """Live windows and recordings on a thread each; a recording pauses while windows wait."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        self._host = SpeakerHost(Settings.from_dict(settings))
+        self._host = speaker_host(Settings.from_dict(settings))
         publish_own_gpu_metrics()
 
     async def listen(self, windows: list[SpeakerWindow]) -> list[WindowVoices]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ray
 from ray import serve
 
+from serve_app.capacity.machine import read_gpus, visible_gpus
+from serve_app.telemetry.cluster import RayInstruments
 from serve_app.telemetry.gpu_metrics import GpuRecorder, ReplicaOnCard, publish_gpu_metrics
-from serve_app.telemetry.gpus import read_gpus, visible_gpus
-from serve_app.telemetry.ray_metrics import RayInstruments
 
 
 def assigned_gpu_fraction() -> float | None:

@@ -9,19 +9,17 @@ from typing import Any
 from ray.serve.handle import DeploymentHandle
 from starlette.applications import Starlette
 
-from deployments.bounded_receive import bound_receive_queues
 from deployments.ports import RecogniserHandle, SpeakerHandle, VoiceHandle
-from deployments.request_id_once import name_requests_once
-from serve_app.asr.jobs import ModelInfo
-from serve_app.conductor.assembly import assemble
-from serve_app.conductor.ports import ReplicaLost
+from deployments.serve_patches import bound_receive_queues, name_requests_once
+from serve_app.assembly.service import assemble
+from serve_app.assembly.speakers import status_of
+from serve_app.assembly.voice_activity import state_shape
+from serve_app.core.jobs import ModelInfo
+from serve_app.service.ports import ReplicaLost
 from serve_app.settings import Settings
-from serve_app.speakers.backends import status_of
-from serve_app.telemetry.cluster import ClusterMetrics
+from serve_app.telemetry.cluster import ClusterMetrics, RayInstruments, ray_exporter_urls
 from serve_app.telemetry.logs import configure_logs
-from serve_app.telemetry.metrics import Recorder
-from serve_app.telemetry.ray_metrics import RayInstruments, ray_exporter_urls
-from serve_app.vad.loading import state_shape
+from serve_app.telemetry.metrics import Metrics
 from serve_app.web.app import create_app
 from serve_app.web.keepalive import let_audio_be_a_sign_of_life
 
@@ -46,7 +44,7 @@ class Ingress:
         name_requests_once()
         let_audio_be_a_sign_of_life()
         configure_logs(self._settings.log_level)
-        self._metrics = Recorder(RayInstruments())
+        self._metrics = Metrics(RayInstruments())
         self._models: tuple[ModelInfo, ...] = ()
         self._final_models: tuple[ModelInfo, ...] = ()
         self._speaker_status = status_of(self._settings)

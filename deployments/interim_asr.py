@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deployments.recogniser import Recogniser
-from serve_app.asr.jobs import Role
+from serve_app.core.jobs import Role
 
 
 class InterimAsr(Recogniser):

@@ -10,12 +10,12 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
-from serve_app.asr.jobs import DecodeJob, DecodeResult, ModelInfo, Pcm16
-from serve_app.conductor.ports import ReplicaLost
-from serve_app.errors import InferenceError, SottoError
-from serve_app.service import SpeakerStatus
+from serve_app.core.errors import InferenceError, SottoError
+from serve_app.core.jobs import DecodeJob, DecodeResult, ModelInfo
+from serve_app.core.samples import Pcm16
+from serve_app.service.ports import ReplicaLost
+from serve_app.speakers.ports import SpeakerStatus, SpeakerWindow, WindowVoices
 from serve_app.speakers.turns import Diarization, SpeakerCounts
-from serve_app.speakers.windows import SpeakerWindow, WindowVoices
 from serve_app.vad.detector import (
     PackedResults,
     StateShape,

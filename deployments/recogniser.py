@@ -6,15 +6,15 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from deployments.gpu_share import assigned_gpu_fraction, publish_own_gpu_metrics
-from serve_app.asr.jobs import DecodeJob, DecodeResult, ModelInfo, Role
-from serve_app.asr.loading import load_recogniser
+from serve_app.assembly.recognisers import load_recogniser
+from serve_app.core.jobs import DecodeJob, DecodeResult, ModelInfo, Role
 from serve_app.settings import Settings
 
 
 class Recogniser:
     """Loads and warms up its models, then decodes; hosts one role, or all of them where they share cores."""
 
-    roles: tuple[Role, ...] = (Role.FINAL, Role.INTERIM, Role.OFFLINE)
+    roles: tuple[Role, ...] = (Role.FINAL, Role.INTERIM, Role.RECORDING)
     shares_cores = True
 
     def __init__(self, settings: dict[str, Any]) -> None:
@@ -39,8 +39,8 @@ class Recogniser:
         and how much this replica can decode."""
         stats = self._recogniser.stats()
         return {
-            "waiting_audio_s": max(0.0, stats.waiting_audio_s - stats.waiting_offline_audio_s),
-            "waiting_offline_audio_s": stats.waiting_offline_audio_s,
+            "waiting_audio_s": max(0.0, stats.waiting_audio_s - stats.waiting_recording_audio_s),
+            "waiting_recording_audio_s": stats.waiting_recording_audio_s,
             "arriving_audio_s_per_s": stats.arriving_audio_s_per_s,
             "capacity_audio_s_per_s": stats.capacity_audio_s_per_s,
         }

@@ -6,9 +6,9 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from serve_app.assembly.voice_activity import load_detector
 from serve_app.settings import Settings
 from serve_app.vad.detector import PackedRequests, PackedResults
-from serve_app.vad.loading import load_detector
 
 
 class VoiceActivity:

@@ -9,7 +9,10 @@ diarization is there where what it needs is installed; on GPUs always, since the
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from ray import serve
@@ -21,8 +24,51 @@ from deployments.interim_asr import InterimAsr
 from deployments.recogniser import Recogniser
 from deployments.short_asr import ShortAsr
 from deployments.voice_activity import VoiceActivity
-from graphs.arguments import GraphArguments
-from serve_app.speakers.backends import status_of
+from serve_app.assembly.speakers import status_of
+from serve_app.capacity.plan import GPU_SHARES
+from serve_app.settings import Settings, load_settings
+
+KNOWN = {"profile", "settings", "env_file"}
+
+
+@dataclass(frozen=True, slots=True)
+class GraphArguments:
+    """Settings as they hold for this graph, and whether interims and finals have GPU shares."""
+
+    settings: Settings
+    on_gpu: bool
+
+    @property
+    def diarization_on_gpu(self) -> bool:
+        """Whether speakers are told apart on a share of a GPU; the CPU is allowed beside one."""
+        return self.on_gpu and self.settings.diarization_device in ("auto", "cuda")
+
+    @classmethod
+    def parse(cls, args: Mapping[str, Any]) -> GraphArguments:
+        """Read the environment once, here. Raises `ValueError` for unknown arguments, `SettingsError`."""
+        unknown = set(args) - KNOWN
+        if unknown:
+            raise ValueError(f"unknown graph arguments {sorted(unknown)}; known are {sorted(KNOWN)}")
+        flags = dict(args.get("settings") or {})
+        profile = args.get("profile", "auto")
+        env_file = args.get("env_file")
+        settings = load_settings(
+            flags=flags, environ=os.environ, env_file=Path(env_file) if env_file else None
+        )
+        if settings.profile != "auto":
+            profile = settings.profile
+        return cls(settings, on_gpu=_wants_gpu(profile, settings.device))
+
+
+def _wants_gpu(profile: str, device: str) -> bool:
+    if profile not in ("auto", "cpu", "gpu"):
+        raise ValueError(f"profile must be auto, cpu or gpu, got {profile!r}")
+    if profile == "auto":
+        import ray
+
+        return device != "cpu" and ray.is_initialized() and ray.cluster_resources().get("GPU", 0) > 0
+    return profile == "gpu"
+
 
 Options: TypeAlias = dict[str, Any]
 
@@ -37,8 +83,8 @@ def build(args: Mapping[str, Any] | None = None) -> serve.Application:
     settings = arguments.settings.to_dict()
     voice = _deployment(VoiceActivity, num_cpus=0.1).bind(settings)
     if arguments.on_gpu:
-        interim = _deployment(InterimAsr, num_cpus=0.5, num_gpus=0.15).bind(settings)
-        final = _deployment(FinalAsr, num_cpus=0.5, num_gpus=0.35).bind(settings)
+        interim = _deployment(InterimAsr, num_cpus=0.5, num_gpus=GPU_SHARES["interim"]).bind(settings)
+        final = _deployment(FinalAsr, num_cpus=0.5, num_gpus=GPU_SHARES["final"]).bind(settings)
     else:
         interim = final = _deployment(Recogniser, num_cpus=1.0).bind(settings)
     short = None
@@ -48,7 +94,7 @@ def build(args: Mapping[str, Any] | None = None) -> serve.Application:
         )
     speakers = None
     if arguments.on_gpu or status_of(arguments.settings).available:
-        share = {"num_gpus": 0.1} if arguments.diarization_on_gpu else {}
+        share = {"num_gpus": GPU_SHARES["diarization"]} if arguments.diarization_on_gpu else {}
         speakers = _deployment(Diarization, num_cpus=0.1, **share).bind(settings)
     ingress = _deployment(serve.ingress()(Ingress), num_cpus=0.1)
     if arguments.settings.num_ingress_replicas is not None and not arguments.on_gpu:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from k8s.made_files import write_or_check
+from k8s import write_or_check
 
 FOLDER = Path(__file__).parent / "components" / "monitoring" / "dashboards"
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}

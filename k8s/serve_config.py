@@ -5,7 +5,7 @@
 
 Two values differ inside a cluster: the address, since traffic comes from other pods, and where proxies run,
 since the head takes none. For many cards what sessions hang on is there twice, and speakers have a card apart
-(`serve_app.launch.many_cards`).
+(`serve_app.launch.gpu_plan`).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from pathlib import Path
 
 import yaml
 
-from k8s.made_files import write_or_check
+from k8s import write_or_check
 from serve_app.launch.deploy_config import PROFILE_FILES, DeployConfig, read_deploy_config
-from serve_app.launch.many_cards import many_cards
+from serve_app.launch.gpu_plan import many_cards
 
 ROOT = Path(__file__).parent
 SOURCES = {f"graph-{profile}": name for profile, name in PROFILE_FILES.items()}

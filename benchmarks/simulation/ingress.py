@@ -1,6 +1,6 @@
 """Simulated ingress replicas: the conductor's turns around the real interim gate, without sockets and sound.
 
-As in `serve_app.conductor.conductor`: one voice call per tick for all sessions, finals at once, speculative
+As in `serve_app.service.conductor`: one voice call per tick for all sessions, finals at once, speculative
 finals while the finals' queue is short, interims as far as the gate lets them, the longest waiting first.
 """
 
@@ -12,8 +12,7 @@ import random
 from collections.abc import Sequence
 from itertools import count
 
-from benchmarks.simulation.clock import Clock
-from benchmarks.simulation.replicas import Fleet, Job
+from benchmarks.simulation.replicas import Clock, Fleet, Job
 from benchmarks.simulation.sessions import (
     DoorShape,
     FinalJob,
@@ -24,11 +23,11 @@ from benchmarks.simulation.sessions import (
     Utterance,
 )
 from benchmarks.simulation.talk import Moment, Talk, VoiceMoment
-from serve_app.conductor.conductor import ConductorConfig
+from serve_app.service.conductor import ConductorConfig
 from serve_app.session.backpressure import InterimGate
 
 ALWAYS_AWAKE = 32
-"""With so many sessions there is always a chunk that has come since the last tick."""
+"""With this many sessions there is always a chunk that has come since the last tick."""
 
 
 class VoicePool:
@@ -40,7 +39,7 @@ class VoicePool:
         self._free_s = [0.0] * shape.num_voice_replicas
 
     def answer_after(self, num_sessions: int) -> float:
-        """When a call for so many sessions that is made now comes back."""
+        """When a call for this number of sessions, made now, comes back."""
         index = min(range(len(self._free_s)), key=self._free_s.__getitem__)
         busy_s = self._shape.voice_fixed_s + self._shape.voice_per_session_s * num_sessions
         self._free_s[index] = max(self._free_s[index], self._clock.now_s) + busy_s
@@ -76,7 +75,7 @@ class Ingress:
         self._polled_s = 0.0
         self._earliest_s = 0.0
         self._due_s: float | None = math.inf
-        """When the next tick is due; infinite while nobody talks, None during a tick."""
+        """When the next tick is due; infinite while no session talks, None during a tick."""
         self._woken = False
         self._tick_number = 0
         self._offering = False

@@ -14,10 +14,10 @@ import numpy as np
 
 from benchmarks.clips import Clip
 from benchmarks.simulation.talk import Moment, listen
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, DecodeJob, Pcm16, Role, Transcript
 from serve_app.asr.recogniser import Recogniser
-from serve_app.scaling.costs import DecodeCost, DecodeSample
-from serve_app.scaling.figures import MAX_FILE_BYTES
+from serve_app.capacity.throughput import MAX_FILE_BYTES, DecodeCost, DecodeSample
+from serve_app.core.jobs import DecodeJob, Role, Transcript
+from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16
 from serve_app.vad.detector import WINDOW_SAMPLES, VadRequest, VoiceDetector
 
 INTERIM_LENGTHS_S = (0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0)

@@ -8,24 +8,123 @@ finals and interims, which queues, priorities, speculation and the gate make of 
 from __future__ import annotations
 
 import asyncio
+import time
 from bisect import bisect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
 import numpy as np
 
 from benchmarks.clips import SessionPlan, start_delays_s
+from benchmarks.live.load import SentClock, converse, decided_ms
 from benchmarks.scoring import Percentiles
 from benchmarks.service import ServiceUnderTest, say
-from benchmarks.simulation.observed import Observed, observe
 from benchmarks.simulation.replicas import Slowness
-from benchmarks.simulation.service import Outcome, ServiceShape, simulate
+from benchmarks.simulation.service import ServiceShape, SimulatedRun, simulate
 from benchmarks.simulation.sessions import DoorShape
-from benchmarks.simulation.talk import Talk
-from serve_app.asr.jobs import Role
-from serve_app.scaling.costs import DecodeCost
+from benchmarks.simulation.talk import Moment, Talk
+from serve_app.capacity.throughput import DecodeCost, DecodeSample
+from serve_app.core.jobs import Role
+from sotto_client.errors import SottoClientError
+from sotto_client.live import LiveClient, SessionConfig
+from sotto_client.messages import FinalTranscript, Message, PartialTranscript, Timing, VadEvent
+
+CHUNK_MS = 100
+
+
+@dataclass(slots=True)
+class Observed:
+    """One run: latencies in ms as the live benchmark counts them, and what the service said of each decode.
+
+    `speech_start_ms`: from sending the chunk with which voice detection can find the start of speech to
+    hearing it: everything but decoding. `rpc_ms`: a decode's time in the service less its queue and its work.
+    Decodes have the seconds since the beginning of the run at which they were heard of.
+    """
+
+    final_ms: list[float] = field(default_factory=list)
+    interim_ms: list[float] = field(default_factory=list)
+    speech_start_ms: list[float] = field(default_factory=list)
+    rpc_ms: list[float] = field(default_factory=list)
+    finals: list[DecodeSample] = field(default_factory=list)
+    interims: list[DecodeSample] = field(default_factory=list)
+    finals_at_s: list[float] = field(default_factory=list)
+    interims_at_s: list[float] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+
+class _Reader:
+    """What one session's messages say."""
+
+    def __init__(
+        self, seen: Observed, talk: Talk, sent: SentClock, longest_interim_ms: float, began_s: float
+    ) -> None:
+        self._seen, self.sent, self._longest_ms = seen, sent, longest_interim_ms
+        self._began_s = began_s
+        self._opened = {round(m.end_s * 1000): m.at_s * 1000 for m in talk.moments if m.kind is Moment.OPENED}
+        self._pauses = {round(m.end_s * 1000) for m in talk.moments if m.kind is Moment.PAUSED}
+
+    def note(self, message: Message, now_s: float) -> None:
+        match message:
+            case VadEvent(state="speech_start"):
+                opened_ms = self._opened.get(round(message.t_ms))
+                if opened_ms is not None:
+                    self._seen.speech_start_ms.append(1000 * (now_s - self.sent.when(opened_ms)))
+            case FinalTranscript():
+                self._seen.final_ms.append(1000 * (now_s - self.sent.when(decided_ms(message))))
+                audio_ms = message.end_ms - message.start_ms
+                if self._decoded(self._seen.finals, audio_ms, message.timing):
+                    self._seen.finals_at_s.append(now_s - self._began_s)
+            case PartialTranscript():
+                self._seen.interim_ms.append(1000 * (now_s - self.sent.when(message.end_ms)))
+                if round(message.end_ms) not in self._pauses:  # else it was a final ahead of its time
+                    audio_ms = min(self._longest_ms, message.end_ms - message.start_ms)
+                    if self._decoded(self._seen.interims, audio_ms, message.timing):
+                        self._seen.interims_at_s.append(now_s - self._began_s)
+
+    def _decoded(self, samples: list[DecodeSample], audio_ms: float, timing: Timing) -> bool:
+        busy_ms = timing.preprocess_ms + timing.inference_ms + timing.postprocess_ms
+        known = busy_ms > 0 and audio_ms > 0
+        if known:
+            samples.append(DecodeSample((audio_ms / 1000,), busy_ms / 1000))
+            rest_ms = timing.server_total_ms - timing.queue_wait_ms - busy_ms
+            self._seen.rpc_ms.append(max(0.0, rest_ms))
+        return known
+
+
+async def observe(
+    url: str, plans: Sequence[SessionPlan], talks: Sequence[Talk], *, ramp_s: float, longest_interim_ms: float
+) -> Observed:
+    """Run a session per plan in real time, their starts spread over `ramp_s`."""
+    seen = Observed()
+    began_s = time.perf_counter()
+
+    async def delayed(delay_s: float, plan: SessionPlan, talk: Talk) -> None:
+        await asyncio.sleep(delay_s)
+        try:
+            reader = _Reader(seen, talk, SentClock(CHUNK_MS), longest_interim_ms, began_s)
+            await _session(url, plan, reader)
+        except (SottoClientError, TimeoutError) as error:
+            seen.failures.append(f"{type(error).__name__}: {error}")
+
+    delays = start_delays_s(len(plans), ramp_s)
+    await asyncio.gather(*(delayed(*each) for each in zip(delays, plans, talks, strict=True)))
+    return seen
+
+
+async def _session(url: str, plan: SessionPlan, reader: _Reader) -> None:
+    async with LiveClient(url) as client:
+        await client.start(SessionConfig(lang_code="en"))
+        await converse(
+            client,
+            plan.samples(),
+            chunk_ms=CHUNK_MS,
+            speed=1.0,
+            sent=lambda chunk, now_s: reader.sent.sent(now_s),
+            heard=reader.note,
+        )
+
 
 NUM_SEEDS = 8
 BAR = 0.25
@@ -88,7 +187,7 @@ def run_pairs(
 def compare(seen: Observed, talks: Sequence[Talk], shape: ServiceShape, *, ramp_s: float) -> Pair:
     """Simulate what was observed, with its own times."""
     interim = DecodeCost.fitted(seen.interims)
-    # Interims were timed in batches whose size nobody says: that is in their times, whoever shares them.
+    # The size of the batches in which interims were timed is not known: it is part of their times.
     interim = DecodeCost(interim.fixed_s, interim.per_longest + interim.per_audio, 0.0, interim.spread)
     costs = {Role.FINAL: DecodeCost.fitted(seen.finals), Role.INTERIM: interim}
     fitted = replace(shape, costs=costs, rpc_s=median(seen.rpc_ms) / 1000, slowness=_slowness_of(seen, costs))
@@ -96,9 +195,9 @@ def compare(seen: Observed, talks: Sequence[Talk], shape: ServiceShape, *, ramp_
     finals: list[float] = []
     interims: list[float] = []
     for seed in range(NUM_SEEDS):
-        outcome = _simulated(fitted, talks, ramp_s, seed)
-        finals.extend(outcome.results.final_ms)
-        interims.extend(outcome.results.interim_ms)
+        simulated_run = _simulated(fitted, talks, ramp_s, seed)
+        finals.extend(simulated_run.results.final_ms)
+        interims.extend(simulated_run.results.interim_ms)
     return Pair(
         Percentiles.of(seen.final_ms),
         Percentiles.of(finals),
@@ -142,7 +241,7 @@ def _door_of(seen: Observed, talks: Sequence[Talk], shape: ServiceShape, ramp_s:
     return replace(shape.door, door_s=0.0, jitter_s=jitter_s)
 
 
-def _simulated(shape: ServiceShape, talks: Sequence[Talk], ramp_s: float, seed: int) -> Outcome:
+def _simulated(shape: ServiceShape, talks: Sequence[Talk], ramp_s: float, seed: int) -> SimulatedRun:
     # Sessions really start a little off their time; and so a different piece of the tick each time.
     begins_s = [begin_s + 0.013 * seed for begin_s in start_delays_s(len(talks), ramp_s)]
     return simulate(shape, talks, begins_s, seed=seed)

@@ -1,22 +1,47 @@
-"""Simulated recognisers: the real scheduler and windows, with decode times where the model would be."""
+"""Simulated time and recognisers: the real scheduler and windows, with decode times in place of the model."""
 
 from __future__ import annotations
 
+import heapq
 import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TypeAlias
+from itertools import count
+from typing import Any, TypeAlias
 
-from benchmarks.simulation.clock import Clock
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, Role
 from serve_app.asr.scheduler import Batch, Scheduler, SchedulerLimits
 from serve_app.asr.windows import Window, WindowPolicy, plan_window
-from serve_app.errors import QueueFull
-from serve_app.scaling.costs import DecodeCost
-from serve_app.scaling.meter import SpeedMeter, demand_s
-from serve_app.scaling.policy import Decision, Demand, PolicyState, ReplicaFigures, ScalingRules, decide
+from serve_app.capacity.meter import SpeedMeter, demand_s
+from serve_app.capacity.policy import Decision, Demand, PolicyState, ReplicaFigures, ScalingRules, decide
+from serve_app.capacity.throughput import DecodeCost
+from serve_app.core.errors import QueueFull
+from serve_app.core.jobs import Role
+from serve_app.core.samples import SAMPLE_RATE_HZ
+
+
+class Clock:
+    """Calls functions at their time; what is due at the same moment goes in the order it was asked for."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self._due: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._order = count()
+
+    def at(self, when_s: float, call: Callable[..., None], *arguments: Any) -> None:
+        heapq.heappush(self._due, (max(when_s, self.now_s), next(self._order), call, arguments))
+
+    def after(self, delay_s: float, call: Callable[..., None], *arguments: Any) -> None:
+        self.at(self.now_s + delay_s, call, *arguments)
+
+    def run(self, until_s: float) -> None:
+        """Until nothing is due any more, or until then."""
+        while self._due and self._due[0][0] <= until_s:
+            self.now_s, _, call, arguments = heapq.heappop(self._due)
+            call(*arguments)
+        self.now_s = max(self.now_s, until_s)
+
 
 POLICY_PERIOD_S = 1.0
 Slowness: TypeAlias = Callable[[Role, float], float]

@@ -9,17 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.scoring import Percentiles
-from benchmarks.simulation.clock import Clock
 from benchmarks.simulation.ingress import Ingress, VoicePool
-from benchmarks.simulation.replicas import Fleet, RecogniserShape, ScaleEvent, ScalingSetup, Slowness
+from benchmarks.simulation.replicas import Clock, Fleet, RecogniserShape, ScaleEvent, ScalingSetup, Slowness
 from benchmarks.simulation.sessions import DoorShape, Results
 from benchmarks.simulation.talk import Talk
 from serve_app.asr.config import RecogniserConfig
-from serve_app.asr.jobs import Role
-from serve_app.asr.loading import FINAL_PAD_S, FINAL_TAIL_S, INTERIM_TAIL_S
-from serve_app.conductor.assembly import GPU_BATCHES_IN_FLIGHT, MAX_CPU_INTERIMS
-from serve_app.conductor.conductor import ConductorConfig
-from serve_app.scaling.costs import DecodeCost
+from serve_app.assembly.recognisers import FINAL_PAD_S, FINAL_TAIL_S, INTERIM_TAIL_S
+from serve_app.assembly.service import GPU_BATCHES_IN_FLIGHT, MAX_CPU_INTERIMS
+from serve_app.capacity.throughput import DecodeCost
+from serve_app.core.jobs import Role
+from serve_app.service.conductor import ConductorConfig
 from serve_app.session.backpressure import InterimBudget
 from serve_app.settings import Settings
 
@@ -53,7 +52,7 @@ class ServiceShape:
             max_interim_workers=max(1, self.num_workers // 2) if shared else self.num_workers,
             max_batch=self.max_batch,
             tails_s={role: INTERIM_TAIL_S if role is Role.INTERIM else FINAL_TAIL_S for role in Role},
-            pads_s={Role.FINAL: FINAL_PAD_S, Role.OFFLINE: FINAL_PAD_S},
+            pads_s={Role.FINAL: FINAL_PAD_S, Role.RECORDING: FINAL_PAD_S},
         )
         costs = {role: self.costs[role] for role in roles}
         return RecogniserShape(
@@ -65,7 +64,7 @@ class ServiceShape:
         )
 
     def conductor(self) -> ConductorConfig:
-        """As `serve_app.conductor.assembly` has it."""
+        """As `serve_app.assembly.service` has it."""
         parallel = self.num_workers * (self.max_batch if self.on_gpu else 1)
         budget = InterimBudget(
             num_workers=parallel,
@@ -94,7 +93,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SimulatedRun:
     """What a run gave."""
 
     results: Results
@@ -173,9 +172,9 @@ class _Service:
         )
         self.clock.after(SAMPLE_PERIOD_S, self._look, len(self.results.final_ms))
 
-    def outcome(self) -> Outcome:
+    def simulated_run(self) -> SimulatedRun:
         two = self.interim is not self.final
-        return Outcome(
+        return SimulatedRun(
             self.results,
             tuple(self.snapshots),
             tuple(self.final.events),
@@ -191,7 +190,7 @@ def simulate(
     *,
     seed: int = 0,
     until_s: float = 0.0,
-) -> Outcome:
+) -> SimulatedRun:
     """Run one session per start, each with its talk (in turn), to `until_s` or the end of the last one."""
     service = _Service(shape, len(begins_s), seed)
     end_s = until_s
@@ -200,7 +199,7 @@ def simulate(
         service.ingresses[index % len(service.ingresses)].add(talk, begin_s)
         end_s = max(end_s, begin_s + talk.duration_s + LAST_ANSWERS_S)
     service.clock.run(end_s)
-    return service.outcome()
+    return service.simulated_run()
 
 
 def _event(event: ScaleEvent) -> dict[str, Any]:

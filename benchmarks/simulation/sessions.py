@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from benchmarks.simulation.replicas import Job
 from benchmarks.simulation.talk import Talk
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, Role
+from serve_app.core.jobs import Role
+from serve_app.core.samples import SAMPLE_RATE_HZ
 from serve_app.vad.detector import WINDOW_SAMPLES
 
 WINDOW_S = WINDOW_SAMPLES / SAMPLE_RATE_HZ

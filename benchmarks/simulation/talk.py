@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
-from serve_app.session.options import EndpointingOptions
+from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16
 from serve_app.session.voice import Cut, VoiceTrack
 from serve_app.vad.detector import VadRequest, VoiceDetector
 from serve_app.vad.endpointer import Opened, Paused, Resumed
+from serve_app.vad.options import EndpointingOptions
 
 STEP_SAMPLES = 160
 """How finely the moment of a decision is found: 10 ms."""
@@ -42,7 +42,7 @@ class VoiceMoment:
     end_s: float
 
     def later(self, by_s: float) -> VoiceMoment:
-        """The same in audio that begins so much later."""
+        """The same in audio that begins this much later."""
         return replace(self, at_s=self.at_s + by_s, start_s=self.start_s + by_s, end_s=self.end_s + by_s)
 
 
@@ -126,7 +126,7 @@ def utterances(talks: Sequence[Talk]) -> list[tuple[VoiceMoment, ...]]:
 
 
 def shuffled(pieces: Sequence[tuple[VoiceMoment, ...]], duration_s: float, dice: random.Random) -> Talk:
-    """A session that nobody recorded: real utterances with the pauses before them, in any order."""
+    """A made-up session: real utterances with the pauses before them, in any order."""
     moments: list[VoiceMoment] = []
     at_s = 0.0
     while True:

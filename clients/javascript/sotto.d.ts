@@ -1,5 +1,9 @@
 /** Client of a Sotto speech-to-text server, for browsers and Node. Times count from the first sample sent. */
 
+import type { AudioWarning, SessionEnded, Timing as WireTiming, Transcript, VadEvent as WireVad, Word } from "./wire.js";
+
+export type { Segment, Word } from "./wire.js";
+
 /** The choices of one session under their wire names; what is left out comes from the server's settings. */
 export interface SessionConfig {
   /** A language code, or "auto". */
@@ -72,24 +76,8 @@ export interface LiveSessionOptions {
   random?: () => number;
 }
 
-/** Milliseconds that the parts of the server took, and the model. */
-export interface Timing {
-  preprocess_ms?: number;
-  queue_wait_ms?: number;
-  inference_ms?: number;
-  postprocess_ms?: number;
-  server_total_ms?: number;
-  model?: string;
-}
-
-/** `start` and `end` in seconds; `speaker` where speakers are told apart: "SPEAKER_01", null: not known yet. */
-export interface Word {
-  word: string;
-  start: number;
-  end: number;
-  probability: number;
-  speaker?: string | null;
-}
+/** A part that an older server does not say is left out. */
+export type Timing = Partial<WireTiming>;
 
 export interface PartialEvent {
   type: "partial";
@@ -141,14 +129,14 @@ export interface SpeakerEvent {
 
 export interface VadEvent {
   type: "vad";
-  state: "speech_start" | "speech_end";
+  state: WireVad["state"];
   tMs: number;
 }
 
 /** The sound is bad, where `config` asked to be told. */
 export interface WarningEvent {
   type: "warning";
-  kind: string;
+  kind: AudioWarning["kind"];
   tMs: number;
   value: number;
 }
@@ -175,7 +163,7 @@ export interface ResumedEvent {
 
 export interface EndedEvent {
   type: "ended";
-  reason: "completed" | "cancelled" | "error" | "timeout";
+  reason: SessionEnded["reason"];
   totalAudioMs: number;
   totalSegments: number;
 }
@@ -302,20 +290,7 @@ export interface TranscribeOptions {
   fetch?: typeof fetch;
 }
 
-export interface Transcription {
-  transcript: string;
-  confidence: number;
-  language: string;
-  language_probability: number;
-  duration: number;
-  segments: { id: number; start: number; end: number; text: string; confidence: number; avg_logprob?: number }[];
-  words?: Word[];
-  processing_time: { total_ms: number; [part: string]: number };
-  real_time_factor: number;
-  model: string;
-  warning?: string;
-  [field: string]: unknown;
-}
+export type Transcription = Transcript & { [field: string]: unknown };
 
 /** `POST /transcribe`. Rejects with `TranscriptionError`. */
 export function transcribe(

@@ -12,9 +12,9 @@ import argparse
 import time
 
 from k8s import dashboards, serve_config
+from k8s.check import problems
 from k8s.check.kustomize import OVERLAYS, Kustomize, find_kustomize, overlay_names
 from k8s.check.monitoring_rules import parser_is_there
-from k8s.check.rules import problems
 
 
 def main() -> int:

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from k8s.check.pods import pod_templates
-from k8s.check.problem import Manifest, Problem, of_kind, problem
+from k8s.check.manifests import Manifest, Problem, of_kind, pod_templates, problem
 
 LEAST_IDLE_S = 3600
 SERVE_PORT = 8000

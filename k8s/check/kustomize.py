@@ -22,7 +22,7 @@ from pathlib import Path
 
 import yaml
 
-from k8s.check.problem import Manifest
+from k8s.check.manifests import Manifest
 
 ROOT = Path(__file__).parents[1]
 OVERLAYS = ROOT / "overlays"

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.util import find_spec
 
-from k8s.check.problem import Manifest, Problem, of_kind, problem
-from k8s.check.ray_sources import ray_source
+from k8s.check.manifests import Manifest, Problem, of_kind, problem
+from k8s.check.wiring_rules import ray_source
 from serve_app.telemetry.exposition import EXPORTER_PREFIX
 from serve_app.telemetry.families import FAMILIES, Kind
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from k8s.check.problem import Manifest, Problem, of_kind, problem
+from k8s.check.manifests import Manifest, Problem, of_kind, problem
 
 MAX_NAME_CHARS = 47
 """A RayService's name gets suffixes, and a Service's name may have 63 characters."""

@@ -10,8 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from k8s.check.pods import PodTemplate, pod_templates
-from k8s.check.problem import Manifest, Problem, of_kind, problem
+from k8s.check.manifests import Manifest, PodTemplate, Problem, of_kind, pod_templates, problem
 
 QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?")
 HOST_FIELDS = ("hostNetwork", "hostPID", "hostIPC")

@@ -15,8 +15,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from k8s.check.pods import pod_templates
-from k8s.check.problem import Manifest, Problem, problem
+from k8s.check.manifests import Manifest, Problem, pod_templates, problem
 
 SCHEMAS = Path(__file__).parent / "schemas"
 MAX_MESSAGE_CHARS = 220

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from k8s.check.problem import Manifest, Problem, of_kind, problem
+from k8s.check.manifests import Manifest, Problem, of_kind, problem
 from serve_app.settings import Settings
 from serve_app.settings.load import env_name
 

@@ -5,14 +5,35 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
-from k8s.check.pods import pod_templates
-from k8s.check.problem import Manifest, Problem, of_kind, problem
-from k8s.check.ray_sources import ray_binary, ray_source
+from k8s.check.manifests import Manifest, Problem, of_kind, pod_templates, problem
 from serve_app.settings import Settings, SettingsError
 from serve_app.settings.define import ENV_PREFIX
 from serve_app.settings.load import ENV_FILE_VARIABLE, env_name, read_settings
+
+# Ray says only in its own files what it calls its variables and its metrics.
+
+
+def ray_source(*names: str) -> str:
+    """The text of these files of the package; those that this Ray does not have are left out."""
+    return "".join(path.read_text() for path in _there(names))
+
+
+def ray_binary(name: str) -> bytes:
+    """One file of the package as it is, empty where this Ray does not have it."""
+    return b"".join(path.read_bytes() for path in _there((name,)))
+
+
+def _there(names: tuple[str, ...]) -> list[Path]:
+    spec = find_spec("ray")
+    if spec is None or spec.origin is None:
+        return []
+    folder = Path(spec.origin).parent
+    return [folder / name for name in names if (folder / name).exists()]
+
 
 NAMESPACE = "sotto"
 PART_OF = "app.kubernetes.io/part-of"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import string
 from collections.abc import Callable, Sequence
 
-from serve_app.asr.jobs import AttentionRule
+from serve_app.core.jobs import AttentionRule
 
 _REPLACEMENT = "\ufffd"
 _MARKS = frozenset(string.punctuation + "。，、！？：；…“”’»«)")

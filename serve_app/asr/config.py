@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from serve_app.asr.engines.base import Engine
-from serve_app.asr.engines.choice import EngineName, choose_engine, load_engine
+from serve_app.asr.engines.choice import choose_engine, load_engine, load_transcriber, runs_whisper
+from serve_app.asr.fallback import GuardOptions
 from serve_app.asr.folder import open_model_folder
-from serve_app.asr.guarded import GuardOptions
-from serve_app.asr.jobs import Role
-from serve_app.asr.ports import Transcriber
+from serve_app.asr.ports import ModelToLoad, Transcriber
 from serve_app.asr.recogniser import Recogniser
 from serve_app.asr.scheduler import SchedulerLimits
 from serve_app.asr.whisper import TranscriberOptions, WhisperTranscriber
 from serve_app.asr.windows import WindowPolicy
+from serve_app.core.jobs import Role
 
 MAX_CPU_INTERIM_BATCH = 4
 CPU_INTERIM_BUCKET_FRAMES = 200
@@ -23,17 +23,19 @@ GPU_BUCKET_FRAMES = 200
 GPU_PROMPT_LENGTHS = (32, 64, 128, 223)
 SHORT_S = 2.0
 """Of audio with its margins: up to 1.6 s of speech."""
+LONE_S = 1.2
+"""Of audio with its margins: lone words. Nearly all of them were read again in the full window."""
 
 
 @dataclass(frozen=True, slots=True)
 class HostedModel:
-    """A model by name and folder.
+    """A model by name and folder; a recogniser that is no Whisper may have one without a folder.
 
     `languages` where it knows fewer than its vocabulary has; `compute_type` where it is not the config's.
     """
 
     name: str
-    path: Path
+    path: Path | None
     languages: frozenset[str] | None = None
     compute_type: str | None = None
     translates: bool = True
@@ -43,15 +45,17 @@ class HostedModel:
 class RecogniserConfig:
     """What to load and how to share the workers.
 
+    `engine`: auto, or the name of one that is installed (`serve_app/asr/engines/choice.py`); `offline` tells
+    one that is no Whisper not to ask the network.
     `models` per role; a role without one is served by another's. The same name and
     precision twice are loaded once.
     `needs_attention`: a session may ask for AlignAtt, so that an engine is chosen that can.
-    `max_offline_workers` None: all but one. `max_batch`: on a CPU, where all items wait for the longest, of
+    `max_recording_workers` None: all but one. `max_batch`: on a CPU, where all items wait for the longest, of
     interims alone, and `MAX_CPU_INTERIM_BATCH` at most. `beam_size`: what memory is computed for; a job says
     its own.
     Windows: `pad_s` (by role `pads_s`) and `floor_s` for all roles, spliced silence by role;
     `full_window_finals` encodes all 30 s for finals and recordings, `short_floor_s` so much of them where
-    they are no longer than `SHORT_S`.
+    they are no longer than `SHORT_S`; over 0, all of them up to `LONE_S`.
     """
 
     models: Mapping[Role, HostedModel]
@@ -62,7 +66,7 @@ class RecogniserConfig:
     num_workers: int = 2
     threads_per_worker: int = 1
     max_interim_workers: int = 1
-    max_offline_workers: int | None = None
+    max_recording_workers: int | None = None
     max_batch: int = 8
     beam_size: int = 1
     max_queue: int = 512
@@ -70,33 +74,46 @@ class RecogniserConfig:
     floor_s: float = 1.0
     pads_s: Mapping[Role, float] = field(default_factory=dict)
     tails_s: Mapping[Role, float] = field(
-        default_factory=lambda: {Role.INTERIM: 5.0, Role.FINAL: 30.0, Role.OFFLINE: 30.0}
+        default_factory=lambda: {Role.INTERIM: 5.0, Role.FINAL: 30.0, Role.RECORDING: 30.0}
     )
     full_window_finals: bool = False
     short_floor_s: float = 10.0
     guards: GuardOptions = GuardOptions()
     detect_floor_s: float = 6.0
+    offline: bool = False
 
     def compute_type_for(self, model: HostedModel) -> str:
         """The model's own precision, else `compute_type`."""
         return model.compute_type or self.compute_type
 
-    def engine_for(self, model: HostedModel) -> EngineName:
-        """Raises `ModelUnavailable` where no engine can read the model's folder here."""
-        return choose_engine(
-            self.engine, model.path, device=self.device, needs_attention=self.needs_attention
+    def to_load(self, model: HostedModel) -> ModelToLoad:
+        """What the engine's factory is told of a model."""
+        return ModelToLoad(
+            model.name,
+            model.path,
+            device=self.device,
+            compute_type=self.compute_type_for(model),
+            num_workers=self.num_workers,
+            threads_per_worker=self.threads_per_worker,
+            max_batch=self.max_batch,
+            offline=self.offline,
         )
+
+    def engine_for(self, model: HostedModel) -> str:
+        """Raises `ModelUnavailable` where no engine can read the model's folder here."""
+        folder = self.to_load(model).folder
+        return choose_engine(self.engine, folder, device=self.device, needs_attention=self.needs_attention)
 
     def limits(self, *, on_card: bool) -> SchedulerLimits:
         """The scheduler's share of the choices."""
-        offline = self.max_offline_workers or max(1, self.num_workers - 1)
+        for_recordings = self.max_recording_workers or max(1, self.num_workers - 1)
         batches = dict.fromkeys(Role, self.max_batch if on_card else 1)
         if not on_card:
             batches[Role.INTERIM] = min(MAX_CPU_INTERIM_BATCH, self.max_batch)
         return SchedulerLimits(
             num_workers=self.num_workers,
             max_interim_workers=self.max_interim_workers,
-            max_offline_workers=offline,
+            max_recording_workers=for_recordings,
             max_batch=batches,
             max_queue=self.max_queue,
         )
@@ -115,6 +132,7 @@ class RecogniserConfig:
                 full_window=self.full_window_finals and role is not Role.INTERIM,
                 short_s=0.0 if role is Role.INTERIM else SHORT_S,
                 short_floor_s=self.short_floor_s,
+                lone_s=LONE_S if self.short_floor_s > 0 and role is not Role.INTERIM else 0.0,
             )
             for role in Role
         }
@@ -122,25 +140,22 @@ class RecogniserConfig:
 
 def build_recogniser(config: RecogniserConfig, *, warm_up: bool = True) -> Recogniser:
     """Load every model once and warm it up. Blocking: seconds. Raises `ModelUnavailable`."""
-    loaded: dict[tuple[Path, str], Engine] = {}
-    transcribers: dict[tuple[Path, str], Transcriber] = {}
+    loaded: dict[tuple[Path | str, str], Transcriber] = {}
     hosted: dict[Role, Transcriber] = {}
     for role, model in config.models.items():
-        key = (model.path, config.compute_type_for(model))
+        key = (model.path or model.name, config.compute_type_for(model))
         if key not in loaded:
             loaded[key] = _load(config, model)
-            transcriber = transcriber_of(config, model, loaded[key])
             if warm_up:
-                transcriber.warm_up()
-            transcribers[key] = transcriber
-        hosted[role] = transcribers[key]
-    on_card = any(_on_card(engine) for engine in loaded.values())
+                loaded[key].warm_up()
+        hosted[role] = loaded[key]
+    on_card = any(transcriber.info.device != "cpu" for transcriber in loaded.values())
     return Recogniser(hosted, config.limits(on_card=on_card))
 
 
 def transcriber_of(config: RecogniserConfig, model: HostedModel, engine: Engine) -> WhisperTranscriber:
     """The rules of this config around a loaded engine."""
-    on_card = _on_card(engine)
+    on_card = engine.capabilities.device != "cpu"
     max_batch = max(config.limits(on_card=on_card).max_batch.values(), default=1)
     options = TranscriberOptions(
         windows=config.windows(on_card=on_card),
@@ -151,20 +166,13 @@ def transcriber_of(config: RecogniserConfig, model: HostedModel, engine: Engine)
         guards=config.guards,
         max_batch=max_batch,
     )
-    return WhisperTranscriber(model.name, engine, open_model_folder(model.path), options)
+    folder = open_model_folder(config.to_load(model).folder)
+    return WhisperTranscriber(model.name, engine, folder, options)
 
 
-def _load(config: RecogniserConfig, model: HostedModel) -> Engine:
-    open_model_folder(model.path)
-    return load_engine(
-        config.engine_for(model),
-        model.path,
-        device=config.device,
-        compute_type=config.compute_type_for(model),
-        num_workers=config.num_workers,
-        threads=config.threads_per_worker,
-    )
-
-
-def _on_card(engine: Engine) -> bool:
-    return engine.capabilities.device != "cpu"
+def _load(config: RecogniserConfig, model: HostedModel) -> Transcriber:
+    wanted = config.to_load(model)
+    if not runs_whisper(config.engine):
+        return load_transcriber(config.engine, wanted)
+    open_model_folder(wanted.folder)
+    return transcriber_of(config, model, load_engine(config.engine_for(model), wanted))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctranslate2
 import structlog
 
-from serve_app.errors import ModelUnavailable
+from serve_app.core.errors import ModelUnavailable
 
 _AUTO = frozenset({"", "auto", "default"})
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ
+from serve_app.core.samples import FULL_SCALE, SAMPLE_RATE_HZ
 
 HOP_SAMPLES = 160
 FFT_SAMPLES = 400
@@ -100,7 +100,7 @@ def _frames(samples: npt.NDArray[np.int16] | FloatArray, num_frames: int, num_li
     padded = np.zeros(num_live * HOP_SAMPLES + FFT_SAMPLES, dtype=np.float32)
     padded[half : half + len(samples)] = samples
     if samples.dtype == np.int16:
-        padded *= 1.0 / 32768.0
+        padded *= 1.0 / FULL_SCALE
     padded[:half] = padded[2 * half : half : -1]
     total = num_frames * HOP_SAMPLES
     if half + total < len(padded):

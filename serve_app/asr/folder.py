@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from serve_app.errors import ModelUnavailable
+from serve_app.core.errors import ModelUnavailable
 from serve_app.models.verify import inspect_folder
 
 _log = structlog.get_logger(__name__)

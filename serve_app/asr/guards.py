@@ -1,8 +1,9 @@
 """Which decodes are tried again, which texts are dropped or doubted: decisions over plain values.
 
 One number says how little a model trusts its own text: `doubt = no_speech_prob - avg_logprob`. Clean speech
-has 0.05 to 1.4, sounds without a voice 0.9 to 3.4, many voices at once 0.3 to 4.2 (`benchmarks/guards.py`).
-Where it is not small, the audio is asked: a voice activity model's best quarter of a second. In short:
+has 0.05 to 1.4, sounds without a voice 0.9 to 3.4, many voices at once 0.3 to 4.2
+(`benchmarks/text/guards.py`). Where it is not small, the audio is asked: a voice activity model's best
+quarter of a second. In short:
 
     | doubt                       | audio                       | text |
     | ---                         | ---                         | ---  |
@@ -52,7 +53,7 @@ DOUBTS: Final = frozenset({Reason.UNINTELLIGIBLE, Reason.LOOP, Reason.REPEATED})
 
 @dataclass(frozen=True, slots=True)
 class GuardThresholds:
-    """Measured with `benchmarks/guards.py` on tiny.en and base.
+    """Measured with `benchmarks/text/guards.py` on tiny.en and base.
 
     `compression_ratio` and `logprob` are Whisper's, for retries. `sure_doubt`: up to it the audio is not
     asked. `voice`: mean speech probability of the best 250 ms. `blind_doubt`: the limit where no audio can be
@@ -282,7 +283,7 @@ def is_stale_repeat(
 
 
 def may_be_stale(evidence: DecodeEvidence, thresholds: GuardThresholds = MEASURED) -> bool:
-    """Whether a final is so doubtful that saying it again and again would make it nobody's words."""
+    """Whether a final is doubtful enough that its repetition is taken for an invention."""
     return (
         evidence.doubt > thresholds.repeated_doubt and evidence.no_speech_prob > thresholds.repeated_no_speech
     )

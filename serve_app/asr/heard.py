@@ -16,7 +16,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16, Word
+from serve_app.core.jobs import Word
+from serve_app.core.samples import FULL_SCALE, SAMPLE_RATE_HZ, Pcm16
 
 _FRAMES_PER_S: Final = 50
 _MIN_PAUSE_FRAMES: Final = 25
@@ -119,3 +120,32 @@ def _peak(word: Word, levels: Levels) -> float:
     last = max(first + 1, round(word.end_s * _FRAMES_PER_S))
     part = levels[first:last]
     return float(part.max()) if len(part) else 0.0
+
+
+# -- silence -----------------------------------------------------------------------------------------------
+
+MAX_SILENT_RMS = 10.0
+"""Loudest 20 ms of what counts as silence, in int16 steps: -70 dBFS, below any microphone's own noise."""
+
+ROOM_TONE_LEVEL = 0.005
+"""Standard deviation (-46 dBFS) of the white noise whose states stand behind the speech. Digital silence
+there costs words: `benchmarks/text/short_context.py` has the comparison."""
+
+_FRAME_SAMPLES = SAMPLE_RATE_HZ // 50
+
+
+def is_silent(audio: Pcm16) -> bool:
+    """Whether no 20 ms of the audio are louder than `MAX_SILENT_RMS`; true of no audio at all."""
+    whole = len(audio) // _FRAME_SAMPLES * _FRAME_SAMPLES
+    for part in (audio[:whole].reshape(-1, _FRAME_SAMPLES), audio[whole:].reshape(1, -1)):
+        if part.size:
+            power = np.square(part, dtype=np.float32).mean(axis=1)
+            if power.max() > MAX_SILENT_RMS**2:
+                return False
+    return True
+
+
+def room_tone(seconds: float, level: float = ROOM_TONE_LEVEL) -> Pcm16:
+    """An empty room, int16 at 16 kHz: white noise, always the same."""
+    noise = np.random.default_rng(0).normal(0.0, level * FULL_SCALE, round(seconds * SAMPLE_RATE_HZ))
+    return np.round(noise).astype(np.int16)

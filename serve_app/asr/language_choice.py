@@ -18,7 +18,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from serve_app.asr.jobs import LanguageHint
+from serve_app.core.jobs import LanguageHint
 
 SURE = 0.9
 """A language of this probability is taken without a second look."""

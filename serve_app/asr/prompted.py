@@ -4,7 +4,7 @@ Whisper takes hotwords and previous text for what was said just before, and on l
 again though they were not said, in most breaths and many clips of one word. Such a text is decoded once more
 without the prompt. The prompted one stays only where it differs by words of the prompt alone, and the audio
 carries them: scored as if there were no prompt, it is hardly less likely than the other and no wild guess.
-`benchmarks/short_words.py` has the numbers.
+`benchmarks/text/short_words.py` has the numbers.
 """
 
 from __future__ import annotations

@@ -12,7 +12,11 @@ from typing import NamedTuple
 
 import structlog
 
-from serve_app.asr.jobs import (
+from serve_app.asr.ports import Transcriber, audio_complaint
+from serve_app.asr.scheduler import Batch, Scheduler, SchedulerLimits
+from serve_app.capacity.meter import SpeedMeter, demand_s
+from serve_app.core.errors import ModelUnavailable, QueueFull
+from serve_app.core.jobs import (
     DecodeFailure,
     DecodeJob,
     DecodeResult,
@@ -20,11 +24,6 @@ from serve_app.asr.jobs import (
     Role,
     Transcript,
 )
-from serve_app.asr.ports import Transcriber
-from serve_app.asr.scheduler import Batch, Scheduler, SchedulerLimits
-from serve_app.asr.validation import audio_complaint
-from serve_app.errors import ModelUnavailable, QueueFull
-from serve_app.scaling.meter import SpeedMeter, demand_s
 
 LIVE_QUIET_S = 3.0
 """So long after the last live job recordings leave a worker free for the next one."""
@@ -55,7 +54,7 @@ class RecogniserStats:
     roles: Mapping[Role, RoleStats]
     waiting_audio_s: float
     num_workers: int
-    waiting_offline_audio_s: float = 0.0
+    waiting_recording_audio_s: float = 0.0
     arriving_audio_s_per_s: float = 0.0
     capacity_audio_s_per_s: float = 0.0
 
@@ -99,7 +98,7 @@ class Recogniser:
         self._meter = SpeedMeter(
             self._limits.num_workers,
             batches.get(Role.FINAL if Role.FINAL in transcribers else Role.INTERIM, 1),
-            batches.get(Role.OFFLINE, 1),
+            batches.get(Role.RECORDING, 1),
         )
         self._closed = False
         self._live_s = -LIVE_QUIET_S
@@ -157,7 +156,7 @@ class Recogniser:
             roles,
             sum(waiting_s.values()),
             self._limits.num_workers,
-            waiting_s[Role.OFFLINE],
+            waiting_s[Role.RECORDING],
             measured.arriving,
             measured.capacity,
         )
@@ -201,7 +200,7 @@ class Recogniser:
         waiting = _Waiting(job, transcriber, future)
         key: Hashable = (id(transcriber), transcriber.batch_key(job))
         self._scheduler.add(job.role, key, waiting)
-        if job.role is not Role.OFFLINE:
+        if job.role is not Role.RECORDING:
             self._live_s = waiting.enqueued_s
             self._meter.arrived(demand_s(job.audio_s, job.fresh_s), waiting.enqueued_s)
         future.add_done_callback(partial(self._forget_cancelled, waiting))
@@ -252,7 +251,7 @@ class Recogniser:
     def _count(self, batch: Batch[_Waiting], results: Sequence[DecodeResult], busy_s: float) -> None:
         num_decoded = sum(isinstance(result, Transcript) for result in results)
         audio_s = sum(waiting.job.audio_s for waiting in batch.payloads)
-        live = batch.role is not Role.OFFLINE
+        live = batch.role is not Role.RECORDING
         if num_decoded:
             self._meter.decoded(len(results), audio_s, busy_s, perf_counter(), live=live)
         self._stats[batch.role] = _plus(

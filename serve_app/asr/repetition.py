@@ -1,4 +1,4 @@
-"""Loops: words that a decoder writes again and again behind one another, which nobody said.
+"""Loops: words that a decoder writes again and again behind one another and that were not said.
 
 A loop is a unit of words (characters where writing has no spaces) repeated so often that people do not
 speak so: "no, no, no", "very very", "can you hear me? can you hear me?" and a number full of zeros are none.

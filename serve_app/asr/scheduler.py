@@ -2,7 +2,7 @@
 
 Pure: no clock, no threads. Finals go by age and may take every worker. Interims keep to
 `max_interim_workers`, so that one decode that nothing can interrupt never holds up all finals. Recordings
-take what is left, on at most `max_offline_workers`; interims that go on without a pause let one of them
+take what is left, on at most `max_recording_workers`; interims that go on without a pause let one of them
 through after `max_interims_in_a_row`, so that they do not starve where there is a single worker.
 """
 
@@ -13,8 +13,8 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from serve_app.asr.jobs import Role
-from serve_app.errors import QueueFull
+from serve_app.core.errors import QueueFull
+from serve_app.core.jobs import Role
 
 Payload = TypeVar("Payload")
 
@@ -25,19 +25,19 @@ class SchedulerLimits:
 
     num_workers: int = 2
     max_interim_workers: int = 1
-    max_offline_workers: int = 1
+    max_recording_workers: int = 1
     max_batch: Mapping[Role, int] = field(default_factory=dict)
     max_queue: int = 512
     max_interims_in_a_row: int = 8
 
     def __post_init__(self) -> None:
-        counts = (self.num_workers, self.max_interim_workers, self.max_offline_workers, self.max_queue)
+        counts = (self.num_workers, self.max_interim_workers, self.max_recording_workers, self.max_queue)
         if min(counts) < 1 or any(size < 1 for size in self.max_batch.values()):
             raise ValueError("workers, batch sizes and the queue length must be at least 1")
 
     def max_workers(self, role: Role) -> int:
         """Workers that jobs of this role may hold at once."""
-        asked = {Role.INTERIM: self.max_interim_workers, Role.OFFLINE: self.max_offline_workers}
+        asked = {Role.INTERIM: self.max_interim_workers, Role.RECORDING: self.max_recording_workers}
         return min(self.num_workers, asked.get(role, self.num_workers))
 
 
@@ -83,7 +83,7 @@ class Scheduler(Generic[Payload]):
             return None
         for role in self._order():
             may_run = self._running[role] < self._limits.max_workers(role)
-            if self._waiting[role] and (may_run or (nobody_live and role is Role.OFFLINE)):
+            if self._waiting[role] and (may_run or (nobody_live and role is Role.RECORDING)):
                 return self._take(role)
         return None
 
@@ -110,11 +110,11 @@ class Scheduler(Generic[Payload]):
 
     def _order(self) -> tuple[Role, ...]:
         if self._interims_in_a_row >= self._limits.max_interims_in_a_row:
-            return (Role.FINAL, Role.OFFLINE, Role.INTERIM)
-        return (Role.FINAL, Role.INTERIM, Role.OFFLINE)
+            return (Role.FINAL, Role.RECORDING, Role.INTERIM)
+        return (Role.FINAL, Role.INTERIM, Role.RECORDING)
 
     def _take(self, role: Role) -> Batch[Payload]:
-        passes_over = role is Role.INTERIM and bool(self._waiting[Role.OFFLINE])
+        passes_over = role is Role.INTERIM and bool(self._waiting[Role.RECORDING])
         if role is not Role.FINAL:
             self._interims_in_a_row = self._interims_in_a_row + 1 if passes_over else 0
         self._running[role] += 1

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from serve_app.asr.jobs import Task
-from serve_app.errors import ModelUnavailable
+from serve_app.core.errors import ModelUnavailable
+from serve_app.core.jobs import Task
 
 MAX_PROMPT_TOKENS = 223
 MAX_HOTWORD_TOKENS = 111

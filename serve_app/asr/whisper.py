@@ -19,15 +19,43 @@ import structlog
 
 from serve_app.asr.attention import end_at_word, num_safe_tokens
 from serve_app.asr.confidence import MAX_DOUBTED, segment_confidence
-from serve_app.asr.engines.base import MAX_TEXT_POSITIONS, DecodeOptions, Engine, Hypothesis, Prompt, States
+from serve_app.asr.decoding import BatchKey, Item, WindowDecoder
+from serve_app.asr.engines.base import (
+    Engine,
+    Hypothesis,
+    States,
+)
+from serve_app.asr.failed_batches import MODEL_ERRORS, BatchCap, decode_isolated, try_largest_batch
+from serve_app.asr.fallback import (
+    GuardOptions,
+    Settled,
+)
 from serve_app.asr.features import FRAMES_PER_S, MAX_FRAMES, log_mel, num_frames_of
 from serve_app.asr.folder import ModelFolder
-from serve_app.asr.guarded import GuardOptions, Settled, Spoken, settle
-from serve_app.asr.guards import Retry
-from serve_app.asr.heard import where_heard
-from serve_app.asr.isolation import MODEL_ERRORS, decode_isolated
-from serve_app.asr.jobs import (
-    SAMPLE_RATE_HZ,
+from serve_app.asr.heard import is_silent, room_tone, where_heard
+from serve_app.asr.language_choice import (
+    MAX_CANDIDATES,
+    CandidateText,
+    LanguageGuess,
+    choose_text,
+    guess_language,
+    known_language,
+)
+from serve_app.asr.ports import TranscriberInfo, complaint
+from serve_app.asr.prompted import MAX_ECHO_S
+from serve_app.asr.repetition import compression_ratio
+from serve_app.asr.vocabulary import MAX_PROMPT_TOKENS, Vocabulary
+from serve_app.asr.windows import (
+    FRAMES_PER_STATE,
+    MAX_AUDIO_S,
+    Window,
+    WindowPolicy,
+    full_window,
+    plan_window,
+)
+from serve_app.asr.words import group_tokens, time_words
+from serve_app.core.errors import ModelUnavailable
+from serve_app.core.jobs import (
     DecodeFailure,
     DecodeJob,
     DecodeResult,
@@ -37,33 +65,9 @@ from serve_app.asr.jobs import (
     Transcript,
     Word,
 )
-from serve_app.asr.language_choice import (
-    MAX_CANDIDATES,
-    CandidateText,
-    LanguageGuess,
-    choose_text,
-    guess_language,
-    known_language,
-)
-from serve_app.asr.out_of_memory import BatchCap
-from serve_app.asr.ports import TranscriberInfo
-from serve_app.asr.prompted import MAX_ECHO_S, carries, gains_words, may_echo
-from serve_app.asr.repetition import compression_ratio
-from serve_app.asr.silence import is_silent, room_tone
-from serve_app.asr.trial import try_largest_batch
-from serve_app.asr.validation import complaint
-from serve_app.asr.vocabulary import MAX_PROMPT_TOKENS, Vocabulary
-from serve_app.asr.windows import (
-    FRAMES_PER_STATE,
-    MAX_AUDIO_S,
-    MAX_STATES,
-    Window,
-    WindowPolicy,
-    full_window,
-    plan_window,
-)
-from serve_app.asr.words import LANGUAGES_WITHOUT_SPACES, group_tokens, time_words
-from serve_app.errors import ModelUnavailable
+from serve_app.core.samples import SAMPLE_RATE_HZ
+from serve_app.models.footprint import MAX_STATES
+from serve_app.models.languages.writing import LANGUAGES_WITHOUT_SPACES
 
 _log = structlog.get_logger(__name__)
 
@@ -85,30 +89,6 @@ class TranscriberOptions:
     detect_floor_s: float = 6.0
     guards: GuardOptions = GuardOptions()
     max_batch: int = 1
-
-
-SURE_LONE_WORD = -0.4
-"""Mean log-probability of a token from which a short window's text of up to two seconds is taken as it is: of
-150 lone words the choice was then right as often as with the full window alone, for both models."""
-
-
-class BatchKey(NamedTuple):
-    """What a batch must have in common; the prompt's length only where the engine asks for it."""
-
-    window: Window
-    num_prompt_tokens: int
-    beam_size: int
-    temperature: float
-    attention: bool
-
-
-class _Item(NamedTuple):
-    """One checked job on its way through a batch. `own_states`: how many hold its audio."""
-
-    job: DecodeJob
-    previous: list[int]
-    forced: list[int]
-    own_states: int
 
 
 class _Text(NamedTuple):
@@ -144,8 +124,13 @@ class WhisperTranscriber:
             attention=can.attention,
             translates=options.translates,
         )
-        self._suppressed = (*folder.suppressed, *self._vocabulary.timestamp_ids(shape.vocabulary_size))
-        self._suppressed_first = folder.suppressed_first
+        self._decoder = WindowDecoder(
+            engine,
+            self._vocabulary,
+            options.guards,
+            suppressed=(*folder.suppressed, *self._vocabulary.timestamp_ids(shape.vocabulary_size)),
+            suppressed_first=folder.suppressed_first,
+        )
         try:
             self._silence = engine.encode(log_mel(room_tone(MAX_AUDIO_S), MAX_FRAMES, self._num_mels)[None])
         except MODEL_ERRORS as error:
@@ -190,13 +175,13 @@ class WhisperTranscriber:
 
     # -- one batch -------------------------------------------------------------------------------
 
-    def _failure(self, item: _Item, ran_out: bool) -> DecodeFailure:
+    def _failure(self, item: Item, ran_out: bool) -> DecodeFailure:
         """What is answered for an item that fails alone; for want of memory it would fail again."""
         what = "ran out of memory" if ran_out else "failed"
         message = f"the model {self._info.model} {what} on this audio"
         return DecodeFailure(item.job.job_id, message, retryable=not ran_out)
 
-    def _decode(self, key: BatchKey, items: Sequence[_Item]) -> list[DecodeResult]:
+    def _decode(self, key: BatchKey, items: Sequence[Item]) -> list[DecodeResult]:
         started = perf_counter()
         mels = np.stack([log_mel(item.job.audio, key.window.num_frames, self._num_mels) for item in items])
         prepared = perf_counter()
@@ -218,7 +203,7 @@ class WhisperTranscriber:
         return [replace(transcript, timing=timing) for transcript in transcripts]
 
     def _texts(
-        self, key: BatchKey, spliced: States, items: Sequence[_Item], guesses: Sequence[LanguageGuess]
+        self, key: BatchKey, spliced: States, items: Sequence[Item], guesses: Sequence[LanguageGuess]
     ) -> list[_Text | None]:
         """Each item's text; the likelier one where two languages come into question, None where an interim
         does not know its language yet."""
@@ -235,135 +220,15 @@ class WhisperTranscriber:
             candidates = [guesses[row].candidates[place] for row in rows]
             languages = [code for code, _ in candidates]
             states = spliced if len(rows) == len(items) else self._engine.take(spliced, rows)
-            asked, hypotheses = self._answers(key, states, asked, languages)
+            asked, hypotheses = self._decoder.answers(key, states, asked, languages)
             for at, (row, (code, probability)) in enumerate(zip(rows, candidates, strict=True)):
-                settled = self._settle(key, states, at, asked[at], code, hypotheses[at])
+                settled = self._decoder.settle(key, states, at, asked[at], code, hypotheses[at])
                 texts[row].append(_Text(code, probability, settled))
         return [_likeliest(candidates) for candidates in texts]
 
-    def _answers(
-        self, key: BatchKey, states: States, items: Sequence[_Item], languages: Sequence[str]
-    ) -> tuple[list[_Item], list[Hypothesis]]:
-        """Each item's answer, and the item as it was asked in the end: without a prompt that was echoed.
-
-        A lone word that is not sure of itself is read once more in the full window, which reads it better.
-        """
-        hypotheses = self._generate(states, items, languages, key)
-        asked, hypotheses = self._without_echoes(key, states, items, languages, hypotheses)
-        unsure = [
-            row
-            for row, item in enumerate(items)
-            if self._is_short(item.job) and hypotheses[row].avg_logprob < SURE_LONE_WORD
-        ]
-        if not unsure or key.window.num_frames == MAX_FRAMES:
-            return asked, hypotheses
-        again = [items[row] for row in unsure]
-        mels = np.stack([log_mel(item.job.audio, MAX_FRAMES, self._num_mels) for item in again])
-        window = key.window._replace(num_frames=MAX_FRAMES, num_states=MAX_STATES)
-        full = self._answers(
-            key._replace(window=window), self._engine.encode(mels), again, [languages[row] for row in unsure]
-        )
-        for row, item, hypothesis in zip(unsure, *full, strict=True):
-            asked[row], hypotheses[row] = item, hypothesis
-        return asked, hypotheses
-
-    def _generate(
-        self,
-        states: States,
-        items: Sequence[_Item],
-        languages: Sequence[str],
-        key: BatchKey,
-        max_new_tokens: int | None = None,
-    ) -> list[Hypothesis]:
-        """`max_new_tokens` None: as the window of the key allows."""
-        prompts = [
-            Prompt(self._start(item, language), item.own_states, tuple(item.forced))
-            for item, language in zip(items, languages, strict=True)
-        ]
-        longest = max(len(prompt.start) + len(prompt.forced) for prompt in prompts)
-        limit = key.window.max_new_tokens if max_new_tokens is None else max_new_tokens
-        options = DecodeOptions(
-            beam_size=min(key.beam_size, self._engine.capabilities.max_beam_size),
-            max_new_tokens=min(limit, MAX_TEXT_POSITIONS - longest),
-            temperature=key.temperature,
-            suppressed=self._suppressed,
-            suppressed_first=self._suppressed_first,
-            attention=key.attention,
-        )
-        return self._engine.generate(states, prompts, options)
-
-    def _without_echoes(
-        self,
-        key: BatchKey,
-        states: States,
-        items: Sequence[_Item],
-        languages: Sequence[str],
-        hypotheses: Sequence[Hypothesis],
-    ) -> tuple[list[_Item], list[Hypothesis]]:
-        """Items and answers; where an answer may be an echo of its prompt, what the audio carries of it.
-        Such an item goes on without its prompt, so that no retry brings the echo back."""
-        items, hypotheses = list(items), list(hypotheses)
-        rows = [row for row, item in enumerate(items) if self._may_echo(item, hypotheses[row])]
-        if not rows:
-            return items, hypotheses
-        prompts = {row: self._vocabulary.decode(items[row].previous) for row in rows}
-        for row in rows:
-            items[row] = items[row]._replace(previous=[])
-        bare = self._generate(
-            self._engine.take(states, rows),
-            [items[row] for row in rows],
-            [languages[row] for row in rows],
-            key,
-        )
-        for row, other in zip(rows, bare, strict=True):
-            told, bare_text = (self._vocabulary.decode(found.ids) for found in (hypotheses[row], other))
-            if not gains_words(told, bare_text, prompts[row]) or not carries(
-                *self._scores(states, row, items[row], languages[row], (hypotheses[row], other))
-            ):
-                hypotheses[row] = other
-        return items, hypotheses
-
-    def _may_echo(self, item: _Item, found: Hypothesis) -> bool:
-        decode = self._vocabulary.decode
-        return bool(item.previous) and may_echo(decode(found.ids), decode(item.previous), item.job.audio_s)
-
-    def _scores(
-        self, states: States, row: int, item: _Item, language: str, answers: Sequence[Hypothesis]
-    ) -> list[tuple[float, ...]]:
-        """The probability of every token of each answer, as if there were no prompt."""
-        aligned = self._engine.align(
-            self._engine.take(states, [row] * len(answers)),
-            self._vocabulary.start_sequence(language, item.job.task),
-            [[token for token in answer.ids if token < self._vocabulary.end] for answer in answers],
-            [item.own_states] * len(answers),
-        )
-        return [found.token_probs for found in aligned]
-
-    def _settle(
-        self, key: BatchKey, spliced: States, row: int, item: _Item, language: str, first: Hypothesis
-    ) -> Settled:
-        """The guards' word on one item. Interims are not tried again: a newer one comes anyway."""
-
-        def again(retry: Retry) -> Hypothesis:
-            way = key._replace(beam_size=retry.beam_size, temperature=retry.temperature)
-            wanted = retry.full_window or self._is_short(item.job)
-            if not wanted or key.window.num_frames == MAX_FRAMES:
-                return self._generate(self._engine.take(spliced, [row]), [item], [language], way)[0]
-            window = full_window(len(item.job.audio), item.job.language)
-            states = self._engine.encode(log_mel(item.job.audio, MAX_FRAMES, self._num_mels)[None])
-            return self._generate(states, [item], [language], way, window.max_new_tokens)[0]
-
-        spoken = Spoken(
-            audio=item.job.audio,
-            audio_s=item.job.audio_s,
-            spaced=language not in LANGUAGES_WITHOUT_SPACES,
-            decode=lambda hypothesis: self._vocabulary.decode(hypothesis.ids).strip(),
-        )
-        return settle(first, spoken, self._options.guards, None if item.job.role is Role.INTERIM else again)
-
     # -- languages -------------------------------------------------------------------------------
 
-    def _guesses(self, items: Sequence[_Item], states: States) -> list[LanguageGuess]:
+    def _guesses(self, items: Sequence[Item], states: States) -> list[LanguageGuess]:
         """Each item's language, or those that it may be."""
         guesses = [known_language(item.job.language or "en") for item in items]
         unknown = [i for i, item in enumerate(items) if item.job.language is None]
@@ -386,7 +251,7 @@ class WhisperTranscriber:
     def _add_words(
         self,
         states: States,
-        items: Sequence[_Item],
+        items: Sequence[Item],
         transcripts: list[Transcript],
         chosen: Sequence[_Text | None],
     ) -> None:
@@ -416,7 +281,7 @@ class WhisperTranscriber:
         return [token for token in settled.hypothesis.ids if token < self._vocabulary.end]
 
     def _with_words(
-        self, transcript: Transcript, words: tuple[Word, ...], token_probs: Sequence[float], item: _Item
+        self, transcript: Transcript, words: tuple[Word, ...], token_probs: Sequence[float], item: Item
     ) -> Transcript:
         """Behind forced text the search scored the new tokens alone: the alignment has them all."""
         avg_logprob = transcript.avg_logprob
@@ -435,14 +300,11 @@ class WhisperTranscriber:
     def _policy(self, job: DecodeJob) -> WindowPolicy:
         return self._options.windows.get(job.role, WindowPolicy())
 
-    def _is_short(self, job: DecodeJob) -> bool:
-        """A lone word, whose unlikely texts are searched for again in the full window."""
-        return job.audio_s <= self._policy(job).short_s
-
-    def _item(self, job: DecodeJob) -> _Item:
+    def _item(self, job: DecodeJob) -> Item:
         own_states = max(1, num_frames_of(len(job.audio)) // FRAMES_PER_STATE)
         forced = self._vocabulary.encode(job.prefix)
-        return _Item(job, self._previous(job), forced, min(MAX_STATES, own_states))
+        is_short = job.audio_s <= self._policy(job).short_s
+        return Item(job, self._previous(job), forced, min(MAX_STATES, own_states), is_short)
 
     def _previous(self, job: DecodeJob) -> list[int]:
         """Hotwords, then previous text; its oldest part makes room where lengths must be equal."""
@@ -455,12 +317,7 @@ class WhisperTranscriber:
             previous = previous[-(max(fitting) - len(hot)) :]
         return [*hot, *previous][:MAX_PROMPT_TOKENS]
 
-    def _start(self, item: _Item, language: str) -> tuple[int, ...]:
-        start = self._vocabulary.start_sequence(language, item.job.task)
-        previous = [self._vocabulary.previous, *item.previous] if item.previous else []
-        return (*previous, *start, self._vocabulary.no_timestamps)
-
-    def _transcript(self, item: _Item, text: _Text) -> Transcript:
+    def _transcript(self, item: Item, text: _Text) -> Transcript:
         settled = text.settled
         hypothesis, words = settled.hypothesis, settled.text
         if settled.doubted and item.job.role is Role.INTERIM:
@@ -482,11 +339,11 @@ class WhisperTranscriber:
             committed_chars=self._committed_chars(item, text.language, hypothesis) if words else 0,
         )
 
-    def _undecided(self, item: _Item) -> Transcript:
+    def _undecided(self, item: Item) -> Transcript:
         """An interim whose language is not known yet."""
         return replace(self._nothing(item.job), language="", no_speech_prob=0.0)
 
-    def _committed_chars(self, item: _Item, language: str, hypothesis: Hypothesis) -> int:
+    def _committed_chars(self, item: Item, language: str, hypothesis: Hypothesis) -> int:
         rule = item.job.attention
         if rule is None:
             return 0

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from serve_app.asr.features import FRAMES_PER_S, MAX_FRAMES, num_frames_of
+from serve_app.models.footprint import MAX_STATES
 
-FRAMES_PER_STATE = 2
+FRAMES_PER_STATE = MAX_FRAMES // MAX_STATES
 STATES_PER_S = FRAMES_PER_S // FRAMES_PER_STATE
-MAX_STATES = MAX_FRAMES // FRAMES_PER_STATE
 MAX_AUDIO_S = MAX_FRAMES / FRAMES_PER_S
 
 _TOKENS_BASE = 12
@@ -36,7 +36,8 @@ class WindowPolicy:
 
     `pad_s` of silence is encoded behind the speech, at least `floor_s` in all, rounded up to
     `bucket_frames`; `tail_s` of spliced silence follows. Audio of up to `short_s` is encoded in at least
-    `short_floor_s`: a lone word is read worse in a short window. `full_window` encodes all 30 s instead.
+    `short_floor_s`, of up to `lone_s` in all 30 s: a lone word is read worse in a short window. `full_window`
+    encodes all 30 s in any case.
     """
 
     pad_s: float = 0.5
@@ -46,10 +47,11 @@ class WindowPolicy:
     full_window: bool = False
     short_s: float = 0.0
     short_floor_s: float = 0.0
+    lone_s: float = 0.0
 
     def __post_init__(self) -> None:
-        if min(self.pad_s, self.floor_s, self.tail_s, self.short_s, self.short_floor_s) < 0:
-            raise ValueError("pad_s, floor_s, tail_s, short_s and short_floor_s must be at least 0")
+        if min(self.pad_s, self.floor_s, self.tail_s, self.short_s, self.short_floor_s, self.lone_s) < 0:
+            raise ValueError("pad_s, floor_s, tail_s, short_s, short_floor_s and lone_s must be at least 0")
         if self.bucket_frames < 2 or self.bucket_frames % FRAMES_PER_STATE:
             raise ValueError(f"bucket_frames must be even and at least 2, got {self.bucket_frames}")
 
@@ -69,6 +71,8 @@ def plan_window(num_samples: int, language: str | None, policy: WindowPolicy) ->
     own_frames = num_frames_of(num_samples)
     short = own_frames <= policy.short_s * FRAMES_PER_S
     floor_s = max(policy.floor_s, policy.short_floor_s) if short else policy.floor_s
+    if policy.lone_s > 0 and own_frames <= policy.lone_s * FRAMES_PER_S:
+        floor_s = MAX_AUDIO_S
     wanted = max(own_frames + policy.pad_s * FRAMES_PER_S, floor_s * FRAMES_PER_S, 2)
     num_frames = min(MAX_FRAMES, _round_up(wanted, policy.bucket_frames))
     num_states = min(MAX_STATES, num_frames // FRAMES_PER_STATE + round(policy.tail_s * STATES_PER_S))
@@ -85,7 +89,7 @@ def full_window(num_samples: int, language: str | None) -> Window:
 
 
 def max_tokens(audio_s: float, language: str | None) -> int:
-    """Tokens that nobody can speak more of in this time; a loop runs into it."""
+    """The most tokens that speech of this length takes; a loop is stopped by it."""
     rate = _TOKENS_PER_S if language in _COMPACT_LANGUAGES else _TOKENS_PER_S_DENSE
     return min(_MAX_NEW_TOKENS, int(_TOKENS_BASE + rate * audio_s))
 

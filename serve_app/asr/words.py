@@ -11,14 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
-from serve_app.asr.jobs import Word
-
-SECONDS_PER_STATE = 0.02
+from serve_app.core.jobs import Word
+from serve_app.models.footprint import SECONDS_PER_STATE
+from serve_app.models.languages.writing import LANGUAGES_WITHOUT_SPACES, SENTENCE_ENDS
 
 _PREPENDED = "\"'“¿([{-"
 _APPENDED = "\"'.。,，!！?？:：”)]}、"
-_SENTENCE_ENDS = ".。!！?？"
-LANGUAGES_WITHOUT_SPACES = frozenset({"zh", "ja", "th", "lo", "my", "yue", "km", "bo"})
 _REPLACEMENT = "\ufffd"
 _MAX_MEDIAN_S = 0.7
 
@@ -98,9 +96,9 @@ def _shorten_at_sentence_ends(words: list[Word]) -> list[Word]:
     for i in range(1, len(words)):
         if words[i].end_s - words[i].start_s <= max_s:
             continue
-        if words[i].word.strip() in _SENTENCE_ENDS:
+        if words[i].word.strip() in SENTENCE_ENDS:
             words[i] = replace(words[i], end_s=words[i].start_s + max_s)
-        elif words[i - 1].word.strip() in _SENTENCE_ENDS:
+        elif words[i - 1].word.strip() in SENTENCE_ENDS:
             words[i] = replace(words[i], start_s=words[i].end_s - max_s)
     return words
 

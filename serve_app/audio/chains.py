@@ -16,7 +16,8 @@ from typing import BinaryIO, Final, TypeAlias
 from serve_app.audio.formats import ID3_HEADER_BYTES, id3_tag_bytes
 
 MAX_PARTS: Final = 4096
-"""More recordings in one stream are not opened: each costs a new decoder."""
+"""More recordings in one stream are not opened, since each costs a new decoder; the client is told."""
+TOO_MANY_PARTS: Final = f"only the first {MAX_PARTS} recordings in the data were decoded"
 
 _SCAN_BYTES: Final = 1024 * 1024
 
@@ -178,14 +179,12 @@ def skip_tags(file: BinaryIO, start: int = 0) -> int:
 
 
 def parts_of(file: BinaryIO, format_name: str, start: int) -> Iterator[FilePart]:
-    """The recordings in a file, of which the first begins at `start`, at most `MAX_PARTS` of them."""
+    """The recordings in a file, of which the first begins at `start`, in order."""
     size = file.seek(0, io.SEEK_END)
-    for _ in range(MAX_PARTS):
+    while start < size:
         end = _end_of_part(file, format_name, start, size)
         yield FilePart(file, start, end)
         start = skip_tags(file, end)
-        if start >= size:
-            return
 
 
 def _end_of_part(file: BinaryIO, format_name: str, start: int, size: int) -> int:

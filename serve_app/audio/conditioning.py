@@ -6,31 +6,27 @@ default: Whisper is trained on raw sound and normalises the level of what it see
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeAlias
+from typing import Final
 
 import numpy as np
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
-from serve_app.audio.dynamics import (
-    AUTO_GAIN_HOP_S,
-    COMPRESSOR_HOP_S,
-    AutoGainControl,
-    CompressorControl,
-    GainEnvelope,
-    from_db,
-    limit,
+from serve_app.audio.dynamics import AutoGain, from_db, limit
+from serve_app.audio.filters import (
+    FilterChain,
+    FilterSpec,
+    Signal,
+    compressor,
+    dc_removal,
+    fixed_gain,
+    high_pass,
 )
-from serve_app.audio.filters import Signal, StageState, dc_removal, high_pass
+from serve_app.core.samples import FULL_SCALE, SAMPLE_RATE_HZ, Pcm16
 
 MIN_RATE_HZ: Final = 8_000
 MAX_RATE_HZ: Final = 48_000
-
-_FULL_SCALE: Final = 32_768.0
-
-ConditionerState: TypeAlias = tuple[StageState, ...]
-"""One entry per stage."""
+MAX_BLOCK_SAMPLES: Final = 1 << 20
+"""Recordings are worked on in blocks, which bounds memory; libavfilter takes no more than 2 GiB at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +61,11 @@ class ConditioningOptions:
         _require("gain_db", self.gain_db, -60, 60)
         _require("auto_gain_target_dbfs", self.auto_gain_target_dbfs, -50, -6)
         _require("auto_gain_max_db", self.auto_gain_max_db, 0, 60)
-        _require("compressor_threshold_dbfs", self.compressor_threshold_dbfs, -80, 0)
-        _require("compressor_ratio", self.compressor_ratio, 1, 100)
-        _require("compressor_attack_ms", self.compressor_attack_ms, 0.1, 1_000)
-        _require("compressor_release_ms", self.compressor_release_ms, 1, 10_000)
-        _require("compressor_makeup_db", self.compressor_makeup_db, -30, 30)
+        _require("compressor_threshold_dbfs", self.compressor_threshold_dbfs, -60, 0)
+        _require("compressor_ratio", self.compressor_ratio, 1, 20)
+        _require("compressor_attack_ms", self.compressor_attack_ms, 0.1, 500)
+        _require("compressor_release_ms", self.compressor_release_ms, 1, 2_000)
+        _require("compressor_makeup_db", self.compressor_makeup_db, 0, 30)
         if self.auto_gain and self.gain_db != 0:
             raise ValueError("gain_db and auto_gain: expected at most one of them")
 
@@ -86,15 +82,6 @@ class ConditioningOptions:
         )
 
 
-class _Stage(Protocol):
-    @property
-    def state(self) -> StageState: ...
-
-    def restore(self, state: StageState) -> None: ...
-
-    def process(self, samples: Signal) -> Signal: ...
-
-
 class Conditioner:
     """Conditions one stream: sample in, sample out, the same whatever the chunks.
 
@@ -102,43 +89,31 @@ class Conditioner:
     a copy.
     """
 
-    __slots__ = ("_gain", "_options", "_shaped", "_stages", "_wide")
-
     def __init__(self, options: ConditioningOptions, rate_hz: int = SAMPLE_RATE_HZ) -> None:
         _require("rate_hz", rate_hz, MIN_RATE_HZ, MAX_RATE_HZ)
         self._options = options
-        self._gain = from_db(options.gain_db)
-        self._wide: list[_Stage] = _filters(options, rate_hz)
-        self._shaped: list[_Stage] = _gains(options, rate_hz)
-        self._stages = [*self._wide, *self._shaped]
-
-    @property
-    def state(self) -> ConditionerState:
-        """What the stages remember: about a hundred bytes each, copied."""
-        return tuple(stage.state for stage in self._stages)
-
-    def restore(self, state: ConditionerState) -> None:
-        """Go on from where `state` was read, under the same options and rate.
-
-        Raises `ValueError` where it does not fit them; the conditioner must then be thrown away.
-        """
-        if len(state) != len(self._stages):
-            raise ValueError(f"expected the state of {len(self._stages)} stages, got {len(state)}")
-        for stage, remembered in zip(self._stages, state, strict=True):
-            if len(remembered) != len(stage.state) or not all(map(math.isfinite, remembered)):
-                raise ValueError(f"expected {len(stage.state)} finite numbers, got {remembered}")
-            stage.restore(remembered)
+        filters = _filters(options)
+        self._stages: list[FilterChain | AutoGain] = []
+        if options.auto_gain:
+            if filters:
+                self._stages.append(FilterChain(filters, rate_hz))
+            self._stages.append(AutoGain(options.auto_gain_target_dbfs, options.auto_gain_max_db, rate_hz))
+            filters = []
+        if options.compressor:
+            filters.append(_compressor(options))
+        if filters:
+            self._stages.append(FilterChain(filters, rate_hz))
 
     def process(self, samples: Pcm16) -> Pcm16:
         """int16 `(n,)` to int16 `(n,)`."""
         if not self._options.any or not len(samples):
             return samples
-        signal: Signal = samples / _FULL_SCALE
-        for stage in self._wide:
-            signal = stage.process(signal)
-        if self._gain != 1:
-            signal = signal * self._gain
-        for stage in self._shaped:
+        starts = range(0, len(samples), MAX_BLOCK_SAMPLES)
+        return np.concatenate([self._block(samples[start : start + MAX_BLOCK_SAMPLES]) for start in starts])
+
+    def _block(self, samples: Pcm16) -> Pcm16:
+        signal: Signal = samples / FULL_SCALE
+        for stage in self._stages:
             signal = stage.process(signal)
         return to_pcm16(limit(signal) if self._options.limiter else signal)
 
@@ -153,45 +128,39 @@ def normalise_peak(samples: Pcm16, target_dbfs: float = -1.0, max_gain_db: float
     _require("max_gain_db", max_gain_db, 0, 90)
     if not len(samples):
         return samples
-    peak = max(int(samples.max()), -int(samples.min())) / _FULL_SCALE
+    peak = max(int(samples.max()), -int(samples.min())) / FULL_SCALE
     if peak == 0:
         return samples
     gain = min(from_db(target_dbfs) / peak, from_db(max_gain_db))
-    return to_pcm16(samples / _FULL_SCALE * gain)
+    return to_pcm16(samples / FULL_SCALE * gain)
 
 
 def to_pcm16(signal: Signal) -> Pcm16:
     """float64 in [-1, 1] to int16; what is over is clipped."""
-    scaled: Signal = np.rint(signal * _FULL_SCALE)
-    return np.clip(scaled, -_FULL_SCALE, _FULL_SCALE - 1, out=scaled).astype(np.int16)
+    scaled: Signal = np.rint(signal * FULL_SCALE)
+    return np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1, out=scaled).astype(np.int16)
 
 
-def _filters(options: ConditioningOptions, rate_hz: int) -> list[_Stage]:
-    stages: list[_Stage] = []
+def _filters(options: ConditioningOptions) -> list[FilterSpec]:
+    """What stands before the automatic gain, or in its place."""
+    filters: list[FilterSpec] = []
     if options.dc_removal:
-        stages += dc_removal(rate_hz)
+        filters.append(dc_removal())
     if options.high_pass:
-        stages += high_pass(options.high_pass_hz, options.high_pass_order, rate_hz)
-    return stages
+        filters += high_pass(options.high_pass_hz, options.high_pass_order)
+    if options.gain_db != 0:
+        filters.append(fixed_gain(options.gain_db))
+    return filters
 
 
-def _gains(options: ConditioningOptions, rate_hz: int) -> list[_Stage]:
-    stages: list[_Stage] = []
-    if options.auto_gain:
-        leveller = AutoGainControl(options.auto_gain_target_dbfs, options.auto_gain_max_db)
-        stages.append(GainEnvelope(leveller, round(AUTO_GAIN_HOP_S * rate_hz), by_peak=False))
-    if options.compressor:
-        compressor = CompressorControl(
-            options.compressor_threshold_dbfs,
-            options.compressor_ratio,
-            options.compressor_attack_ms,
-            options.compressor_release_ms,
-            options.compressor_makeup_db,
-        )
-        hop = round(COMPRESSOR_HOP_S * rate_hz)
-        makeup_db = options.compressor_makeup_db
-        stages.append(GainEnvelope(compressor, hop, by_peak=True, start_db=makeup_db))
-    return stages
+def _compressor(options: ConditioningOptions) -> FilterSpec:
+    return compressor(
+        options.compressor_threshold_dbfs,
+        options.compressor_ratio,
+        options.compressor_attack_ms,
+        options.compressor_release_ms,
+        options.compressor_makeup_db,
+    )
 
 
 def _require(name: str, value: float, least: float, most: float) -> None:

@@ -13,11 +13,16 @@ import av
 import av.error
 import numpy as np
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
 from serve_app.audio.formats import DEMUXERS
 from serve_app.audio.resampling import FrameResampler
 from serve_app.audio.timeline import Timeline
-from serve_app.errors import InvalidAudio, InvalidMessage, PayloadTooLarge, UnsupportedFormat
+from serve_app.core.errors import (
+    InvalidAudio,
+    InvalidMessage,
+    PayloadTooLarge,
+    UnsupportedFormat,
+)
+from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16
 
 _IO_BUFFER_BYTES: Final = 4_096
 """A live container is decoded as soon as this much has come, or whatever there is when it pauses."""

@@ -1,21 +1,18 @@
-"""Gain that follows the level: automatic gain, compression, and a soft limit behind both.
+"""Gain that follows the level of speech, and a soft limit: what libavfilter has only with a delay.
 
-Both gains are steered hop by hop from the hops before, never from what comes, so no sample waits; inside a
-hop the gain moves in a straight line. Hops are counted from the first sample of the stream, and every sum
-adds in order, so that the output is the same however the samples were cut into chunks.
+The gain is steered hop by hop from the hops before, never from what comes, so no sample waits; inside a hop
+it moves in a straight line. Hops are counted from the first sample of the stream, and every sum adds in
+order, so that the output is the same however the samples were cut into chunks.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 
-from serve_app.audio.filters import Signal, StageState, whole_offset
-
-AUTO_GAIN_HOP_S: Final = 0.02
-COMPRESSOR_HOP_S: Final = 0.002
+from serve_app.audio.filters import Signal
 
 SILENCE_DBFS: Final = -120.0
 """The level of nothing at all."""
@@ -33,19 +30,7 @@ def from_db(gain_db: float) -> float:
     return float(10.0 ** (gain_db / 20))
 
 
-class GainControl(Protocol):
-    """Decides the gain behind a hop from the level of that hop."""
-
-    def next_gain_db(self, level: float) -> float:
-        """`level`: mean square (automatic gain) or peak (compressor) of the hop that just ended."""
-
-    @property
-    def state(self) -> StageState: ...
-
-    def restore(self, state: StageState) -> None: ...
-
-
-class AutoGainControl:
+class AutoGain:
     """Brings speech to a target level, slowly; keeps still while nobody speaks.
 
     A hop counts as speech where it stands `SPEECH_OVER_FLOOR_DB` over the noise floor (its least level,
@@ -53,6 +38,7 @@ class AutoGainControl:
     at first. The gain stays in [-max_db, max_db] and moves at most `MAX_SLEW_DB_PER_S` while speech goes on.
     """
 
+    HOP_S: Final = 0.02
     SPEECH_OVER_FLOOR_DB: Final = 12.0
     SPEECH_MIN_DBFS: Final = -70.0
     FLOOR_RISE_DB_PER_S: Final = 3.0
@@ -61,142 +47,63 @@ class AutoGainControl:
     SETTLED_S: Final = 0.2
     MAX_SLEW_DB_PER_S: Final = 20.0
 
-    __slots__ = ("_floor_dbfs", "_gain_db", "_hop_s", "_max_db", "_num_speech_hops", "_power", "_target_dbfs")
-
-    def __init__(self, target_dbfs: float, max_db: float, hop_s: float = AUTO_GAIN_HOP_S) -> None:
-        self._target_dbfs, self._max_db, self._hop_s = target_dbfs, max_db, hop_s
+    def __init__(self, target_dbfs: float, max_db: float, rate_hz: int) -> None:
+        self._target_dbfs, self._max_db = target_dbfs, max_db
+        self._hop_samples = round(self.HOP_S * rate_hz)
+        self._ramp = np.arange(self._hop_samples, dtype=np.float64) / self._hop_samples
+        self._filled = 0
+        self._level = 0.0
+        """Mean square of the part of a hop that has come."""
         self._floor_dbfs = 0.0
         self._power = 0.0
         self._num_speech_hops = 0
         self._gain_db = 0.0
-
-    @property
-    def state(self) -> StageState:
-        return self._floor_dbfs, self._power, float(self._num_speech_hops), self._gain_db
-
-    def restore(self, state: StageState) -> None:
-        self._floor_dbfs, self._power, num_speech_hops, self._gain_db = state
-        self._num_speech_hops = int(num_speech_hops)
-
-    def next_gain_db(self, level: float) -> float:
-        """`level`: mean square of the hop."""
-        level_dbfs = to_dbfs(math.sqrt(level))
-        risen_dbfs = self._floor_dbfs + self.FLOOR_RISE_DB_PER_S * self._hop_s
-        self._floor_dbfs = max(self.FLOOR_MIN_DBFS, min(level_dbfs, risen_dbfs))
-        least_dbfs = max(self._floor_dbfs + self.SPEECH_OVER_FLOOR_DB, self.SPEECH_MIN_DBFS)
-        if level_dbfs >= least_dbfs:
-            self._follow(level)
-        return self._gain_db
-
-    def _follow(self, power: float) -> None:
-        memory_hops = round(self.MEMORY_S / self._hop_s)
-        self._num_speech_hops = min(self._num_speech_hops + 1, memory_hops)
-        self._power += (power - self._power) / self._num_speech_hops
-        if self._num_speech_hops * self._hop_s < self.SETTLED_S:
-            return
-        wanted_db = self._target_dbfs - to_dbfs(math.sqrt(self._power))
-        wanted_db = min(self._max_db, max(-self._max_db, wanted_db))
-        step_db = self.MAX_SLEW_DB_PER_S * self._hop_s
-        self._gain_db += min(step_db, max(-step_db, wanted_db - self._gain_db))
-
-
-class CompressorControl:
-    """What stands over the threshold grows only by 1/ratio: a feed-forward compressor on peaks.
-
-    The gain is smoothed in decibels (Giannoulis, Massberg and Reiss 2012, "Digital Dynamic Range Compressor
-    Design", section 3.2), one step per hop; attack and release are time constants.
-    """
-
-    __slots__ = ("_attack", "_makeup_db", "_reduction_db", "_release", "_slope", "_threshold_dbfs")
-
-    def __init__(
-        self,
-        threshold_dbfs: float,
-        ratio: float,
-        attack_ms: float,
-        release_ms: float,
-        makeup_db: float,
-        hop_s: float = COMPRESSOR_HOP_S,
-    ) -> None:
-        self._threshold_dbfs = threshold_dbfs
-        self._slope = 1 - 1 / ratio
-        self._attack = math.exp(-hop_s * 1000 / attack_ms)
-        self._release = math.exp(-hop_s * 1000 / release_ms)
-        self._makeup_db = makeup_db
-        self._reduction_db = 0.0
-
-    @property
-    def state(self) -> StageState:
-        return (self._reduction_db,)
-
-    def restore(self, state: StageState) -> None:
-        (self._reduction_db,) = state
-
-    def next_gain_db(self, level: float) -> float:
-        """`level`: peak of the hop."""
-        wanted_db = self._slope * max(0.0, to_dbfs(level) - self._threshold_dbfs)
-        keep = self._attack if wanted_db > self._reduction_db else self._release
-        self._reduction_db = wanted_db + keep * (self._reduction_db - wanted_db)
-        return self._makeup_db - self._reduction_db
-
-
-class GainEnvelope:
-    """Applies a control's gain sample by sample. `by_peak`: the control is told peaks, not mean squares."""
-
-    __slots__ = ("_before", "_by_peak", "_control", "_filled", "_gain", "_hop", "_level", "_ramp")
-
-    def __init__(
-        self, control: GainControl, hop_samples: int, *, by_peak: bool, start_db: float = 0.0
-    ) -> None:
-        self._control = control
-        self._hop = hop_samples
-        self._by_peak = by_peak
-        self._ramp = np.arange(hop_samples, dtype=np.float64) / hop_samples
-        self._filled = 0
-        self._level = 0.0
-        self._before = self._gain = from_db(start_db)
-
-    @property
-    def state(self) -> StageState:
-        """Samples into the hop and their level so far, the gains at its two ends, and the control's state."""
-        return self._filled, self._level, self._before, self._gain, *self._control.state
-
-    def restore(self, state: StageState) -> None:
-        """Go on from where `state` was read. Raises `ValueError` for an offset outside the hop."""
-        filled, self._level, self._before, self._gain, *control = state
-        self._filled = whole_offset(filled, self._hop)
-        self._control.restore(tuple(control))
+        self._before = self._gain = 1.0
 
     def process(self, samples: Signal) -> Signal:
         """As many samples out as in, float64 `(n,)`."""
         if not len(samples):
             return samples
+        hop = self._hop_samples
         end = self._filled + len(samples)
-        rows = np.zeros((-(-end // self._hop), self._hop))
+        rows = np.zeros((-(-end // hop), hop))
         rows.ravel()[self._filled : end] = samples
         levels = self._levels(rows)
         gains = [(self._before, self._gain)]
-        for level in levels[: end // self._hop]:
-            self._before, self._gain = self._gain, from_db(self._control.next_gain_db(level))
+        for level in levels[: end // hop]:
+            self._hear(level)
+            self._before, self._gain = self._gain, from_db(self._gain_db)
             gains.append((self._before, self._gain))
-        self._level = levels[-1] if end % self._hop else 0.0
+        self._level = levels[-1] if end % hop else 0.0
         first = self._filled
-        self._filled = end % self._hop
+        self._filled = end % hop
         ends = np.array(gains[: len(rows)])
         rows *= ends[:, :1] + (ends[:, 1:] - ends[:, :1]) * self._ramp
         return rows.ravel()[first:end]
 
     def _levels(self, rows: Signal) -> list[float]:
-        """Level of each hop so far; the first goes on from the part that came earlier."""
-        if self._by_peak:
-            peaks: list[float] = np.abs(rows).max(axis=1).tolist()
-            peaks[0] = max(self._level, peaks[0])
-            return peaks
-        squares = rows * rows / self._hop
+        """Mean square of each hop so far; the first goes on from the part that came earlier."""
+        squares = rows * rows / self._hop_samples
         if self._filled:
             squares[0, self._filled - 1] = self._level
         sums: list[float] = np.add.accumulate(squares, axis=1)[:, -1].tolist()
         return sums
+
+    def _hear(self, power: float) -> None:
+        """Set the gain behind a hop of this mean square."""
+        level_dbfs = to_dbfs(math.sqrt(power))
+        risen_dbfs = self._floor_dbfs + self.FLOOR_RISE_DB_PER_S * self.HOP_S
+        self._floor_dbfs = max(self.FLOOR_MIN_DBFS, min(level_dbfs, risen_dbfs))
+        if level_dbfs < max(self._floor_dbfs + self.SPEECH_OVER_FLOOR_DB, self.SPEECH_MIN_DBFS):
+            return
+        self._num_speech_hops = min(self._num_speech_hops + 1, round(self.MEMORY_S / self.HOP_S))
+        self._power += (power - self._power) / self._num_speech_hops
+        if self._num_speech_hops * self.HOP_S < self.SETTLED_S:
+            return
+        wanted_db = self._target_dbfs - to_dbfs(math.sqrt(self._power))
+        wanted_db = min(self._max_db, max(-self._max_db, wanted_db))
+        step_db = self.MAX_SLEW_DB_PER_S * self.HOP_S
+        self._gain_db += min(step_db, max(-step_db, wanted_db - self._gain_db))
 
 
 def limit(samples: Signal) -> Signal:

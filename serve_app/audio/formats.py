@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from types import MappingProxyType
 from typing import Final
 
-from serve_app.errors import UnsupportedFormat
+from serve_app.core.errors import UnsupportedFormat
 
 DEMUXERS: Final = MappingProxyType(
     {

@@ -14,8 +14,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
 from serve_app.audio.dynamics import to_dbfs
+from serve_app.core.samples import FULL_SCALE, SAMPLE_RATE_HZ, Pcm16
 
 WINDOWS_PER_S: Final = 10
 OFFSET_WINDOWS: Final = 30
@@ -24,8 +24,7 @@ OFFSET_WINDOWS: Final = 30
 CLIPPING_PASSED_WINDOWS: Final = 100
 """10 s without it, lest every pause between sentences were its end."""
 
-_FULL_SCALE: Final = 32_768
-_CLIPPED: Final = 32_767
+_CLIPPED: Final = int(FULL_SCALE) - 1
 _SILENCE_BACK_DB: Final = 5.0
 _LOW_LEVEL_BACK_DB: Final = 4.0
 _OVER_FLOOR_DB: Final = 10.0
@@ -144,10 +143,10 @@ class LevelMeter:
         num_samples = len(self._recent) * self._window
         mean_square = sum(window.squares for window in self._recent) / num_samples
         return Levels(
-            peak_dbfs=to_dbfs(max(window.peak for window in self._recent) / _FULL_SCALE),
-            rms_dbfs=to_dbfs(mean_square**0.5 / _FULL_SCALE),
+            peak_dbfs=to_dbfs(max(window.peak for window in self._recent) / FULL_SCALE),
+            rms_dbfs=to_dbfs(mean_square**0.5 / FULL_SCALE),
             clipped_share=sum(window.num_clipped for window in self._recent) / num_samples,
-            dc_offset=sum(window.total for window in self._recent) / num_samples / _FULL_SCALE,
+            dc_offset=sum(window.total for window in self._recent) / num_samples / FULL_SCALE,
         )
 
     @property
@@ -219,7 +218,7 @@ class LevelMeter:
     def _on_offset(self) -> list[LevelWarning]:
         if len(self._totals) < OFFSET_WINDOWS:
             return []
-        offset = sum(self._totals) / (OFFSET_WINDOWS * self._window) / _FULL_SCALE
+        offset = sum(self._totals) / (OFFSET_WINDOWS * self._window) / FULL_SCALE
         limit = self._limits.dc_offset
         good = abs(offset) <= _CLEAR_SHARE * limit
         return self._judge(LevelProblem.DC_OFFSET, abs(offset) > limit, good, OFFSET_WINDOWS, offset)
@@ -247,6 +246,6 @@ def _measure(rows: Pcm16) -> Sequence[_Window]:
     for row, high, low, total, square in zip(rows, highest, lowest, totals, squares, strict=True):
         clipped = high >= _CLIPPED or low <= -_CLIPPED
         num_clipped = int(np.count_nonzero((row >= _CLIPPED) | (row <= -_CLIPPED))) if clipped else 0
-        rms_dbfs = to_dbfs((square / len(row)) ** 0.5 / _FULL_SCALE)
+        rms_dbfs = to_dbfs((square / len(row)) ** 0.5 / FULL_SCALE)
         windows.append(_Window(max(high, -low), int(total), int(square), num_clipped, rms_dbfs))
     return windows

@@ -8,23 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import MappingProxyType
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Final, Literal, TypeAlias, get_args
 
 import av
 import numpy as np
 import numpy.typing as npt
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
-from serve_app.audio.rates import MAX_RATE_HZ, MIN_RATE_HZ
-from serve_app.errors import InvalidAudio
+from serve_app.core.errors import InvalidAudio
+from serve_app.core.samples import BYTES_PER_SAMPLE, EMPTY, FULL_SCALE, SAMPLE_RATE_HZ, Pcm16, join
 
 Encoding: TypeAlias = Literal["pcm16", "float32", "mulaw", "alaw"]
 
 ENCODINGS: Final[tuple[str, ...]] = get_args(Encoding)
+SAMPLE_BYTES: Final[MappingProxyType[Encoding, int]] = MappingProxyType(
+    {"pcm16": BYTES_PER_SAMPLE, "float32": 4, "mulaw": 1, "alaw": 1}
+)
+"""Bytes of one sample of one channel."""
 MAX_CHANNELS: Final = 8
 
-EMPTY: Final[Pcm16] = np.zeros(0, np.int16)
-EMPTY.flags.writeable = False
+MIN_RATE_HZ: Final = 8_000
+MAX_RATE_HZ: Final = 192_000
 
 
 class PcmStream:
@@ -37,17 +40,19 @@ class PcmStream:
 
     __slots__ = ("_channels", "_decode", "_frame_bytes", "_resampler", "_rest", "sample_rate_hz")
 
-    def __init__(self, encoding: Encoding = "pcm16", sample_rate_hz: int = 16_000, channels: int = 1) -> None:
+    def __init__(
+        self, encoding: Encoding = "pcm16", sample_rate_hz: int = SAMPLE_RATE_HZ, channels: int = 1
+    ) -> None:
         if encoding not in _DECODERS:
             raise InvalidAudio(f"unknown encoding {encoding!r}: expected {', '.join(ENCODINGS)}")
         if not MIN_RATE_HZ <= sample_rate_hz <= MAX_RATE_HZ:
             raise InvalidAudio(f"sample rate {sample_rate_hz} Hz: expected {MIN_RATE_HZ} to {MAX_RATE_HZ}")
         if not 1 <= channels <= MAX_CHANNELS:
             raise InvalidAudio(f"{channels} channels: expected 1 to {MAX_CHANNELS}")
-        sample_bytes, self._decode = _DECODERS[encoding]
+        self._decode = _DECODERS[encoding]
         self.sample_rate_hz = sample_rate_hz
         self._channels = channels
-        self._frame_bytes = sample_bytes * channels
+        self._frame_bytes = SAMPLE_BYTES[encoding] * channels
         self._rest = b""
         self._resampler = _Resampler(sample_rate_hz) if sample_rate_hz != SAMPLE_RATE_HZ else None
 
@@ -99,13 +104,6 @@ class _Resampler:
         return join([f.to_ndarray()[0] for f in self._swr.resample(None)])
 
 
-def join(chunks: list[npt.NDArray[Any]]) -> Pcm16:
-    """One int16 array of several; no copy for one, `EMPTY` for none."""
-    if not chunks:
-        return EMPTY
-    return chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
-
-
 def _pcm16(data: memoryview) -> Pcm16:
     return np.frombuffer(data, "<i2").astype(np.int16, copy=False)
 
@@ -114,8 +112,8 @@ def float_to_pcm16(samples: npt.NDArray[np.float32]) -> Pcm16:
     """float32 in [-1, 1] to int16: what is over is clipped, what is not a number is silence."""
     if not np.isfinite(samples).all():
         samples = np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0)
-    scaled: npt.NDArray[np.float32] = np.rint(np.clip(samples, -1.0, 1.0) * np.float32(32_768))
-    return scaled.clip(max=32_767).astype(np.int16)
+    scaled: npt.NDArray[np.float32] = np.rint(np.clip(samples, -1.0, 1.0) * np.float32(FULL_SCALE))
+    return scaled.clip(max=FULL_SCALE - 1).astype(np.int16)
 
 
 def _float32(data: memoryview) -> Pcm16:
@@ -140,11 +138,11 @@ def _alaw_table() -> Pcm16:
 _MULAW: Final = _mulaw_table()
 _ALAW: Final = _alaw_table()
 
-_DECODERS: Final[MappingProxyType[str, tuple[int, Callable[[memoryview], Pcm16]]]] = MappingProxyType(
+_DECODERS: Final[MappingProxyType[Encoding, Callable[[memoryview], Pcm16]]] = MappingProxyType(
     {
-        "pcm16": (2, _pcm16),
-        "float32": (4, _float32),
-        "mulaw": (1, lambda data: _MULAW[np.frombuffer(data, np.uint8)]),
-        "alaw": (1, lambda data: _ALAW[np.frombuffer(data, np.uint8)]),
+        "pcm16": _pcm16,
+        "float32": _float32,
+        "mulaw": lambda data: _MULAW[np.frombuffer(data, np.uint8)],
+        "alaw": lambda data: _ALAW[np.frombuffer(data, np.uint8)],
     }
 )

@@ -8,9 +8,8 @@ import threading
 from collections import deque
 from typing import Final
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
-from serve_app.audio.pcm import join
-from serve_app.errors import SottoError
+from serve_app.core.errors import SottoError
+from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16, join
 
 _HAND_OVER_SAMPLES: Final = SAMPLE_RATE_HZ
 

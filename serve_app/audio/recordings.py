@@ -11,8 +11,7 @@ from typing import Any, BinaryIO, Final
 import av
 import numpy as np
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
-from serve_app.audio.chains import FilePart, parts_of, skip_tags
+from serve_app.audio.chains import MAX_PARTS, TOO_MANY_PARTS, FilePart, parts_of, skip_tags
 from serve_app.audio.decoding import AudioDecoder, audio_stream, open_container
 from serve_app.audio.formats import (
     ALL_FORMATS,
@@ -22,7 +21,8 @@ from serve_app.audio.formats import (
     require_allowed,
     sniff_format,
 )
-from serve_app.errors import InvalidAudio, UnsupportedFormat
+from serve_app.core.errors import InvalidAudio, UnsupportedFormat
+from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16
 
 MAX_SAMPLES: Final = 4 * 3600 * SAMPLE_RATE_HZ
 
@@ -130,6 +130,9 @@ class _Recording:
             yield from self._part(FilePart(file, start, size), None)
             return
         for index, part in enumerate(parts_of(file, format_name, start)):
+            if index == MAX_PARTS:
+                self.missing = TOO_MANY_PARTS
+                return
             try:
                 yield from self._part(part, format_name)
             except (InvalidAudio, UnsupportedFormat):

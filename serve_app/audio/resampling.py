@@ -7,10 +7,10 @@ from typing import Any, Final
 import av
 import numpy as np
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
 from serve_app.audio.mixing import Downmix, Samples, is_worth_telling
-from serve_app.audio.pcm import MAX_CHANNELS, join
-from serve_app.errors import InvalidAudio
+from serve_app.audio.pcm import MAX_CHANNELS
+from serve_app.core.errors import InvalidAudio
+from serve_app.core.samples import FULL_SCALE, SAMPLE_RATE_HZ, Pcm16, join
 
 MIN_SOURCE_RATE_HZ: Final = 4_000
 MAX_SOURCE_RATE_HZ: Final = 384_000
@@ -105,7 +105,7 @@ class _MonoFrames:
         mixed = None
         if self._matrix is not None:
             out = join([part.to_ndarray()[0] for part in self._matrix.resample(frame)])
-            mixed = out.astype(np.float32) / np.float32(32_768) if len(out) == planes.shape[1] else None
+            mixed = out.astype(np.float32) / np.float32(FULL_SCALE) if len(out) == planes.shape[1] else None
         return self._frames(self.downmix.push(planes, mixed))
 
     def finish(self) -> list[Any]:

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from serve_app.asr.jobs import Pcm16
+from serve_app.core.samples import Pcm16
 
 _MIN_CAPACITY_SAMPLES: Final = 16_384
 

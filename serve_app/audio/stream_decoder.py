@@ -19,8 +19,7 @@ from typing import Final, Self
 
 import av
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
-from serve_app.audio.chains import MAX_PARTS, PartReader
+from serve_app.audio.chains import MAX_PARTS, TOO_MANY_PARTS, PartReader
 from serve_app.audio.decoding import AudioDecoder, audio_stream, open_container
 from serve_app.audio.formats import (
     ALL_FORMATS,
@@ -33,7 +32,13 @@ from serve_app.audio.formats import (
 from serve_app.audio.headless import problem_of
 from serve_app.audio.pipe import BytePipe, PipeClosedError
 from serve_app.audio.recordings import MAX_SAMPLES
-from serve_app.errors import InternalError, InvalidAudio, SottoError, UnsupportedFormat
+from serve_app.core.errors import (
+    InternalError,
+    InvalidAudio,
+    SottoError,
+    UnsupportedFormat,
+)
+from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16
 
 MAX_UNREAD_BYTES: Final = 256 * 1024
 MAX_READY_SAMPLES: Final = 30 * SAMPLE_RATE_HZ
@@ -151,14 +156,17 @@ class ContainerStream:
         self._decode_part(parts, format_name, decoder)
         if decoder.num_samples == 0 and not parts.at_another:
             raise InvalidAudio(f"no audio could be decoded from the {format_name} stream")
-        for _ in range(MAX_PARTS):
-            if not parts.next_part():
+        num_parts, problem = 1, None
+        while parts.next_part():
+            if num_parts == MAX_PARTS:
+                problem = TOO_MANY_PARTS
                 break
+            num_parts += 1
             try:
                 self._decode_part(parts, format_name, decoder)
             except (InvalidAudio, UnsupportedFormat):
                 decoder.broke_off()
-        pipe.warning, pipe.remark = decoder.problem, decoder.remark
+        pipe.warning, pipe.remark = decoder.problem or problem, decoder.remark
 
     def _decode_part(self, parts: PartReader, format_name: str, decoder: AudioDecoder) -> None:
         if format_name == "mp4" and mp4_index_is_at_the_end(parts.peek(_PEEK_BYTES)):

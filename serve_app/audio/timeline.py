@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ
+from serve_app.core.samples import SAMPLE_RATE_HZ
 
 TOLERANCE_S: Final = 0.1
 """Differences below this add up to nothing; above it, silence is put in."""

@@ -2,15 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from serve_app import __version__
-from serve_app.cli.console import fail, plain
-from serve_app.cli.endings import QuietGroup, leave
-from serve_app.cli.flags import FlagError, parse_flags
+from serve_app.cli.console import QuietGroup, fail, leave, plain
+
+
+class FlagError(ValueError):
+    """An argument that is no flag."""
+
+
+def parse_flags(arguments: Sequence[str]) -> dict[str, str]:
+    """Names (dashes to underscores) to values; a flag without one is "true", `--no-NAME` is "false".
+
+    Whether the names exist is for the settings to say. Raises `FlagError` on anything that is no flag.
+    """
+    flags: dict[str, str] = {}
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        if not argument.startswith("--") or len(argument) < 3:
+            raise FlagError(f"{argument!r} is no flag: settings are given as --name value")
+        name, equals, value = argument[2:].partition("=")
+        if not equals:
+            if rest and not rest[0].startswith("--"):
+                value = rest.pop(0)
+            elif name.startswith("no-"):
+                name, value = name.removeprefix("no-"), "false"
+            else:
+                value = "true"
+        flags[name.replace("-", "_")] = value
+    return flags
+
 
 ANY_SETTING = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -80,7 +107,8 @@ def serve(
     num_gpus: Annotated[int | None, typer.Option(help="GPUs that Ray may count with.")] = None,
 ) -> None:
     """Start the service on this machine. Every other setting is a flag too: --vad-threshold 0.4."""
-    from serve_app.cli.serving import ServeRequest, run_service
+    from serve_app.cli.serving import run_service
+    from serve_app.launch.cluster import ClusterOptions
 
     given: dict[str, object] = {
         "model": model,
@@ -97,8 +125,8 @@ def serve(
         flags = {**parse_flags(context.args), **{k: v for k, v in given.items() if v is not None}}
     except FlagError as error:
         fail(str(error))
-    request = ServeRequest(flags, config, env_file, ray_address, num_cpus, num_gpus)
-    raise typer.Exit(run_service(request))
+    cluster = ClusterOptions(ray_address, num_cpus, num_gpus)
+    raise typer.Exit(run_service(flags, config_path=config, env_file=env_file, cluster=cluster))
 
 
 @app.command()
@@ -123,10 +151,9 @@ def transcribe(
     api_key: ApiKey = None,
 ) -> None:
     """Transcribe recordings through a running server. Status: 0, 1 some failed, 2 usage, 3 damaged audio."""
+    from serve_app.cli.client import STDIN, find_server, refuse_terminal
     from serve_app.cli.recordings import SUBTITLES, SUFFIXES, Output, transcribe_files
-    from serve_app.cli.server import find_server
-    from serve_app.cli.standard_input import STDIN, refuse_terminal
-    from serve_app.clients.recordings import UploadOptions
+    from sotto_client.recordings import UploadOptions
 
     if output_format not in SUFFIXES:
         fail(f"--format must be one of {', '.join(SUFFIXES)}, got {output_format!r}")
@@ -164,10 +191,9 @@ def live(
     ] = None,
 ) -> None:
     """Stream a recording as a microphone would, and show interim text turn into final text."""
+    from serve_app.cli.client import STDIN, find_server, refuse_terminal
     from serve_app.cli.live import LiveRequest, show_live
-    from serve_app.cli.server import find_server
-    from serve_app.cli.standard_input import STDIN, refuse_terminal
-    from serve_app.clients.live import SessionConfig
+    from sotto_client.live import SessionConfig
 
     if file == STDIN:
         refuse_terminal()
@@ -203,12 +229,16 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """How many GPUs or machines so many speakers need, how late their text will be, what it costs."""
-    from serve_app.cli.planning import PlanOptions, show_plan
+    from serve_app.cli.planning import show_plan
 
-    options = PlanOptions(
-        speakers, model, gpu, interim_model, price, p95_ms, speech_share, batch, figures, as_json
-    )
-    raise typer.Exit(show_plan(options))
+    given = {
+        "speakers": speakers,
+        "interim_model": interim_model,
+        "price": price,
+        "p95_ms": p95_ms,
+        "batch": batch,
+    }
+    raise typer.Exit(show_plan(model, gpu, speech_share, figures, as_json, **given))
 
 
 @models_app.command("list")

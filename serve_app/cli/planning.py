@@ -3,49 +3,31 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from serve_app.capacity.plan import HOURS_PER_MONTH, Plan, PlanRequest, Speaking, plan
+from serve_app.capacity.throughput import MeasuredCards, Origin
 from serve_app.cli.console import complain, out, plain, table
-from serve_app.scaling.figures import MeasuredCards, Origin
-from serve_app.scaling.plan import HOURS_PER_MONTH, Plan, PlanRequest, Speaking, plan
 
 
-@dataclass(frozen=True, slots=True)
-class PlanOptions:
-    """The command's flags."""
+def show_plan(
+    model: str | None, gpu: str, speech_share: float, figures: Path | None, as_json: bool, **given: Any
+) -> int:
+    """Print the plan; 2 where nothing is known of the model or the device, 1 where the bar is not met.
 
-    speakers: int
-    model: str | None
-    gpu: str
-    interim_model: str
-    price: float | None
-    p95_ms: float
-    speech_share: float
-    batch: int
-    figures: Path | None
-    as_json: bool
-
-
-def show_plan(options: PlanOptions) -> int:
-    """Print the plan; 2 where nothing is known of the model or the device, 1 where the bar is not met."""
+    `given` are further fields of the `PlanRequest`.
+    """
     try:
-        measured = MeasuredCards.read(options.figures) if options.figures is not None else None
-        request = PlanRequest(
-            speakers=options.speakers,
-            model=options.model or _usual_model(options.gpu),
-            gpu=options.gpu,
-            interim_model=options.interim_model,
-            price=options.price,
-            p95_ms=options.p95_ms,
-            batch=options.batch,
-            speaking=Speaking(speech_share=options.speech_share),
+        measured = MeasuredCards.read(figures) if figures is not None else None
+        speaking = Speaking(speech_share=speech_share)
+        answer = plan(
+            PlanRequest(model=model or _usual_model(gpu), gpu=gpu, speaking=speaking, **given), measured
         )
-        answer = plan(request, measured)
     except (ValueError, OSError) as error:
         complain(str(error))
         return 2
-    if options.as_json:
+    if as_json:
         plain(json.dumps(answer.to_json(), indent=2))
     else:
         table(_rows(answer))

@@ -10,13 +10,11 @@ from pathlib import Path
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from serve_app.cli import standard_input
-from serve_app.cli.console import complain, err, in_words, note, plain, warn
-from serve_app.cli.exit_codes import DAMAGED, FAILED, OK
-from serve_app.cli.standard_input import STDIN
-from serve_app.clients import blocking
-from serve_app.clients.errors import SottoClientError
-from serve_app.clients.recordings import UploadOptions
+from serve_app.cli.client import STDIN, kept
+from serve_app.cli.console import DAMAGED, FAILED, OK, complain, err, in_words, note, plain, warn
+from sotto_client import blocking
+from sotto_client.errors import SottoClientError
+from sotto_client.recordings import UploadOptions
 
 SUFFIXES = {"text": ".txt", "json": ".json", "srt": ".srt", "vtt": ".vtt"}
 SUBTITLES = ("srt", "vtt")
@@ -74,7 +72,7 @@ def _transcribe(path: Path, url: str, output_format: str, options: UploadOptions
     name = escape(_name(path))
     bar = bars.add_task(f"{name}: uploading", total=None)
     try:
-        with standard_input.kept(path) as file:
+        with kept(path) as file:
             progress = _Shown(bars, bar, name)
             if output_format != "json":
                 found: list[tuple[str, bool]] = []
@@ -89,7 +87,7 @@ def _transcribe(path: Path, url: str, output_format: str, options: UploadOptions
                 return _Answer(text, *(found[0] if found else ()))
             answer = blocking.transcribe_file(file, url=url, options=options, progress=progress)
             text = json.dumps(answer.body, ensure_ascii=False, indent=2)
-            return _Answer(text, answer.warning, answer.complete)
+            return _Answer(text, answer.warning or None, answer.complete)
     finally:
         bars.remove_task(bar)
 

@@ -9,7 +9,6 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 from serve_app.cli.console import complain, err, note, out
 from serve_app.launch.cluster import ClusterOptions, LaunchError
 from serve_app.launch.deploy_config import DeployConfigError
-from serve_app.launch.plan import ServicePlan, plan_service
+from serve_app.launch.plan import plan_service
 from serve_app.launch.serving import RunningService, start_service
 from serve_app.settings import SettingsError
 
@@ -25,20 +24,12 @@ FORCED_EXIT = 130
 STATUS_TIMEOUT_S = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class ServeRequest:
-    flags: Mapping[str, Any]
-    config_path: Path | None = None
-    env_file: Path | None = None
-    ray_address: str | None = None
-    num_cpus: int | None = None
-    num_gpus: int | None = None
-
-
-def run_service(request: ServeRequest) -> int:
+def run_service(
+    flags: Mapping[str, Any], *, config_path: Path | None, env_file: Path | None, cluster: ClusterOptions
+) -> int:
     """Run until SIGINT or SIGTERM; the exit status. A second signal ends at once."""
     try:
-        plan = _plan(request)
+        plan = plan_service(flags, config_path=config_path, env_file=env_file, cluster=cluster)
     except (SettingsError, DeployConfigError) as error:
         complain(str(error))
         return 2
@@ -48,7 +39,7 @@ def run_service(request: ServeRequest) -> int:
     for reason in plan.reasons:
         note(reason)
     stop = threading.Event()
-    # Until the service runs, a signal must break into whatever is being waited for.
+    # Until the service runs, a signal must interrupt any wait.
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         service = start_service(plan.config, cluster=plan.cluster, edge=plan.edge, progress=note)
@@ -66,12 +57,6 @@ def run_service(request: ServeRequest) -> int:
     service.stop()
     note("stopped")
     return 0
-
-
-def _plan(request: ServeRequest) -> ServicePlan:
-    cluster = ClusterOptions(request.ray_address, request.num_cpus, request.num_gpus)
-    env_file = request.env_file
-    return plan_service(request.flags, config_path=request.config_path, env_file=env_file, cluster=cluster)
 
 
 def _interrupt(_: int, __: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""How final text is written: spaces, capitals and numbers put right, where somebody asks for it."""
+"""How final text is written: spaces, capitals and numbers put right on request."""
 
 from serve_app.formatting.stage import FormattingOptions, format_text, format_words
 

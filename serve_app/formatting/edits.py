@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
-from serve_app.asr.jobs import Word
+from serve_app.core.jobs import Word
 
 
 class Edit(NamedTuple):

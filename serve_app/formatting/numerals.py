@@ -10,18 +10,16 @@ from itertools import zip_longest
 from typing import Final
 
 from serve_app.formatting.edits import Edit
-from serve_app.formatting.number_phrases import (
+from serve_app.formatting.spoken_numbers import (
     CLOCK_WORDS,
     CURRENCIES,
     DECADES,
     DECIMAL_WORDS,
     FRACTION_WORDS,
+    LANGUAGES,
     MEASURES,
     PERCENT,
     SCALES,
-)
-from serve_app.formatting.spoken_numbers import (
-    LANGUAGES,
     Number,
     Token,
     numbers_of,

@@ -1,16 +1,67 @@
-"""The numbers that are spelled in a text, as text2num finds and reads them."""
+"""The numbers spelled in a text, as text2num finds and reads them, and the words beside them that count."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any, Final
 
 from text_to_num import find_numbers  # type: ignore[import-untyped]
 
-from serve_app.formatting.number_phrases import REPEATS
+PERCENT: Final[Mapping[str, tuple[tuple[tuple[str, ...], str], ...]]] = MappingProxyType(
+    {
+        "en": ((("percent",), "%"), (("per", "cent"), "%")),
+        "de": ((("prozent",), " %"),),
+        "es": ((("por", "ciento"), " %"), (("por", "cien"), " %")),
+        "fr": ((("pour", "cent"), " %"), (("pourcent",), " %")),
+        "pt": ((("por", "cento"), "%"),),
+        "it": ((("per", "cento"), "%"), (("percento",), "%")),
+        "nl": ((("procent",), "%"),),
+        "da": ((("procent",), " %"),),
+    }
+)
+"""By language: the words, and the sign as it is set there."""
+
+CURRENCIES: Final = MappingProxyType({"dollar": "$", "dollars": "$", "euro": "€", "euros": "€"})
+"""English. Pounds are weights too."""
+
+MEASURES: Final = frozenset({
+    "milligram", "milligrams", "mg", "microgram", "micrograms", "gram", "grams", "kilogram", "kilograms",
+    "kilo", "kilos", "kg", "millilitre", "millilitres", "milliliter", "milliliters", "ml", "litre",
+    "litres", "liter", "liters", "millimetre", "millimetres", "millimeter", "millimeters", "mm",
+    "centimetre", "centimetres", "centimeter", "centimeters", "cm", "kilometre", "kilometres",
+    "kilometer", "kilometers", "km", "degrees", "volts", "watts", "megabytes", "gigabytes", "am", "pm",
+    "a.m", "p.m", "o'clock", "o’clock",
+})  # fmt: skip
+"""English: small numbers before them are digits too."""
+
+CLOCK_WORDS: Final = frozenset({"am", "pm", "a.m", "p.m"})
+
+SCALES: Final = MappingProxyType({"million": 10**6, "billion": 10**9, "trillion": 10**12})
+
+DECADES: Final = MappingProxyType(
+    {
+        "twenties": "20s",
+        "thirties": "30s",
+        "forties": "40s",
+        "fifties": "50s",
+        "sixties": "60s",
+        "seventies": "70s",
+        "eighties": "80s",
+        "nineties": "90s",
+    }
+)
+
+REPEATS: Final = MappingProxyType({"double": 2, "triple": 3})
+
+DECIMAL_WORDS: Final = frozenset({"point", "komma", "coma", "punto", "virgule", "vírgula", "virgola"})
+"""Beside a number that text2num has not taken them into: a version ("two point five point six")."""
+
+FRACTION_WORDS: Final = frozenset({"half", "quarter", "third", "of"})
+
 
 LANGUAGES: Final = frozenset({"en", "de", "es", "fr", "pt", "it", "nl", "da"})
 """Those that text2num knows."""

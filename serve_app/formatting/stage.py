@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias
 
-from serve_app.asr.jobs import Word
-from serve_app.formatting.casing import casing_edits, shouting_edits, stop_edits
+from serve_app.core.jobs import Word
 from serve_app.formatting.edits import Edit, edit_text, edit_words
 from serve_app.formatting.numerals import numeral_edits
-from serve_app.formatting.spacing import spacing_edits
+from serve_app.formatting.spaces_and_capitals import casing_edits, shouting_edits, spacing_edits, stop_edits
 
 Pass: TypeAlias = Callable[[str, str], list[Edit]]
 

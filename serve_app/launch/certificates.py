@@ -198,7 +198,7 @@ def _general_name(name: str) -> x509.GeneralName | None:
 
 
 def _sign(key: PrivateKeyTypes, names: Iterable[str]) -> bytes:
-    """A server's certificate, no authority's: whoever trusts it trusts this key alone."""
+    """A server's certificate, no authority's: trusting it is trusting this key alone."""
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise CertificateError("the key of the self-signed certificate is not ours: remove it")
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Sotto, self-signed")])

@@ -1,26 +1,66 @@
-"""One Ray on this machine, as children of this process: started, and stopped with nothing left behind."""
+"""One Ray on this machine, on free ports, as children of this process; stopped with nothing left behind."""
 
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import logging
 import os
+import random
 import secrets
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import FrameType
 
-from serve_app.launch.environment import RayEnvironment
+from serve_app.capacity.machine import available_cores
+from serve_app.launch.environment import (
+    RayEnvironment,
+    loopback_haproxy,
+    make_runtime_dir,
+    remove_runtime_dir,
+)
 from serve_app.launch.keeper import start_keeper
-from serve_app.launch.ports import prefer_port
 from serve_app.launch.processes import end_processes
-from serve_app.launch.runtime_dir import loopback_haproxy, make_runtime_dir, remove_runtime_dir
-from serve_app.machine import available_cores
+
+UNASSIGNED_PORTS = range(20_000, 30_000)
+
+
+def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
+    """True where a server could listen on `host:port` now."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_ports(num_ports: int) -> list[int]:
+    """Different free ports below those that systems hand out to clients: Ray's processes take dozens of these
+    while they start, and one of them could be ours by the time we listen on it."""
+    candidates = random.sample(UNASSIGNED_PORTS, len(UNASSIGNED_PORTS))
+    found = list(itertools.islice(_free_of(candidates), num_ports))
+    if len(found) < num_ports:
+        raise OSError(f"fewer than {num_ports} free ports between {UNASSIGNED_PORTS[0]} and 30000")
+    return found
+
+
+def _free_of(candidates: Iterable[int]) -> Iterator[int]:
+    return (port for port in candidates if port_is_free(port, ""))
+
+
+def prefer_port(preferred: int, host: str = "") -> int:
+    """`preferred` if it is free, another one otherwise."""
+    return preferred if port_is_free(preferred, host) else free_ports(1)[0]
+
 
 SOURCE_DIR = Path(__file__).resolve().parents[2]
 
@@ -126,7 +166,7 @@ def _set_environment(runtime_dir: Path, options: ClusterOptions) -> dict[str, st
 
 
 def _restore_environment(replaced: Mapping[str, str | None]) -> None:
-    """A second start in this process must not take the first one's folders for the user's own wish."""
+    """A second start in this process must not take the first one's folders for the user's own setting."""
     for name, value in replaced.items():
         if value is None:
             os.environ.pop(name, None)

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from serve_app.capacity.machine import available_cores
 from serve_app.launch.certificates import CertificateFiles
-from serve_app.machine import available_cores
 from serve_app.settings import Settings, SettingsError
 
 SOCKET_FILE = "admin.sock"

@@ -1,4 +1,8 @@
-"""The sizing of this machine's cards, laid over settings and Serve config; what a person set stays."""
+"""The sizing of this machine's cards, laid over settings and Serve config; what a person set stays.
+
+`many_cards` is the declaration for more than one card: two replicas of what sessions depend on, and a card
+apart for speakers.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,13 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-from serve_app.asr.jobs import Role
-from serve_app.errors import ModelUnavailable
-from serve_app.launch.deploy_config import DeployConfig
-from serve_app.launch.sizing import RolePlan, Sizing, Wanted, size_for_cards
+from serve_app.capacity.machine import Gpu, read_gpus, visible_gpus
+from serve_app.capacity.sizing import RolePlan, Sizing, Wanted, size_for_cards
+from serve_app.core.errors import ModelUnavailable
+from serve_app.core.jobs import Role
+from serve_app.launch.deploy_config import DeployConfig, deployment
 from serve_app.models.resolve import resolve_model
 from serve_app.settings import Settings
-from serve_app.telemetry.gpus import Gpu, read_gpus, visible_gpus
 
 UNREADABLE = "the GPUs' memory cannot be read (is nvidia-ml-py installed?): the config file's shares are used"
 TOO_SMALL = "no model fits into the memory that is free on the GPUs"
@@ -48,7 +52,7 @@ def wanted_of(settings: Settings) -> Wanted:
 
 
 def planned_settings(sizing: Sizing, settings: Settings) -> dict[str, Any]:
-    """The settings that carry the sizing to the graph: those that nobody gave."""
+    """The settings that carry the sizing to the graph: those that were not given."""
     wanted = wanted_of(settings)
     planned: dict[str, tuple[object, Any]] = {
         "interim_model": (wanted.interim_model, sizing.interim.model),
@@ -104,3 +108,23 @@ def _is_here(name: str, settings: Settings) -> bool:
     except ModelUnavailable:
         return False
     return True
+
+
+SPEAKER_LABEL = "sotto-speakers"
+SPEAKER_CARD = f"{SPEAKER_LABEL}=true"
+"""Label of the nodes whose card is kept for telling speakers apart, where there is more than one card."""
+NEVER_ALONE = ("Ingress", "VoiceActivity", "InterimAsr", "FinalAsr")
+
+
+def many_cards(config: DeployConfig) -> DeployConfig:
+    """A copy for more than one card: two replicas of what sessions hang on, so that no host has the last one,
+    and finals on other cards than speakers where a node has the label. Both only prefer their cards."""
+    changed = copy.deepcopy(config)
+    for name in NEVER_ALONE:
+        scaling = deployment(changed, name)["autoscaling_config"]
+        scaling["min_replicas"] = max(2, scaling.get("min_replicas", 1))
+    for name, label in (("Diarization", "true"), ("FinalAsr", "!true")):
+        options = deployment(changed, name)["ray_actor_options"]
+        options["label_selector"] = {SPEAKER_LABEL: label}
+        options["fallback_strategy"] = [{"label_selector": {}}]
+    return changed

@@ -15,8 +15,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from serve_app.launch.environment import remove_runtime_dir
 from serve_app.launch.processes import end_processes
-from serve_app.launch.runtime_dir import remove_runtime_dir
 
 
 def start_keeper(runtime_dir: Path, source_dir: Path) -> subprocess.Popen[bytes]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from serve_app.asr.engines.choice import runs_whisper
 from serve_app.launch.cluster import SOURCE_DIR, ClusterOptions
 from serve_app.launch.deploy_config import (
     PROFILE_FILES,
@@ -58,7 +59,7 @@ def plan_service(
     """Decide what to start. Precedence: flag, config file, environment, `.env` file, default.
 
     The graph reads the environment itself, so only the flags go into its arguments, and no secret that came
-    by the environment does. Where nobody gave a `ticket_secret`, one is made here for all replicas of this
+    by the environment does. Without a `ticket_secret`, one is made here for all replicas of this
     start. On GPUs of this machine, with our own config file, models and replicas are sized by their memory.
     Raises `SettingsError` and `DeployConfigError`.
     """
@@ -112,8 +113,9 @@ def _given(flags: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _on_this_machine(settings: Settings, cluster: ClusterOptions | None) -> bool:
-    """Whether the cards that we see are those that the models will use."""
-    return settings.device in ("auto", "cuda") and (cluster is None or cluster.address is None)
+    """Whether the cards that we see are those that the models will use, and the models Whisper's."""
+    here = cluster is None or cluster.address is None
+    return here and settings.device in ("auto", "cuda") and runs_whisper(settings.engine)
 
 
 def detect_profile() -> str:

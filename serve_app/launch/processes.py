@@ -1,16 +1,18 @@
-"""Finding and ending every process that belongs to one running instance.
+"""The processes of one running instance: found, named by what they do, measured and ended.
 
-Ray's own children die with their parent, but HAProxy is a grandchild that nobody ends when its actor is
-killed, and Ray's workers outlive a `kill -9` by seconds. All of them can be told by the instance's runtime
-folder: in the command line (HAProxy, gcs, raylet), as the folder of a log that they hold open (workers and
-agents overwrite their command line and environment with their title), or in the environment.
+Ray's own children die with their parent, but HAProxy is a grandchild that survives when its actor is killed,
+and Ray's workers outlive a `kill -9` by seconds. All of them can be told by the instance's runtime folder: in
+the command line (HAProxy, gcs, raylet), as the folder of a log that they hold open (workers and agents
+overwrite their command line and environment with their title), or in the environment.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -105,3 +107,62 @@ def _send(process: psutil.Process, *, force: bool) -> None:
             process.terminate()
     except psutil.Error:
         return
+
+
+_REPLICA = re.compile(r"ServeReplica:[^:]*:([^.\s]+)")
+_KINDS = (
+    ("ServeController", "controller"),
+    ("HAProxyManager", "haproxy manager"),
+    ("ProxyActor", "proxy actor"),
+    ("bin/haproxy", "haproxy"),
+    ("gcs_server", "gcs"),
+    ("raylet/raylet", "raylet"),
+    ("RuntimeEnvAgent", "agents"),
+    ("DashboardAgent", "agents"),
+    ("dashboard/dashboard.py", "agents"),
+    ("log_monitor", "log monitor"),
+    ("monitor.py", "monitor"),
+    ("launch.keeper", "keeper"),
+    ("ray::", "ray workers"),
+)
+_LIBRARIES = {"libtorch_cpu": "torch", "libctranslate2": "ctranslate2", "onnxruntime": "onnxruntime"}
+"""Part of a shared library's name to what it belongs to."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessMemory:
+    """One process: `kind` as `kind_of` names it, the model libraries that it has loaded."""
+
+    pid: int
+    kind: str
+    rss_bytes: int
+    libraries: tuple[str, ...]
+
+
+def kind_of(command: str) -> str | None:
+    """What a process is by its command line; replicas by their deployment's name. None: not ours."""
+    if match := _REPLICA.search(command):
+        return match[1]
+    return next((kind for part, kind in _KINDS if part in command), None)
+
+
+def running_processes() -> Iterator[ProcessMemory]:
+    """Every process on this machine that belongs to a service, or to any Ray, and that may be looked at."""
+    for process in psutil.process_iter():
+        try:
+            kind = kind_of(" ".join(process.cmdline()) or process.name())
+            if kind is not None:
+                yield ProcessMemory(
+                    process.pid, kind, process.memory_info().rss, loaded_libraries(process.pid)
+                )
+        except psutil.Error:
+            continue
+
+
+def loaded_libraries(pid: int) -> tuple[str, ...]:
+    """Which of the model libraries a process has mapped (Linux; elsewhere none are seen)."""
+    try:
+        mapped = Path(f"/proc/{pid}/maps").read_text()
+    except OSError:
+        return ()
+    return tuple(name for part, name in _LIBRARIES.items() if part in mapped)

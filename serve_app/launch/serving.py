@@ -12,11 +12,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from serve_app.launch.cluster import ClusterOptions, LaunchError, RayCluster, start_ray
+from serve_app.launch.cluster import (
+    ClusterOptions,
+    LaunchError,
+    RayCluster,
+    free_ports,
+    port_is_free,
+    start_ray,
+)
 from serve_app.launch.deploy_config import DeployConfig, app_names, for_one_machine, http_address
 from serve_app.launch.edge import EDGE_DIR, Edge
 from serve_app.launch.edge_config import EdgeOptions
-from serve_app.launch.ports import free_ports, port_is_free
 from serve_app.launch.processes import process_title, processes_of
 
 Progress = Callable[[str], None]

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from serve_app.models.figures import MEASURED, Measured, Precision, Published
+from serve_app.models.footprint import MEASURED, Measured, Precision, Published
 from serve_app.models.languages import codes_of
 from serve_app.models.packages import sha256_of
 from serve_app.models.places import ModelSource, Place, cache_folder, find_here, spec_of_folder
 from serve_app.models.registry import ModelSpec, find_spec, known_names
 from serve_app.models.report import FolderReport, ModelFormat
-from serve_app.models.sums import expected_sums, model_files
-from serve_app.models.verify import inspect_folder
+from serve_app.models.verify import expected_sums, inspect_folder, model_files
 
 ENGINES = {
     ModelFormat.CTRANSLATE2: ("ctranslate2", "torch", "mlx"),

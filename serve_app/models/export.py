@@ -7,11 +7,10 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from serve_app.errors import ModelUnavailable
+from serve_app.core.errors import ModelUnavailable
 from serve_app.models.places import folder_name
 from serve_app.models.resolve import ResolvedModel
-from serve_app.models.sums import SUMS_NAME, expected_sums, model_files, read_sums, write_sums
-from serve_app.models.verify import check_sums
+from serve_app.models.verify import SUMS_NAME, check_sums, expected_sums, model_files, read_sums, write_sums
 
 _CHUNK_BYTES = 4 << 20
 

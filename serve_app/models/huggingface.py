@@ -1,15 +1,11 @@
 """Is a folder a Whisper model in Hugging Face's format: config.json and safetensors, for torch and mlx?
 
-Only headers are read. Every number in them is checked against the bytes that are there: a folder may come
-from anywhere.
+Only headers are read, and checked against the bytes that are there: a folder may come from anywhere.
 """
 
 from __future__ import annotations
 
-import json
-import math
-import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 
@@ -22,16 +18,15 @@ from serve_app.models.report import (
     read_json,
     read_object,
 )
+from serve_app.models.tensor_files import safetensors_entries
 
 WEIGHTS_NAME = "model.safetensors"
 SHARD_INDEX_NAME = "model.safetensors.index.json"
 MULTILINGUAL_VOCABULARY_SIZE = 51_865
 
 _UNLOADABLE = "the model cannot be loaded"
-_MAX_HEADER_BYTES = 16 << 20
+_MAX_INDEX_BYTES = 16 << 20
 _MAX_SHARDS = 64
-_MAX_RANK = 8
-_FLOAT_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 _SIZES = {
     "d_model": 16_384,
     "encoder_layers": 256,
@@ -119,7 +114,7 @@ def _check_weights(path: Path, sizes: Mapping[str, int], problems: list[Problem]
     try:
         shapes: dict[str, tuple[int, ...]] = {}
         for file in shard_files(path):
-            shapes.update(_named_shapes(file))
+            shapes.update(_shapes(file))
         if sizes:
             _check_shapes(shapes, sizes)
     except (ValueError, OSError) as error:
@@ -130,7 +125,7 @@ def shard_files(path: Path) -> list[Path]:
     """The files with the weights, none of them outside of the folder. Raises `ValueError`."""
     if (path / WEIGHTS_NAME).is_file():
         return [path / WEIGHTS_NAME]
-    index = read_json(path / SHARD_INDEX_NAME, _MAX_HEADER_BYTES)
+    index = read_json(path / SHARD_INDEX_NAME, _MAX_INDEX_BYTES)
     weight_map = index.get("weight_map") if isinstance(index, dict) else None
     names = set(map(str, weight_map.values())) if isinstance(weight_map, dict) else set()
     if not 1 <= len(names) <= _MAX_SHARDS:
@@ -143,52 +138,11 @@ def shard_files(path: Path) -> list[Path]:
     return [path / name for name in sorted(names)]
 
 
-def _named_shapes(file: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
+def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
     try:
-        for name, shape in _shapes(file):
-            yield name.removeprefix("model."), shape
-    except (ValueError, struct.error, RecursionError) as error:
+        return {entry.name.removeprefix("model."): entry.shape for entry in safetensors_entries(file)}
+    except ValueError as error:
         raise ValueError(f"{file.name[:80]} cannot be read ({str(error)[:120]})") from None
-
-
-def _shapes(file: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Name and shape of each tensor of a safetensors file: u64 length, JSON header, bytes."""
-    size_bytes = file.stat().st_size
-    with file.open("rb") as source:
-        (header_bytes,) = struct.unpack("<Q", source.read(8))
-        if header_bytes > min(_MAX_HEADER_BYTES, size_bytes - 8):
-            raise ValueError("its header is cut short or too long")
-        header = json.loads(source.read(header_bytes))
-    if not isinstance(header, dict):
-        raise ValueError("its header is no JSON object")
-    body_bytes, last = size_bytes - 8 - header_bytes, 0
-    for name, entry in header.items():
-        if name != "__metadata__":
-            shape, end = _tensor(entry, body_bytes)
-            last = max(last, end)
-            yield name, shape
-    if last != body_bytes:
-        raise ValueError("it has bytes that belong to no tensor")
-
-
-def _tensor(entry: object, body_bytes: int) -> tuple[tuple[int, ...], int]:
-    kind = entry.get("dtype") if isinstance(entry, dict) else None
-    if not isinstance(entry, dict) or not isinstance(kind, str) or kind not in _FLOAT_BYTES:
-        raise ValueError("a tensor is not of floats")
-    shape, offsets = _counts(entry.get("shape")), _counts(entry.get("data_offsets"))
-    if len(offsets) != 2 or not offsets[0] <= offsets[1] <= body_bytes:
-        raise ValueError("it is cut short")
-    if math.prod(shape) * _FLOAT_BYTES[kind] != offsets[1] - offsets[0]:
-        raise ValueError("a tensor has not as many bytes as its shape asks for")
-    return shape, offsets[1]
-
-
-def _counts(value: object) -> tuple[int, ...]:
-    if not isinstance(value, list) or len(value) > _MAX_RANK:
-        raise ValueError("a tensor's description is malformed")
-    if not all(type(number) is int and 0 <= number < 2**63 for number in value):
-        raise ValueError("a tensor's description is malformed")
-    return tuple(value)
 
 
 def _check_shapes(shapes: Mapping[str, tuple[int, ...]], sizes: Mapping[str, int]) -> None:

@@ -1,9 +1,9 @@
 """Model files out of installed packages: found without importing them, joined once, checked against sums.
 
 Registries limit the size of a wheel, so that a model may lie in parts over several distributions. They are
-joined into the cache folder under a temporary name and renamed when every sum is right: whoever sees the
-folder sees all of it. A lock keeps several processes that start together from writing it several times; where
-the file system has no locks, the rename alone still keeps the folder whole.
+joined into the cache folder under a temporary name and renamed when every sum is right: a process that sees
+the folder sees all of it. A lock keeps several processes that start together from writing it several times;
+where the file system has no locks, the rename alone still keeps the folder whole.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from serve_app.errors import ModelUnavailable
+from serve_app.core.errors import ModelUnavailable
 from serve_app.models.registry import (
     SILERO_VAD,
     SILERO_VAD_SEQUENCE,
@@ -74,7 +74,7 @@ def is_whole(folder: Path, spec: ModelSpec) -> bool:
 
 
 def join_packages(spec: ModelSpec, folder: Path) -> Path:
-    """Put the model's files into `folder`, once, whoever else is doing the same; returns `folder`.
+    """Put the model's files into `folder`, once, also where other processes do the same; returns `folder`.
 
     Raises `PackageMissing`, `PackageDamaged`, or `ModelUnavailable` where the folder cannot be written.
     """
@@ -139,7 +139,7 @@ def _leftover_prefix(folder: Path) -> str:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """What a killed process left half written; only under the lock, where nobody else can be writing."""
+    """What a killed process left half written; only under the lock, where no other process writes."""
     for leftover in folder.parent.glob(f"{_leftover_prefix(folder)}*"):
         shutil.rmtree(leftover, ignore_errors=True)
 

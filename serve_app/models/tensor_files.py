@@ -1,7 +1,8 @@
 """Tensors out of CTranslate2's model.bin and out of safetensors files, as views of the mapped file.
 
-Both are read here by hand: the formats are short, and bfloat16, which numpy lacks, becomes float32. A file
-is taken for hostile: every length in it is checked against the bytes there are before anything is made.
+A file is taken for hostile: every length in it is checked against the bytes there are before anything is
+made. Of a safetensors file the library checks the header; the tensors are views of ours, since the library
+copies them and cannot give bfloat16 to numpy (here it becomes float32).
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
 
 Tensor: TypeAlias = npt.NDArray[Any]
 
@@ -26,7 +28,8 @@ _MODEL_BIN_TYPES = ("<f4", "<i1", "<i2", "<i4", "<f2", "bfloat16")
 _SAFETENSORS_TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "bfloat16"}
 _MAX_VARIABLES = 100_000
 _MAX_RANK = 8
-_MAX_HEADER_BYTES = 100_000_000
+_MAX_HEADER_BYTES = 16 << 20
+"""The library allows 100 MB, and makes 20 bytes of memory of each."""
 _SHORT = "it is cut short"
 
 
@@ -52,7 +55,7 @@ class _Cursor:
         return bytes(self._data[start : start + length]).rstrip(b"\0").decode("utf-8", errors="replace")
 
     def skip(self, num_bytes: int) -> int:
-        """Go on by so many bytes; where they begin."""
+        """Go on by this number of bytes; returns where they begin."""
         start = self.offset
         if num_bytes > self.rest:
             raise ValueError(_SHORT)
@@ -127,48 +130,57 @@ def _bounded(count: int) -> int:
     return count
 
 
+class SafetensorEntry(NamedTuple):
+    """One tensor of a safetensors file: where its bytes begin, and what they are."""
+
+    name: str
+    type_name: str
+    shape: tuple[int, ...]
+    start: int
+    num_bytes: int
+
+
+def safetensors_entries(file: Path) -> Iterator[SafetensorEntry]:
+    """The tensors of a safetensors file, in the order of their bytes; these are not looked at.
+
+    Raises `ValueError` for a file that is cut short, forged or holds other types than floats, `OSError` for
+    one that cannot be opened.
+    """
+    with file.open("rb") as source:
+        header_bytes = int.from_bytes(source.read(8), "little")
+    if header_bytes > _MAX_HEADER_BYTES:
+        raise ValueError(f"its header claims {header_bytes} bytes")
+    start = 8 + header_bytes
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            # The library refuses files with gaps between tensors, or with bytes that belong to none.
+            for name in opened.offset_keys():
+                entry = opened.get_slice(name)
+                kind, shape = entry.get_dtype(), tuple(entry.get_shape())
+                if kind not in _SAFETENSORS_TYPES:
+                    expected = ", ".join(_SAFETENSORS_TYPES)
+                    raise ValueError(f"a tensor is of the type {kind}, expected {expected}")
+                if len(shape) > _MAX_RANK:
+                    raise ValueError(f"a tensor has {len(shape)} dimensions")
+                type_name = _SAFETENSORS_TYPES[kind]
+                num_bytes = math.prod(shape) * _stored_as(type_name).itemsize
+                yield SafetensorEntry(name, type_name, shape, start, num_bytes)
+                start += num_bytes
+    except SafetensorError as error:
+        raise ValueError(str(error)) from None
+
+
 def read_safetensors(file: Path, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor]:
     """The wanted tensors of a safetensors file by their names there, read-only views.
 
-    Raises `ValueError` for a file that is cut short, forged or holds other types than floats, `OSError` for
-    one that cannot be opened. Layout: u64 header length, header (JSON: name to dtype, shape and
-    data_offsets), bytes.
+    Raises as `safetensors_entries` does.
     """
     data = _mapped(file)
-    cursor = _Cursor(data)
-    (header_bytes,) = cursor.numbers("Q")
-    if header_bytes > _MAX_HEADER_BYTES:
-        raise ValueError(f"its header claims {header_bytes} bytes")
-    start = cursor.skip(header_bytes)
-    header = parse_object(bytes(data[start : start + header_bytes]))
-    body = data[cursor.offset :]
     return {
-        name: _safetensor(body, entry)
-        for name, entry in header.items()
-        if name != "__metadata__" and wanted(name)
+        name: _view(data, start, num_bytes, type_name, shape)
+        for name, type_name, shape, start, num_bytes in safetensors_entries(file)
+        if wanted(name)
     }
-
-
-def _safetensor(body: npt.NDArray[np.uint8], entry: object) -> Tensor:
-    if not isinstance(entry, Mapping):
-        raise ValueError("a tensor has no description")
-    kind = entry.get("dtype")
-    shape, offsets = _counts(entry.get("shape"), _MAX_RANK), _counts(entry.get("data_offsets"), 2)
-    if not isinstance(kind, str) or kind not in _SAFETENSORS_TYPES:
-        raise ValueError(
-            f"a tensor is of the type {str(kind)[:20]}, expected {', '.join(_SAFETENSORS_TYPES)}"
-        )
-    if len(offsets) != 2 or not offsets[0] <= offsets[1] <= len(body):
-        raise ValueError(_SHORT)
-    return _view(body, offsets[0], offsets[1] - offsets[0], _SAFETENSORS_TYPES[kind], shape)
-
-
-def _counts(value: object, max_length: int) -> tuple[int, ...]:
-    if not isinstance(value, list) or len(value) > max_length:
-        raise ValueError("a tensor's description is malformed")
-    if not all(type(number) is int and 0 <= number < 2**63 for number in value):
-        raise ValueError("a tensor's description is malformed")
-    return tuple(value)
 
 
 def parse_object(text: str | bytes) -> dict[str, Any]:
@@ -193,7 +205,7 @@ def _view(
     data: npt.NDArray[np.uint8], start: int, num_bytes: int, type_name: str, shape: tuple[int, ...]
 ) -> Tensor:
     """A tensor at `start` of `data`, not copied; bfloat16 comes as float32, which takes memory."""
-    stored = np.dtype("<u2" if type_name == "bfloat16" else type_name)
+    stored = _stored_as(type_name)
     num_values = math.prod(shape)
     if num_values * stored.itemsize != num_bytes:
         raise ValueError(f"a tensor of {num_values} values has {num_bytes} bytes")
@@ -203,3 +215,7 @@ def _view(
     if type_name != "bfloat16":
         return values
     return (values.astype(np.uint32) << 16).view(np.float32)
+
+
+def _stored_as(type_name: str) -> np.dtype[Any]:
+    return np.dtype("<u2" if type_name == "bfloat16" else type_name)

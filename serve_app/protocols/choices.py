@@ -13,35 +13,78 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar
 import msgspec
 from msgspec import Meta
 
-from serve_app.asr.jobs import Task
-from serve_app.audio.conditioning import ConditioningOptions
-from serve_app.audio.rates import MAX_RATE_HZ, MIN_RATE_HZ
-from serve_app.errors import InvalidMessage
+from serve_app.audio.pcm import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ
+from serve_app.core.errors import InvalidMessage
+from serve_app.core.jobs import FrameThreshold
+from serve_app.core.samples import SAMPLE_RATE_HZ
 from serve_app.models.languages import normalise_language, normalise_languages
 from serve_app.protocols.speaker_choices import DiarizationBackend, chosen_counts, chosen_mode
-from serve_app.session.options import LANGUAGE_LOCK_S, EndpointingOptions, SessionOptions
-from serve_app.speakers.turns import MAX_SPEAKERS, SpeakerBackend
-from serve_app.streaming.policy import POLICY_SPELLINGS, PolicyName, PolicyOptions
+from serve_app.session.options import (
+    LANGUAGE_LOCK_S,
+    MAX_LANGUAGE_CHARS,
+    MAX_LANGUAGES,
+    AutoGain,
+    CarryContext,
+    HighPass,
+    Hotwords,
+    IdleFinalMs,
+    Language,
+    LanguageLockS,
+    LanguageMode,
+    LevelWarnings,
+    MaxPartialWindowMs,
+    PartialIntervalMs,
+    PartialResults,
+    Prompt,
+    SessionOptions,
+    SmartFormat,
+    TaskName,
+    WithholdDoubted,
+    WordTimestamps,
+)
+from serve_app.speakers.turns import MaxSpeakers, MinSpeakers, NumSpeakers, SpeakerBackend
+from serve_app.streaming.policy import (
+    POLICY_SPELLINGS,
+    MinChunkMs,
+    PolicyName,
+    PolicySpelling,
+    Trimming,
+    TrimmingS,
+)
+from serve_app.vad.options import (
+    MaxUtteranceMs,
+    MinSilenceMs,
+    MinSpeechMs,
+    OverlapMs,
+    PreRollMs,
+    SpeechPadMs,
+    VadEnabled,
+    VadThreshold,
+)
+from sotto_client.audio import PCM_ENCODINGS
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from serve_app.audio.pcm import Encoding
 
 RecordT = TypeVar("RecordT", bound=msgspec.Struct)
+OptionsT = TypeVar("OptionsT", bound="DataclassInstance")
 
 MAX_ERROR_CHARS = 300
-MAX_CHANNELS = 8
-MAX_PROMPT_CHARS = 4_000
-MAX_HOTWORD_CHARS = 1_000
 
 SessionId: TypeAlias = Annotated[
     str,
-    Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$", description="no control characters"),
+    Meta(
+        min_length=1,
+        max_length=128,
+        pattern=r"^[^\x00-\x1f\x7f]+$",
+        description="An id of your own, unique among open sessions; else the server makes one.",
+    ),
 ]
-Probability: TypeAlias = Annotated[float, Meta(ge=0.0, le=1.0)]
 SampleRateHz: TypeAlias = Annotated[float, Meta(ge=MIN_RATE_HZ, le=MAX_RATE_HZ, multiple_of=1)]
 """A whole number, which may be written as 44100.0."""
-LanguageName: TypeAlias = Annotated[str, Meta(max_length=64)]
-MAX_LANGUAGES = 16
+LanguageName: TypeAlias = Annotated[str, Meta(max_length=MAX_LANGUAGE_CHARS)]
 LanguageNames: TypeAlias = (
     Annotated[str, Meta(max_length=512)] | Annotated[tuple[LanguageName, ...], Meta(max_length=MAX_LANGUAGES)]
 )
@@ -54,75 +97,72 @@ EncodingName: TypeAlias = Literal[
     "alaw", "pcma",
 ]  # fmt: skip
 
-PolicyAlias: TypeAlias = Literal[
-    "dual", "local_agreement", "localagreement", "align_att", "alignatt", "simulstreaming"
-]
-
-NumSpeakers: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_SPEAKERS)]
 NumChannels: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_CHANNELS)]
-
-PCM_ENCODINGS: dict[str, Encoding] = {
-    "pcm16": "pcm16",
-    "pcm_s16le": "pcm16",
-    "s16le": "pcm16",
-    "linear16": "pcm16",
-    "float32": "float32",
-    "pcm_f32le": "float32",
-    "f32le": "float32",
-    "mulaw": "mulaw",
-    "ulaw": "mulaw",
-    "pcmu": "mulaw",
-    "alaw": "alaw",
-    "pcma": "alaw",
-}
-"""Every accepted spelling of a raw encoding, to the name that `audio.pcm` knows."""
 
 
 class SessionChoices(msgspec.Struct, frozen=True, kw_only=True):
     """The optional choices of one live session under their wire names."""
 
-    lang_code: LanguageName | None = None
-    language: LanguageName | None = None
-    languages: LanguageNames | None = None
-    sample_rate: SampleRateHz | None = None
-    encoding: EncodingName | None = None
-    channels: NumChannels | None = None
-    vad_enabled: bool | None = None
-    vad_threshold: Probability | None = None
-    partial_results: bool | None = None
-    word_timestamps: bool | None = None
-    task: Task | None = None
-    prompt: Annotated[str, Meta(max_length=MAX_PROMPT_CHARS)] | None = None
-    hotwords: Annotated[str, Meta(max_length=MAX_HOTWORD_CHARS)] | None = None
-    carry_context: bool | None = None
-    language_mode: Literal["lock", "utterance"] | None = None
-    language_lock_s: Annotated[float, Meta(gt=0.0, le=600.0)] | None = None
-    streaming_policy: PolicyAlias | None = None
-    auto_gain: bool | None = None
-    high_pass: bool | None = None
-    level_warnings: bool | None = None
-    withhold_doubted: bool | None = None
-    diarization: bool | None = None
-    diarize: bool | None = None
+    lang_code: Language | None = None
+    language: Annotated[LanguageName, Meta(description="The same under its other name.")] | None = None
+    languages: Annotated[
+        LanguageNames | None,
+        Meta(description="The only languages that may be detected: a list, or commas between them."),
+    ] = None
+    sample_rate: Annotated[
+        SampleRateHz | None, Meta(description="Samples a second of raw audio, 16000 unless given.")
+    ] = None
+    encoding: Annotated[
+        EncodingName | None,
+        Meta(
+            description="Raw samples: `pcm16` (default), `float32`, `mulaw` or `alaw`, or other names of "
+            "these."
+        ),
+    ] = None
+    channels: Annotated[
+        NumChannels | None,
+        Meta(
+            description="Interleaved channels of raw audio, 1 unless given; mixed, unless each is a speaker."
+        ),
+    ] = None
+    vad_enabled: VadEnabled | None = None
+    vad_threshold: VadThreshold | None = None
+    partial_results: PartialResults | None = None
+    word_timestamps: WordTimestamps | None = None
+    task: TaskName | None = None
+    prompt: Prompt | None = None
+    hotwords: Hotwords | None = None
+    carry_context: CarryContext | None = None
+    language_mode: LanguageMode | None = None
+    language_lock_s: LanguageLockS | None = None
+    streaming_policy: PolicySpelling | None = None
+    auto_gain: AutoGain | None = None
+    high_pass: HighPass | None = None
+    level_warnings: LevelWarnings | None = None
+    withhold_doubted: WithholdDoubted | None = None
+    diarization: Annotated[bool, Meta(description="Tell speakers apart.")] | None = None
+    diarize: Annotated[bool, Meta(description="The same under its other name.")] | None = None
     diarization_backend: DiarizationBackend | None = None
     num_speakers: NumSpeakers | None = None
-    min_speakers: NumSpeakers | None = None
-    max_speakers: NumSpeakers | None = None
-    smart_format: bool | None = None
-    numerals: bool | None = None
-    min_chunk_ms: Annotated[int, Meta(ge=10, le=30_000)] | None = None
-    buffer_trimming: Literal["segment", "sentence"] | None = None
-    buffer_trimming_s: Annotated[float, Meta(gt=0.0, le=30.0)] | None = None
-    frame_threshold: Annotated[int, Meta(ge=1, le=500)] | None = None
-    min_speech_ms: Annotated[int, Meta(ge=0, le=5_000)] | None = None
-    min_silence_ms: Annotated[int, Meta(ge=50, le=10_000)] | None = None
-    pre_roll_ms: Annotated[int, Meta(ge=0, le=2_000)] | None = None
-    speech_pad_ms: Annotated[int, Meta(ge=0, le=2_000)] | None = None
-    overlap_ms: Annotated[int, Meta(ge=0, le=2_000)] | None = None
-    max_utterance_ms: Annotated[int, Meta(ge=1_000, le=30_000)] | None = None
-    partial_interval_ms: Annotated[int, Meta(ge=50, le=10_000)] | None = None
-    max_partial_window_ms: Annotated[int, Meta(ge=1_000, le=30_000)] | None = None
-    idle_final_ms: Annotated[int, Meta(ge=0, le=60_000)] | None = None
+    min_speakers: MinSpeakers | None = None
+    max_speakers: MaxSpeakers | None = None
+    smart_format: SmartFormat | None = None
+    numerals: Annotated[
+        bool | None, Meta(description="Write spoken numbers as digits; wins over `smart_format`.")
+    ] = None
+    min_chunk_ms: MinChunkMs | None = None
+    buffer_trimming: Trimming | None = None
+    buffer_trimming_s: TrimmingS | None = None
+    frame_threshold: FrameThreshold | None = None
+    min_speech_ms: MinSpeechMs | None = None
+    min_silence_ms: MinSilenceMs | None = None
+    pre_roll_ms: PreRollMs | None = None
+    speech_pad_ms: SpeechPadMs | None = None
+    overlap_ms: OverlapMs | None = None
+    max_utterance_ms: MaxUtteranceMs | None = None
+    partial_interval_ms: PartialIntervalMs | None = None
+    max_partial_window_ms: MaxPartialWindowMs | None = None
+    idle_final_ms: IdleFinalMs | None = None
 
     @property
     def pcm_encoding(self) -> Encoding:
@@ -131,7 +171,7 @@ class SessionChoices(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def sample_rate_hz(self) -> int:
-        return int(self.sample_rate or 16_000)
+        return int(self.sample_rate or SAMPLE_RATE_HZ)
 
     @property
     def num_channels(self) -> int:
@@ -152,34 +192,56 @@ class SessionChoices(msgspec.Struct, frozen=True, kw_only=True):
 
         Raises `UnsupportedLanguage`, `SpeakersUnavailable`, and `InvalidMessage` where two of them disagree.
         """
-        chosen: dict[str, Any] = {
-            "task": self.task,
-            "partials": self.partial_results,
-            "partial_interval_ms": self.partial_interval_ms,
-            "max_partial_window_ms": self.max_partial_window_ms,
-            "word_timestamps": self.word_timestamps,
-            "prompt": self.prompt,
-            "hotwords": self.hotwords,
-            "carry_context": self.carry_context,
-            "level_warnings": self.level_warnings,
-            "withhold_doubted": self.withhold_doubted,
-        }
         language, languages = chosen_languages(
             self._language(), self.languages, defaults.language, defaults.languages
         )
+        name = self.streaming_policy
         return replace(
-            defaults,
+            laid_over(
+                defaults,
+                task=self.task,
+                partials=self.partial_results,
+                partial_interval_ms=self.partial_interval_ms,
+                max_partial_window_ms=self.max_partial_window_ms,
+                word_timestamps=self.word_timestamps,
+                prompt=self.prompt,
+                hotwords=self.hotwords,
+                carry_context=self.carry_context,
+                level_warnings=self.level_warnings,
+                withhold_doubted=self.withhold_doubted,
+            ),
             session_id=session_id,
             language=language,
             languages=languages,
             language_lock_s=self._language_lock_s(defaults.language_lock_s),
-            policy=self._policy(defaults.policy),
-            conditioning=self._conditioning(defaults.conditioning),
+            policy=laid_over(
+                defaults.policy,
+                name=None if name is None else POLICY_SPELLINGS.get(name) or PolicyName(name),
+                min_chunk_ms=self.min_chunk_ms,
+                trimming=self.buffer_trimming,
+                trimming_s=self.buffer_trimming_s,
+                attention=laid_over(defaults.policy.attention, frame_threshold=self.frame_threshold),
+            ),
+            conditioning=laid_over(
+                defaults.conditioning,
+                auto_gain=self.auto_gain,
+                high_pass=self.high_pass,
+                gain_db=0.0 if self.auto_gain else None,
+            ),
             formatting=defaults.formatting.chosen(smart_format=self.smart_format, numerals=self.numerals),
             speakers=chosen_mode(self.wants_speakers, self, defaults.speakers, backend),
             speaker_counts=chosen_counts(self, defaults.speaker_counts),
-            endpointing=self._endpointing(defaults.endpointing),
-            **{name: value for name, value in chosen.items() if value is not None},
+            endpointing=laid_over(
+                defaults.endpointing,
+                enabled=self.vad_enabled,
+                threshold=self.vad_threshold,
+                min_speech_ms=self.min_speech_ms,
+                min_silence_ms=self.min_silence_ms,
+                pre_roll_ms=self.pre_roll_ms,
+                speech_pad_ms=self.speech_pad_ms,
+                overlap_ms=self.overlap_ms,
+                max_utterance_ms=self.max_utterance_ms,
+            ),
         )
 
     def _language(self) -> str | None:
@@ -197,37 +259,10 @@ class SessionChoices(msgspec.Struct, frozen=True, kw_only=True):
             default = LANGUAGE_LOCK_S
         return default if self.language_lock_s is None else self.language_lock_s
 
-    def _policy(self, defaults: PolicyOptions) -> PolicyOptions:
-        name = self.streaming_policy
-        chosen: dict[str, Any] = {
-            "name": None if name is None else POLICY_SPELLINGS.get(name) or PolicyName(name),
-            "min_chunk_ms": self.min_chunk_ms,
-            "trimming": self.buffer_trimming,
-            "trimming_s": self.buffer_trimming_s,
-            "attention": None
-            if self.frame_threshold is None
-            else replace(defaults.attention, frame_threshold=self.frame_threshold),
-        }
-        return replace(defaults, **{name: value for name, value in chosen.items() if value is not None})
 
-    def _conditioning(self, defaults: ConditioningOptions) -> ConditioningOptions:
-        chosen: dict[str, Any] = {"auto_gain": self.auto_gain, "high_pass": self.high_pass}
-        if self.auto_gain:
-            chosen["gain_db"] = 0.0
-        return replace(defaults, **{name: value for name, value in chosen.items() if value is not None})
-
-    def _endpointing(self, defaults: EndpointingOptions) -> EndpointingOptions:
-        chosen: dict[str, Any] = {
-            "enabled": self.vad_enabled,
-            "threshold": self.vad_threshold,
-            "min_speech_ms": self.min_speech_ms,
-            "min_silence_ms": self.min_silence_ms,
-            "pre_roll_ms": self.pre_roll_ms,
-            "speech_pad_ms": self.speech_pad_ms,
-            "overlap_ms": self.overlap_ms,
-            "max_utterance_ms": self.max_utterance_ms,
-        }
-        return replace(defaults, **{name: value for name, value in chosen.items() if value is not None})
+def laid_over(defaults: OptionsT, **chosen: Any) -> OptionsT:
+    """`defaults` with what was chosen; None was not."""
+    return replace(defaults, **{name: value for name, value in chosen.items() if value is not None})
 
 
 def chosen_languages(
@@ -265,9 +300,11 @@ Parameters: TypeAlias = Iterable[tuple[str, str]]
 """Query parameters or form fields, in order."""
 
 
-class _SessionQuery(SessionChoices, frozen=True, kw_only=True):
+class SessionQuery(SessionChoices, frozen=True, kw_only=True):
+    """The parameters of an address that opens a session."""
+
     session_id: SessionId | None = None
-    vad_filter: bool | None = None
+    vad_filter: Annotated[bool, Meta(description="`vad_enabled` under its upload name.")] | None = None
 
 
 def choices_from_query(parameters: Parameters) -> tuple[str | None, SessionChoices]:
@@ -276,7 +313,7 @@ def choices_from_query(parameters: Parameters) -> tuple[str | None, SessionChoic
     `vad_filter` is `vad_enabled` under its upload name; unknown and empty parameters are ignored.
     Raises `InvalidMessage` naming the parameter.
     """
-    query = convert_parameters(parameters, _SessionQuery)
+    query = convert_parameters(parameters, SessionQuery)
     vad_enabled = query.vad_enabled if query.vad_enabled is not None else query.vad_filter
     fields = {name: getattr(query, name) for name in SessionChoices.__struct_fields__}
     return query.session_id, SessionChoices(**{**fields, "vad_enabled": vad_enabled})

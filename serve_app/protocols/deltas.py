@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Final as Constant
 from typing import NamedTuple
 
-from serve_app.events import Final, Partial
+from serve_app.core.events import Final, Partial
 
 MAX_OPEN_UTTERANCES: Constant = 8
 """An utterance whose final never came is forgotten after so many others."""

@@ -1,4 +1,4 @@
-"""The seam between live wire protocols and the one shell that pumps them.
+"""The interface between live wire protocols and the one shell that pumps them.
 
 A dialect turns frames into commands and events into frames. It is a pure object per connection: it may
 remember what it has sent (deltas, item ids), but it has no clock, no IO, and knows nothing of queues. The
@@ -26,12 +26,13 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from serve_app.audio.pcm import Encoding
-from serve_app.errors import SottoError
-from serve_app.events import Event
+from serve_app.core.errors import SottoError
+from serve_app.core.events import Event
+from serve_app.core.samples import SAMPLE_RATE_HZ
 from serve_app.protocols.choices import SessionChoices
 
 Frame: TypeAlias = str | bytes
-"""One WebSocket message: text or binary."""
+"""One WebSocket message, text or binary; a piece of a request's body, or a line of its answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class RawAudio:
     """
 
     encoding: Encoding = "pcm16"
-    sample_rate_hz: int = 16_000
+    sample_rate_hz: int = SAMPLE_RATE_HZ
     channels: int = 1
     split_channels: bool = False
     whole_samples: bool = False
@@ -71,12 +72,17 @@ AudioInput: TypeAlias = RawAudio | ContainerAudio
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Start the session; the first command of every dialect. `resume`: ticket of a session to go on with."""
+    """Start the session; the first command of every dialect. `resume`: ticket of a session to go on with.
+
+    `is_body`: the audio is the body of a request. Its channels are mixed, and the session ends with an error
+    where it is damaged, ends within a sample, or is an empty container.
+    """
 
     choices: SessionChoices = field(default_factory=SessionChoices)
     audio: AudioInput = RawAudio()
     session_id: str | None = None
     resume: str | None = None
+    is_body: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +157,13 @@ class Farewell(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What a connection amounted to: for summaries that go last."""
+    """What a connection amounted to: for summaries that go last. `ended`: its client was or will be told
+    `SessionEnded`."""
 
     audio_ms: float = 0.0
     num_finals: int = 0
     sha256: str = ""
+    ended: bool = True
     details: dict[str, Any] = field(default_factory=dict)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from serve_app.asr.jobs import ModelInfo
-from serve_app.service import QueueStatus, ServiceStatus
+from serve_app.core.jobs import ModelInfo
+from serve_app.service.contract import QueueStatus, ServiceStatus
+from sotto_client.wire import Written
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,83 +21,170 @@ class ServiceInfo:
     endpoints: tuple[str, ...] = ()
 
 
-def root_body(status: ServiceStatus, info: ServiceInfo) -> dict[str, object]:
+class RootConfig(Written, frozen=True, kw_only=True):
+    model: str | None
+    device: str | None
+    compute_type: str | None
+    cache_enabled: bool
+    cache_type: str | None
+    language: str
+    max_audio_length: float
+
+
+class Root(Written, frozen=True, kw_only=True):
+    service: Literal["sotto"] = "sotto"
+    status: Literal["online"] = "online"
+    config: RootConfig
+    version: str
+    endpoints: tuple[str, ...]
+
+
+class Health(Written, frozen=True, kw_only=True):
+    status: Literal["healthy", "unhealthy"]
+    model: Literal["loaded", "loading"]
+    cache: Literal["enabled", "disabled"]
+    ready: bool
+    version: str
+
+
+class Ready(Written, frozen=True, kw_only=True):
+    status: Literal["ready", "not_ready"]
+    ready: bool
+
+
+class Live(Written, frozen=True, kw_only=True):
+    status: Literal["alive"] = "alive"
+
+
+class Startup(Written, frozen=True, kw_only=True):
+    status: Literal["started", "starting"]
+    started: bool
+
+
+class StatusModel(Written, frozen=True, kw_only=True):
+    model_size: str | None
+    device: str | None
+    compute_type: str | None
+    ready: bool
+
+
+class Queue(Written, frozen=True, kw_only=True):
+    depth: int
+    avg_partial_ms: float
+    avg_final_ms: float
+    estimated_server_total_ms: float
+    accepting_requests: bool
+    total_requests: int
+    rejected_requests: int
+
+
+class Sessions(Written, frozen=True, kw_only=True):
+    active: int
+    max: int
+
+
+class Capacity(Written, frozen=True, kw_only=True):
+    estimated_max_concurrent: int
+    current_load_percent: float
+
+
+class LoadedModel(Written, frozen=True, kw_only=True):
+    name: str
+    role: str
+    engine: str
+    device: str
+    compute_type: str
+    multilingual: bool
+
+
+class Status(Written, frozen=True, kw_only=True):
+    """Models, queue, sessions and load of this process."""
+
+    status: Literal["ready", "not_ready"]
+    accepting_requests: bool
+    model: StatusModel
+    queue: Queue
+    sessions: Sessions
+    capacity: Capacity
+    models: tuple[LoadedModel, ...]
+
+
+def root_body(status: ServiceStatus, info: ServiceInfo) -> Root:
     """`GET /`: service, status and config."""
     model = _final_model(status)
-    return {
-        "service": "sotto",
-        "status": "online",
-        "config": {
-            "model": model.name if model else None,
-            "device": model.device if model else None,
-            "compute_type": model.compute_type if model else None,
-            "cache_enabled": info.cache_type is not None,
-            "cache_type": info.cache_type,
-            "language": info.language,
-            "max_audio_length": info.max_audio_length_s,
-        },
-        "version": info.version,
-        "endpoints": list(info.endpoints),
-    }
+    return Root(
+        config=RootConfig(
+            model=model.name if model else None,
+            device=model.device if model else None,
+            compute_type=model.compute_type if model else None,
+            cache_enabled=info.cache_type is not None,
+            cache_type=info.cache_type,
+            language=info.language,
+            max_audio_length=info.max_audio_length_s,
+        ),
+        version=info.version,
+        endpoints=info.endpoints,
+    )
 
 
-def health_body(status: ServiceStatus, info: ServiceInfo) -> dict[str, object]:
+def health_body(status: ServiceStatus, info: ServiceInfo) -> Health:
     """`GET /health`: alive, with model and cache; always answered with 200."""
-    return {
-        "status": "healthy" if status.ready else "unhealthy",
-        "model": "loaded" if status.ready else "loading",
-        "cache": "enabled" if info.cache_type else "disabled",
-        "ready": status.ready,
-        "version": info.version,
-    }
+    return Health(
+        status="healthy" if status.ready else "unhealthy",
+        model="loaded" if status.ready else "loading",
+        cache="enabled" if info.cache_type else "disabled",
+        ready=status.ready,
+        version=info.version,
+    )
 
 
-def ready_body(status: ServiceStatus) -> dict[str, object]:
+def ready_body(status: ServiceStatus) -> Ready:
     """`GET /ready` and `/health/ready`: are the models loaded?"""
-    return {"status": "ready" if status.ready else "not_ready", "ready": status.ready}
+    return Ready(status="ready" if status.ready else "not_ready", ready=status.ready)
 
 
-def live_body() -> dict[str, object]:
-    return {"status": "alive"}
-
-
-def startup_body(started: bool) -> dict[str, object]:
+def startup_body(started: bool) -> Startup:
     """`GET /health/startup`: has the service been ready once?"""
-    return {"status": "started" if started else "starting", "started": started}
+    return Startup(status="started" if started else "starting", started=started)
 
 
-def status_body(status: ServiceStatus) -> dict[str, object]:
+def status_body(status: ServiceStatus) -> Status:
     """`GET /health/status`, with the list of all models behind it."""
-    queue = status.queue
+    queue, model = status.queue, _final_model(status)
     capacity = status.estimated_max_concurrent
     load = 100 * status.active_sessions / capacity if capacity > 0 else 0.0
-    return {
-        "status": "ready" if status.ready else "not_ready",
-        "accepting_requests": status.accepting,
-        "model": _model(_final_model(status), status.ready),
-        "queue": {
-            "depth": queue.depth_final + queue.depth_interim,
-            "avg_partial_ms": round(queue.avg_partial_ms, 1),
-            "avg_final_ms": round(queue.avg_final_ms, 1),
-            "estimated_server_total_ms": round(estimated_server_total_ms(queue), 1),
-            "accepting_requests": status.accepting,
-            "total_requests": queue.total_requests,
-            "rejected_requests": queue.rejected_requests,
-        },
-        "sessions": {"active": status.active_sessions, "max": status.max_sessions},
-        "capacity": {"estimated_max_concurrent": capacity, "current_load_percent": round(load, 1)},
-        "models": [
-            {
-                "name": model.name,
-                "role": model.role,
-                "engine": model.engine,
-                "device": model.device,
-                "compute_type": model.compute_type,
-                "multilingual": model.multilingual,
-            }
+    return Status(
+        status="ready" if status.ready else "not_ready",
+        accepting_requests=status.accepting,
+        model=StatusModel(
+            model_size=model.name if model else None,
+            device=model.device if model else None,
+            compute_type=model.compute_type if model else None,
+            ready=status.ready,
+        ),
+        queue=Queue(
+            depth=queue.depth_final + queue.depth_interim,
+            avg_partial_ms=round(queue.avg_partial_ms, 1),
+            avg_final_ms=round(queue.avg_final_ms, 1),
+            estimated_server_total_ms=round(estimated_server_total_ms(queue), 1),
+            accepting_requests=status.accepting,
+            total_requests=queue.total_requests,
+            rejected_requests=queue.rejected_requests,
+        ),
+        sessions=Sessions(active=status.active_sessions, max=status.max_sessions),
+        capacity=Capacity(estimated_max_concurrent=capacity, current_load_percent=round(load, 1)),
+        models=tuple(
+            LoadedModel(
+                name=model.name,
+                role=model.role,
+                engine=model.engine,
+                device=model.device,
+                compute_type=model.compute_type,
+                multilingual=model.multilingual,
+            )
             for model in status.models
-        ],
-    }
+        ),
+    )
 
 
 def estimated_server_total_ms(queue: QueueStatus) -> float:
@@ -106,12 +195,3 @@ def estimated_server_total_ms(queue: QueueStatus) -> float:
 def _final_model(status: ServiceStatus) -> ModelInfo | None:
     finals = [model for model in status.models if model.role == "final"]
     return next(iter(finals or status.models), None)
-
-
-def _model(model: ModelInfo | None, ready: bool) -> dict[str, object]:
-    return {
-        "model_size": model.name if model else None,
-        "device": model.device if model else None,
-        "compute_type": model.compute_type if model else None,
-        "ready": ready,
-    }

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from email.message import Message
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
-from serve_app.audio.rates import MAX_RATE_HZ, MIN_RATE_HZ
-from serve_app.errors import InvalidMessage, UnsupportedFormat
-from serve_app.protocols.choices import MAX_CHANNELS, PCM_ENCODINGS
+from serve_app.audio.pcm import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ
+from serve_app.core.errors import InvalidMessage, UnsupportedFormat
+from serve_app.core.samples import SAMPLE_RATE_HZ
+from serve_app.protocols.dialect import AudioInput, ContainerAudio, RawAudio
+from sotto_client.audio import PCM_ENCODINGS
 
 if TYPE_CHECKING:
     from serve_app.audio.pcm import Encoding
@@ -26,24 +27,7 @@ _WHOLE_NUMBER = re.compile(r"[0-9]{1,6}(\.0{1,6})?")
 _CONTAINER_TYPES = frozenset({"application/ogg", "application/octet-stream", "video/webm", "video/mp4"})
 
 
-@dataclass(frozen=True, slots=True)
-class RawAudio:
-    """Raw interleaved samples: `encoding` as `audio.pcm` names it."""
-
-    encoding: Encoding
-    sample_rate_hz: int
-    channels: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class ContainerAudio:
-    """A file format, found out from its bytes."""
-
-
-AudioBody: TypeAlias = RawAudio | ContainerAudio
-
-
-def parse_audio_type(content_type: str | None) -> AudioBody:
+def parse_audio_type(content_type: str | None) -> AudioInput:
     """`audio/pcm;rate=16000[;encoding=float32]` to `RawAudio`, other `audio/*` to `ContainerAudio`.
 
     No type at all counts as a container. Raises `UnsupportedFormat` on types that carry no audio and
@@ -65,7 +49,7 @@ def parse_audio_type(content_type: str | None) -> AudioBody:
 
 
 def _raw(header: Message, encoding: Encoding) -> RawAudio:
-    default_hz = 16_000 if encoding == "pcm16" else MIN_RATE_HZ
+    default_hz = SAMPLE_RATE_HZ if encoding == "pcm16" else MIN_RATE_HZ
     rate_hz = _integer(header, "rate", default_hz)
     if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
         raise InvalidMessage(f"rate must be {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz, got {rate_hz}")

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal, Protocol, TypeAlias
+from typing import Annotated, Literal, Protocol, TypeAlias
 
-from serve_app.errors import InvalidMessage, SpeakersUnavailable
-from serve_app.service import RecordingOptions
+from msgspec import Meta
+
+from serve_app.core.errors import InvalidMessage, SpeakersUnavailable
+from serve_app.service.contract import RecordingOptions
 from serve_app.speakers.turns import SpeakerBackend, SpeakerCounts, SpeakerMode
 
-DiarizationBackend: TypeAlias = Literal["pyannote", "diart", "sortformer", "channel"]
+DiarizationBackend: TypeAlias = Annotated[
+    Literal["pyannote", "diart", "sortformer", "channel"],
+    Meta(description="What tells speakers apart: their voices, or the `channel` each is heard on."),
+]
+Diarize: TypeAlias = Annotated[bool, Meta(description="Say who spoke.")]
 
 
 class SpeakerChoices(Protocol):

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final as Constant
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, Word
-from serve_app.events import Final, SpeakerRevision
-from serve_app.session.seams import join_words
+from serve_app.core.events import Final, SpeakerRevision
+from serve_app.core.jobs import Word
+from serve_app.core.samples import SAMPLE_RATE_HZ
+from serve_app.session.overlap import join_words
 
 MAX_FINALS: Constant = 512
 """So many of the newest finals of a connection can be revised."""

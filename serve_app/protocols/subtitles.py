@@ -13,15 +13,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from serve_app.service import RecordingSegment, RecordingTranscript
-from serve_app.speakers.labels import speaker_label
+from serve_app.models.languages.writing import SENTENCE_END
+from serve_app.service.contract import RecordingSegment, RecordingTranscript
+from serve_app.speakers.turns import speaker_label
 
 MAX_LINE_CHARS = 42
 MAX_CUE_MS = 7_000
 MAX_GAP_MS = 1_000
 """A pause as long as this ends a cue even within a sentence."""
 
-_SENTENCE_END = re.compile(r"[.?!…。？！][\"'”’)\]»]*$")
 _ABBREVIATION = re.compile(r"^\W*(?:[^\W\d_]|Dr|Mr|Mrs|Ms|St|vs|Sr|Sra|Dra|e\.g|i\.e)\.$", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]+")
 
@@ -125,7 +125,7 @@ def _breaks(group: list[_Token], token: _Token) -> bool:
     if last.speaker != token.speaker:
         return True
     word = last.text.strip()
-    if _SENTENCE_END.search(word) and not _ABBREVIATION.match(word):
+    if SENTENCE_END.search(word) and not _ABBREVIATION.match(word):
         return True
     if token.start_ms - last.end_ms >= MAX_GAP_MS or token.end_ms - group[0].start_ms > MAX_CUE_MS:
         return True

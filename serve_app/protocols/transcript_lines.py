@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain, islice
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ
-from serve_app.events import Final, Partial, SpeakerRevision
+from serve_app.core.events import Final, Partial, SpeakerRevision
+from serve_app.core.samples import SAMPLE_RATE_HZ
 from serve_app.protocols.deltas import split_stable
 from serve_app.protocols.speaker_runs import MAX_WAITING, WaitingFinals, all_known, revised, speaker_runs
 

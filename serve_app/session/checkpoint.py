@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from serve_app.asr.guards import DecodeEvidence
-from serve_app.asr.jobs import Word
+from serve_app.core.jobs import Word
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
-from serve_app.asr.jobs import AttentionRule, LanguageHint, Pcm16, Role, Task
-from serve_app.events import Event
+from serve_app.core.events import Event
+from serve_app.core.jobs import DecodeJob
 
 
 class Purpose(StrEnum):
@@ -20,25 +20,16 @@ class Purpose(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DecodeRequest:
-    """Decode `audio`, samples `[start_sample, end_sample)` of the session, and answer with `key`.
+    """Decode samples `[start_sample, end_sample)` of the session as `job` says, and answer with `key`.
 
-    The other fields are a `DecodeJob`'s; `fresh_samples` are its `fresh_s`."""
+    The conductor gives the job an id of its own and its number of beams.
+    """
 
     key: int
     purpose: Purpose
     start_sample: int
     end_sample: int
-    audio: Pcm16
-    language: str | None
-    task: Task
-    prompt: str
-    word_timestamps: bool
-    hotwords: str = ""
-    prefix: str = ""
-    attention: AttentionRule | None = None
-    model: Role | None = None
-    fresh_samples: int | None = None
-    hint: LanguageHint = LanguageHint()
+    job: DecodeJob
 
 
 Effect: TypeAlias = Event | DecodeRequest

@@ -7,12 +7,19 @@ from dataclasses import dataclass, field, replace
 
 from serve_app.asr.confidence import MAX_DOUBTED
 from serve_app.asr.guards import MEASURED, DecodeEvidence, Reason, is_stale_repeat, may_be_stale
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, Transcript, Word
-from serve_app.events import Acknowledged, Final, SessionError, SpeakerRevision, Timing
+from serve_app.core.events import (
+    Acknowledged,
+    Final,
+    SessionError,
+    SpeakerRevision,
+    Timing,
+)
+from serve_app.core.jobs import Transcript, Word
+from serve_app.core.samples import SAMPLE_RATE_HZ
 from serve_app.formatting import FormattingOptions, format_text, format_words
 from serve_app.session.checkpoint import Checkpoint, UnlabelledFinal
 from serve_app.session.language import LanguageTracker
-from serve_app.session.seams import join_words, trim_seams
+from serve_app.session.overlap import join_words, trim_overlap
 from serve_app.session.speakers import Labels, SpeakerTrack, labelled
 from serve_app.session.ticket import IssueTicket
 from serve_app.streaming.policy import Ask, StreamingPolicy
@@ -56,7 +63,7 @@ class PendingFinal:
 
     @property
     def needs_words(self) -> bool:
-        """The seam of a cut can only be closed with word times."""
+        """Words on both sides of a cut are told apart by their times."""
         return self.closed.cut or self.after_cut_sample is not None
 
 
@@ -234,14 +241,14 @@ class FinalsInOrder:
         return context[-MAX_CONTEXT_CHARS:].partition(" ")[2]
 
     def _words(self, pending: PendingFinal, transcript: Transcript) -> tuple[Word, ...]:
-        """The utterance's words on the session's clock, the seams trimmed."""
+        """The utterance's words on the session's clock, the overlaps trimmed."""
         offset_s = pending.closed.start_sample / SAMPLE_RATE_HZ
         words = tuple(word.shifted(offset_s) for word in transcript.words)
         if not pending.needs_words:
             return words
         cut = pending.closed.cut_sample
         before = pending.after_cut_sample
-        return trim_seams(
+        return trim_overlap(
             words,
             cut_before_s=None if before is None else before / SAMPLE_RATE_HZ,
             cut_after_s=None if cut is None else cut / SAMPLE_RATE_HZ,

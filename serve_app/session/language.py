@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from serve_app.asr.jobs import LanguageHint
+from serve_app.core.jobs import LanguageHint
 
 LOCK_RATIO = 2.0
 

@@ -1,40 +1,103 @@
-"""What a client may choose for one session; the defaults come from `Settings`."""
+"""What a client may choose for one session or one recording: each option's bounds and meaning.
+
+The types of options are read by the records of every door, by the settings that hold their defaults, and by
+the documents. Options of endpointing, of streaming policies and of speakers stand beside their records.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Literal, TypeAlias
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, Task
+from msgspec import Meta
+
 from serve_app.audio.conditioning import ConditioningOptions
+from serve_app.core.jobs import Task
 from serve_app.formatting import FormattingOptions
 from serve_app.speakers.turns import SpeakerCounts, SpeakerMode
 from serve_app.streaming.policy import PolicyOptions
+from serve_app.vad.options import EndpointingOptions
 
 LANGUAGE_LOCK_S = 4.0
+MAX_LANGUAGES = 16
+MAX_LANGUAGE_CHARS = 64
+MAX_PROMPT_CHARS = 4_000
+MAX_HOTWORD_CHARS = 1_000
 
-
-def ms_to_samples(ms: float) -> int:
-    return round(ms * SAMPLE_RATE_HZ / 1000)
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointingOptions:
-    """When an utterance begins and ends, in milliseconds of audio; thresholds are speech probabilities.
-
-    An utterance opens with the first window at or over `threshold`, counts as speech once it holds
-    `min_speech_ms` of voiced audio, and closes after `min_silence_ms` under `threshold - 0.15`. The cut
-    keeps `pre_roll_ms` before and `speech_pad_ms` after. Longer ones are cut at `max_utterance_ms`, with
-    `overlap_ms` of audio decoded on both sides of the cut.
-    """
-
-    enabled: bool = True
-    threshold: float = 0.5
-    min_speech_ms: int = 250
-    min_silence_ms: int = 500
-    pre_roll_ms: int = 200
-    speech_pad_ms: int = 200
-    overlap_ms: int = 200
-    max_utterance_ms: int = 30_000
+Language: TypeAlias = Annotated[
+    str,
+    Meta(
+        max_length=MAX_LANGUAGE_CHARS,
+        description="Language of the speech: a code, `pt-BR`, a name, or `auto`.",
+    ),
+]
+TaskName: TypeAlias = Annotated[
+    Task, Meta(description="Write as spoken (`transcribe`), or in English (`translate`).")
+]
+LanguageMode: TypeAlias = Annotated[
+    Literal["lock", "utterance"],
+    Meta(description="Detect the language once (`lock`), or for every `utterance` anew."),
+]
+LanguageLockS: TypeAlias = Annotated[
+    float,
+    Meta(
+        gt=0.0,
+        le=600.0,
+        description="Seconds of speech in one language, weighted by probability, after which it is locked.",
+    ),
+]
+Prompt: TypeAlias = Annotated[
+    str,
+    Meta(
+        max_length=MAX_PROMPT_CHARS,
+        description="Text to expect before the first utterance: names and spellings.",
+    ),
+]
+Hotwords: TypeAlias = Annotated[
+    str,
+    Meta(
+        max_length=MAX_HOTWORD_CHARS,
+        description="Words to expect in every utterance, separated by commas.",
+    ),
+]
+CarryContext: TypeAlias = Annotated[
+    bool, Meta(description="Decode each utterance with the text before it in view.")
+]
+WordTimestamps: TypeAlias = Annotated[bool, Meta(description="Times and probabilities of words in finals.")]
+WithholdDoubted: TypeAlias = Annotated[
+    bool, Meta(description="Keep text back that is doubted though speech was heard, and say so.")
+]
+PartialResults: TypeAlias = Annotated[bool, Meta(description="Send interim text.")]
+MIN_INTERVAL_MS, MAX_INTERVAL_MS = 50, 60_000
+PartialIntervalMs: TypeAlias = Annotated[
+    int,
+    Meta(ge=MIN_INTERVAL_MS, le=MAX_INTERVAL_MS, description="Least time between two interims of a session."),
+]
+MaxPartialWindowMs: TypeAlias = Annotated[
+    int, Meta(ge=1_000, le=30_000, description="Newest audio that an interim decodes.")
+]
+IdleFinalMs: TypeAlias = Annotated[
+    int,
+    Meta(
+        ge=0,
+        le=60_000,
+        description="Time without any audio after which what was said becomes a final; 0: never.",
+    ),
+]
+VadFilter: TypeAlias = Annotated[bool, Meta(description="Leave silence out before decoding.")]
+AutoGain: TypeAlias = Annotated[bool, Meta(description="Bring speech to an even level.")]
+HighPass: TypeAlias = Annotated[bool, Meta(description="Take rumble out of the sound.")]
+Normalise: TypeAlias = Annotated[
+    bool, Meta(description="Bring the recording's peak to -1 dBFS before it is decoded.")
+]
+LevelWarnings: TypeAlias = Annotated[
+    bool, Meta(description="Tell when the sound clips, is dead silent, too quiet or off centre.")
+]
+SmartFormat: TypeAlias = Annotated[bool, Meta(description="Write capitals, spacing and numbers.")]
+BeamSize: TypeAlias = Annotated[int, Meta(ge=1, le=20, description="Beams of the search; 1 is greedy.")]
+Temperature: TypeAlias = Annotated[
+    float, Meta(ge=0.0, le=1.0, description="Randomness of the search; 0 is none.")
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +115,20 @@ class SessionOptions:
     session_id: str
     language: str | None = None
     languages: tuple[str, ...] = ()
-    language_lock_s: float | None = LANGUAGE_LOCK_S
+    language_lock_s: LanguageLockS | None = LANGUAGE_LOCK_S
     task: Task = Task.TRANSCRIBE
-    partials: bool = True
-    partial_interval_ms: int = 300
-    max_partial_window_ms: int = 8_000
-    word_timestamps: bool = True
-    prompt: str = ""
-    hotwords: str = ""
-    carry_context: bool = False
+    partials: PartialResults = True
+    partial_interval_ms: PartialIntervalMs = 300
+    max_partial_window_ms: MaxPartialWindowMs = 8_000
+    word_timestamps: WordTimestamps = True
+    prompt: Prompt = ""
+    hotwords: Hotwords = ""
+    carry_context: CarryContext = False
     policy: PolicyOptions = PolicyOptions()
     conditioning: ConditioningOptions = ConditioningOptions()
     formatting: FormattingOptions = FormattingOptions()
-    level_warnings: bool = False
-    withhold_doubted: bool = False
+    level_warnings: LevelWarnings = False
+    withhold_doubted: WithholdDoubted = False
     speakers: SpeakerMode = SpeakerMode.OFF
     speaker_counts: SpeakerCounts = SpeakerCounts()
     endpointing: EndpointingOptions = EndpointingOptions()

@@ -19,9 +19,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import replace
 
-from serve_app.asr.jobs import LanguageHint, Pcm16, Transcript
-from serve_app.errors import InferenceError
-from serve_app.events import (
+from serve_app.core.errors import InferenceError
+from serve_app.core.events import (
     Acknowledged,
     EndReason,
     Flushed,
@@ -31,12 +30,14 @@ from serve_app.events import (
     SpeechEnded,
     SpeechStarted,
 )
+from serve_app.core.jobs import DecodeJob, LanguageHint, Role, Transcript
+from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16, ms_to_samples
 from serve_app.session.checkpoint import Checkpoint
 from serve_app.session.effects import DecodeRequest, Effect, Purpose
 from serve_app.session.finals import FinalsInOrder, PendingFinal, utterance_id
 from serve_app.session.language import LanguageOptions, LanguageTracker
-from serve_app.session.options import SessionOptions, ms_to_samples
-from serve_app.session.speaker_desk import SpeakerDesk
+from serve_app.session.options import SessionOptions
+from serve_app.session.speaker_requests import SpeakerRequests
 from serve_app.session.speakers import SpeakerTrack
 from serve_app.session.ticket import IssueTicket
 from serve_app.session.utterance import PendingInterim, Speculation, Utterance, timing_of
@@ -75,9 +76,9 @@ class Session:
         self._language = LanguageTracker(language, checkpoint.language_evidence)
         self._make_policy = policy_maker(options.policy)
         self._received = checkpoint.resume_sample
-        self._speakers: SpeakerTrack | None = None
+        track: SpeakerTrack | None = None
         if options.speakers is SpeakerMode.VOICE:
-            self._speakers = SpeakerTrack(options.speaker_counts, self._received, checkpoint.speakers)
+            track = SpeakerTrack(options.speaker_counts, self._received, checkpoint.speakers)
         self._finals = FinalsInOrder(
             checkpoint,
             self._language,
@@ -87,11 +88,11 @@ class Session:
             says_doubted=options.endpointing.enabled and not options.withhold_doubted,
             says_withheld=options.withhold_doubted,
             issue_ticket=issue_ticket,
-            speakers=self._speakers,
+            speakers=track,
         )
-        self.speakers: SpeakerDesk | None = None
-        if self._speakers is not None:
-            self.speakers = SpeakerDesk(self._speakers, self._voice, self._finals, self._finish_if_done)
+        self.speakers: SpeakerRequests | None = None
+        if track is not None:
+            self.speakers = SpeakerRequests(track, self._voice, self._finals, self._finish_if_done)
         self._waiting_finals: deque[tuple[PendingFinal, Pcm16]] = deque()
         self._number = checkpoint.utterance
         self._next_key = 0
@@ -107,8 +108,8 @@ class Session:
         """Take int16 `(n,)` audio; audio after `end` is ignored."""
         if self._ending:
             return
-        if self._speakers is not None:
-            self._speakers.push(samples)
+        if self.speakers is not None:
+            self.speakers.track.push(samples)
         known = max(0, self._voice.received_samples - self._received)
         self._received += len(samples)
         if known < len(samples):
@@ -169,7 +170,7 @@ class Session:
     @property
     def held_samples(self) -> int:
         """Audio in memory."""
-        return self._voice.held_samples + (self._speakers.held_samples if self._speakers else 0)
+        return self._voice.held_samples + (self.speakers.track.held_samples if self.speakers else 0)
 
     @property
     def num_pending_finals(self) -> int:
@@ -206,8 +207,8 @@ class Session:
             elif self._utterance is not None:
                 pause = signal.end_sample if isinstance(signal, Paused) else None
                 self._utterance.pause_end_sample = pause
-                if pause is not None and self._speakers is not None:
-                    self._speakers.paused(pause)
+                if pause is not None and self.speakers is not None:
+                    self.speakers.track.paused(pause)
         return effects
 
     # -- utterances ------------------------------------------------------------------------------
@@ -240,8 +241,8 @@ class Session:
             self._waiting_finals.append((pending, cut.audio))
         self._finals.add(pending)
         self._number += 1
-        if self._speakers is not None:
-            self._speakers.closed(closed.start_sample, closed.end_sample)
+        if self.speakers is not None:
+            self.speakers.track.closed(closed.start_sample, closed.end_sample)
         self._utterance = self._continued_utterance()
         return effects + self._dispatch() + self._deliver()
 
@@ -285,7 +286,7 @@ class Session:
         return [event] if event is not None and self._acknowledge else []
 
     def _finish_if_done(self) -> list[Effect]:
-        if not self.waits_for_speakers or (self._speakers is not None and self._speakers.is_waiting):
+        if not self.waits_for_speakers or (self.speakers is not None and self.speakers.track.is_waiting):
             return []
         return [self._end(EndReason.COMPLETED)]
 
@@ -301,7 +302,7 @@ class Session:
     @property
     def _wants_words(self) -> bool:
         """Speakers are told by the word."""
-        return self.options.word_timestamps or self._speakers is not None
+        return self.options.word_timestamps or self.speakers is not None
 
     # -- decoding --------------------------------------------------------------------------------
 
@@ -346,11 +347,11 @@ class Session:
         fresh, utterance.covered_sample = end - utterance.covered_sample, end
         audio = self._voice.slice(ask.start_sample, end)
         language = utterance.interim_language
-        request = self._request(utterance.interim.key, Purpose.INTERIM, ask, audio, language)
-        return replace(request, fresh_samples=fresh)
+        fresh_s = fresh / SAMPLE_RATE_HZ
+        return self._request(utterance.interim.key, Purpose.INTERIM, ask, audio, language, fresh_s)
 
     def on_decoded(self, key: int, transcript: Transcript, total_ms: float) -> list[Effect]:
-        """Take the text of a request; an answer that nobody waits for any more is ignored."""
+        """Take the text of a request; an answer to a request that was given up is ignored."""
         if self.ended:
             return []
         timing = timing_of(transcript, total_ms)
@@ -388,16 +389,20 @@ class Session:
         return []
 
     def _request(
-        self, key: int, purpose: Purpose, ask: Ask, audio: Pcm16, language: str | None
+        self,
+        key: int,
+        purpose: Purpose,
+        ask: Ask,
+        audio: Pcm16,
+        language: str | None,
+        fresh_s: float | None = None,
     ) -> DecodeRequest:
         """`language`: what text of the utterance was written in already."""
         known = language or self._language.locked
         parts = (self.options.prompt, self.checkpoint.context, ask.previous)
-        return DecodeRequest(
-            key=key,
-            purpose=purpose,
-            start_sample=ask.start_sample,
-            end_sample=ask.start_sample + len(audio),
+        job = DecodeJob(
+            job_id=key,
+            role=Role.INTERIM if purpose is Purpose.INTERIM else Role.FINAL,
             audio=audio,
             language=known,
             task=self.options.task,
@@ -407,8 +412,10 @@ class Session:
             prefix=ask.prefix,
             attention=ask.attention,
             model=ask.model,
+            fresh_s=fresh_s,
             hint=LanguageHint() if known else self._language.hint,
         )
+        return DecodeRequest(key, purpose, ask.start_sample, ask.start_sample + len(audio), job)
 
     def _new_key(self) -> int:
         self._next_key += 1

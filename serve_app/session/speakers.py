@@ -12,13 +12,14 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16, Word
 from serve_app.audio.ring import SampleBuffer
+from serve_app.core.jobs import Word
+from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16
 from serve_app.session.checkpoint import SpeakerCheckpoint, UnlabelledFinal
 from serve_app.speakers.live.labeller import LabellerOptions, OnlineLabeller
 from serve_app.speakers.live.labeller_state import MAX_LIVE_SPEAKERS, LabellerState
+from serve_app.speakers.ports import WINDOW_SAMPLES, SpeakerWindow, WindowVoices
 from serve_app.speakers.turns import SpeakerCounts
-from serve_app.speakers.windows import WINDOW_SAMPLES, SpeakerWindow, WindowVoices
 
 MAX_HELD_SAMPLES = 60 * SAMPLE_RATE_HZ
 MIN_NEW_SAMPLES = SAMPLE_RATE_HZ
@@ -80,7 +81,7 @@ class SpeakerTrack:
     # -- audio, and where speech is in it ----------------------------------------------------------
 
     def push(self, samples: Pcm16) -> None:
-        """Take audio; what nobody has listened to for `MAX_HELD_SAMPLES` is forgotten."""
+        """Take audio; what has not been analysed within `MAX_HELD_SAMPLES` is forgotten."""
         self._buffer.append(samples)
         self._discard_before(self._buffer.end - MAX_HELD_SAMPLES)
 
@@ -117,7 +118,7 @@ class SpeakerTrack:
 
     @property
     def is_urgent(self) -> bool:
-        """A final has been sent that nobody has a name for."""
+        """A final has been sent without its speaker."""
         return any(None in sent.labels.words for sent in self._sent) and bool(self._speech)
 
     def _due(self, open_sample: int | None, position: int, step_samples: int) -> tuple[int, int] | None:
@@ -207,7 +208,7 @@ class SpeakerTrack:
         return not self._given_up and (self._in_flight is not None or bool(self._speech))
 
     def give_up(self) -> None:
-        """Nobody waits for what is not known yet."""
+        """Labels that are not known yet are no longer waited for."""
         self._given_up = True
 
     def checkpoint(self, sample: int) -> SpeakerCheckpoint:

@@ -21,8 +21,8 @@ from typing import TypeAlias
 import msgspec
 
 from serve_app.asr.guards import DecodeEvidence
-from serve_app.asr.jobs import Word
-from serve_app.errors import InvalidTicket
+from serve_app.core.errors import InvalidTicket
+from serve_app.core.jobs import Word
 from serve_app.session.checkpoint import Checkpoint, SpeakerCheckpoint, UnlabelledFinal
 from serve_app.session.options import SessionOptions
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from serve_app.asr.jobs import Transcript
-from serve_app.events import Partial, Timing
+from serve_app.core.events import Partial, Timing
+from serve_app.core.jobs import Transcript
 from serve_app.streaming.policy import Ask, InterimText, StreamingPolicy
 
 

@@ -17,13 +17,12 @@ from typing import TypeAlias
 
 import numpy as np
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
 from serve_app.audio.ring import SampleBuffer
-from serve_app.events import Flushed
-from serve_app.session.options import EndpointingOptions, ms_to_samples
-from serve_app.vad.detector import WINDOW_SAMPLES, VadRequest, VadResult, VadState
+from serve_app.core.events import Flushed
+from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16, ms_to_samples
+from serve_app.vad.detector import WINDOW_SAMPLES, VadRequest, VadResult, VadState, loudness
 from serve_app.vad.endpointer import Closed, Endpointer, Opened, Paused, Resumed, State
-from serve_app.vad.loudness import loudness
+from serve_app.vad.options import EndpointingOptions
 
 MAX_WINDOWS_PER_REQUEST = 32
 """At most a second of audio per voice request, so that one session catching up does not delay the others."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, get_args
 
+import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
@@ -38,17 +39,33 @@ class About:
     secret: bool = False
 
 
+_BOUNDS: Final = ("ge", "gt", "le", "lt", "max_length")
+
+
 def setting(
     default: Any,
-    meaning: str,
+    meaning: Any,
     *aliases: str,
     flags: tuple[str, ...] = (),
     later: str | None = None,
     now: tuple[Any, ...] = (),
     secret: bool = False,
+    more: str = "",
+    in_s: bool = False,
     **bounds: Any,
 ) -> Any:
-    """One field of `Settings`; `bounds` are pydantic's (ge, le, gt, min_length, ...)."""
+    """One field of `Settings`; `bounds` are pydantic's (ge, le, gt, min_length, ...).
+
+    `meaning` is a text, or the type of an option that clients may choose too (`MinSilenceMs`): meaning and
+    bounds are its own then, `more` is added to its meaning. `in_s`: a setting in seconds of an option, bounds
+    and default in milliseconds.
+    """
+    if not isinstance(meaning, str):
+        (option,) = (part for part in get_args(meaning) if isinstance(part, msgspec.Meta))
+        meaning = f"{(option.description or '').removesuffix('.')}{more}."
+        limits = {name: getattr(option, name) for name in _BOUNDS}
+        bounds |= {name: _plain(limit, in_s) for name, limit in limits.items() if limit is not None}
+        default = _plain(default, in_s)
     extra: dict[str, Any] = {
         "aliases": list(aliases),
         "flags": list(flags),
@@ -57,6 +74,12 @@ def setting(
         "secret": secret,
     }
     return Field(default=default, description=meaning, json_schema_extra=extra, **bounds)
+
+
+def _plain(value: Any, in_s: bool) -> Any:
+    """Milliseconds as seconds where wanted, and numbers as a person writes them: 30, not 30.0."""
+    value = value / 1000 if in_s else value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def about(field: FieldInfo) -> About:

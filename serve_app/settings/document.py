@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -129,6 +130,8 @@ def _type(field: FieldInfo) -> str:
     ]
     if choices:
         return ", ".join(f"`{choice}`" for choice in get_args(choices[0]))
+    if isinstance(field.annotation, type) and issubclass(field.annotation, StrEnum):
+        return ", ".join(f"`{choice}`" for choice in field.annotation)
     if get_origin(field.annotation) is tuple:
         return "list"
     kinds: dict[Any, str] = {

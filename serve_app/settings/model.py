@@ -9,13 +9,13 @@ from typing import Any
 
 from pydantic import SecretStr, ValidationError, field_validator, model_validator
 
-from serve_app.asr.jobs import AttentionRule, Role
+from serve_app.asr.engines.choice import runs_whisper
 from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.audio.formats import canonical_formats
-from serve_app.errors import UnsupportedLanguage
+from serve_app.core.errors import ModelUnavailable, UnsupportedLanguage
+from serve_app.core.jobs import AttentionRule, Role
 from serve_app.formatting import FormattingOptions
 from serve_app.models.languages import normalise_language, normalise_languages
-from serve_app.session.options import EndpointingOptions
 from serve_app.settings.define import SettingsError, about
 from serve_app.settings.sections_host import (
     AccessSection,
@@ -33,8 +33,10 @@ from serve_app.settings.sections_live import (
     SoundSection,
     SpeechSection,
 )
+from serve_app.speakers.ports import require_backend
 from serve_app.speakers.turns import SpeakerCounts, SpeakerMode
-from serve_app.streaming.policy import POLICY_SPELLINGS, PolicyName, PolicyOptions
+from serve_app.streaming.policy import POLICY_SPELLINGS, PolicyOptions
+from serve_app.vad.options import EndpointingOptions
 
 SECTIONS = (
     ServerSection,
@@ -139,6 +141,18 @@ class Settings(
         except UnsupportedLanguage as error:
             raise ValueError(str(error)) from None
 
+    @field_validator("engine", "diarization_backend")
+    @classmethod
+    def _installed(cls, value: str, info: Any) -> str:
+        try:
+            if info.field_name == "engine":
+                runs_whisper(value)
+            else:
+                require_backend(value)
+        except ModelUnavailable as error:
+            raise ValueError(str(error)) from None
+        return value
+
     @field_validator("languages")
     @classmethod
     def _language_codes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -201,14 +215,14 @@ class Settings(
 
     def beam_size_for(self, role: Role) -> int:
         """The beams of a role; recordings go with finals."""
-        if role is Role.OFFLINE:
+        if role is Role.RECORDING:
             return self.offline_beam_size or self.beam_size
         return self.interim_beam_size if role is Role.INTERIM else self.beam_size
 
     def policy(self) -> PolicyOptions:
         """The default streaming policy of a session."""
         return PolicyOptions(
-            name=PolicyName(self.streaming_policy),
+            name=self.streaming_policy,
             min_chunk_ms=round(self.min_chunk_s * 1000),
             trimming=self.buffer_trimming,
             trimming_s=self.buffer_trimming_sec,

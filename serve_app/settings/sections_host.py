@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 from pydantic import SecretStr
 
 from serve_app.settings.define import Section, setting
-from serve_app.speakers.turns import SpeakerBackend
+from serve_app.speakers.turns import MaxSpeakers, MinSpeakers, SpeakerBackend
 
 LogLevel: TypeAlias = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 Device: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
@@ -106,11 +106,11 @@ class ModelSection(Section):
         gt=0,
         le=86_400,
     )
-    engine: Literal["auto", "ctranslate2", "mlx", "torch"] = setting(
+    engine: Literal["auto", "ctranslate2", "mlx", "torch"] | str = setting(
         "auto",
         "What runs the models; auto: mlx on Apple silicon, else ctranslate2, or torch for folders that it "
         "cannot read and for align_att. `faster-whisper` means ctranslate2, `mlx-whisper` mlx, `whisper` "
-        "torch.",
+        "torch. Also the name of an engine that an installed package brings (extending.md).",
         "WHISPER_BACKEND",
     )
     device: Device = setting(
@@ -186,7 +186,8 @@ class SpeakerSection(Section):
     diarization_backend: SpeakerBackend = setting(
         "pyannote",
         "What tells speakers apart: pyannote.audio (`diart` means its live path), NVIDIA's Sortformer (needs "
-        "NeMo), or `channel`, one speaker on each.",
+        "NeMo), or `channel`, one speaker on each. Also the name of a diarizer that an installed package "
+        "brings (extending.md).",
         "DIARIZATION_BACKEND",
     )
     pyannote_model: str = setting(
@@ -206,12 +207,8 @@ class SpeakerSection(Section):
     diarization_step_s: float = setting(
         5.0, "How often a long utterance is listened to for its speakers while it goes on.", ge=1, le=30
     )
-    min_speakers: int | None = setting(
-        None, "Fewest speakers to expect, where a request does not say.", ge=1, le=100
-    )
-    max_speakers: int | None = setting(
-        None, "Most speakers to expect, where a request does not say.", ge=1, le=100
-    )
+    min_speakers: int | None = setting(None, MinSpeakers, more=", where a request does not say")
+    max_speakers: int | None = setting(None, MaxSpeakers, more=", where a request does not say")
 
 
 class StorageSection(Section):

@@ -4,7 +4,43 @@ from __future__ import annotations
 
 from typing import Literal
 
+from serve_app.core.jobs import FrameThreshold
+from serve_app.session.options import (
+    AutoGain,
+    BeamSize,
+    CarryContext,
+    HighPass,
+    Hotwords,
+    IdleFinalMs,
+    Language,
+    LanguageLockS,
+    LanguageMode,
+    LevelWarnings,
+    MaxPartialWindowMs,
+    Normalise,
+    PartialIntervalMs,
+    PartialResults,
+    Prompt,
+    SessionOptions,
+    TaskName,
+    WithholdDoubted,
+    WordTimestamps,
+)
 from serve_app.settings.define import Section, setting
+from serve_app.streaming.policy import MinChunkMs, PolicyName, PolicySpelling, Trimming, TrimmingS
+from serve_app.vad.options import (
+    MaxUtteranceMs,
+    MinSilenceMs,
+    MinSpeechMs,
+    OverlapMs,
+    PreRollMs,
+    SpeechPadMs,
+    VadEnabled,
+    VadThreshold,
+)
+
+_SESSION = SessionOptions(session_id="")
+"""The defaults of a session's options."""
 
 
 class RecognitionSection(Section):
@@ -12,42 +48,30 @@ class RecognitionSection(Section):
 
     language: str = setting(
         "auto",
-        "Language of a session that names none: a code, `pt-BR`, `Portuguese`; auto: detect, then lock.",
+        Language,
         "WHISPER_LANGUAGE",
-        max_length=40,
+        more="; for sessions that name none. With `auto` it is detected, then locked",
     )
     languages: tuple[str, ...] = setting(
         (), "The only languages that detection may find, commas between them: `en,de`; empty: any."
     )
-    task: Literal["transcribe", "translate"] = setting("transcribe", "Write as spoken, or in English.")
-    beam_size: int = setting(1, "Beams of finals and uploads; 1 is greedy.", "WHISPER_BEAM_SIZE", ge=1, le=20)
-    interim_beam_size: int = setting(1, "Beams of interims.", ge=1, le=20)
-    offline_beam_size: int | None = setting(None, "Beams of uploads; empty: as finals.", ge=1, le=20)
-    language_mode: Literal["lock", "utterance"] = setting(
-        "lock", "Where the language is detected: once for a session, or for every utterance anew."
-    )
-    language_lock_s: float = setting(
-        4,
-        "Seconds of speech in one language, weighted by probability, after which it is locked.",
-        gt=0,
-        le=600,
-    )
-    hotwords: str = setting(
-        "", "Words to expect in every utterance: names, drugs, products.", max_length=1000
-    )
-    carry_context: bool = setting(
-        False, "Decode each utterance of a session with the text before it in view."
-    )
-    initial_prompt: str = setting(
-        "", "Text before the first utterance: names and spellings to expect.", max_length=1000
-    )
-    word_timestamps: bool = setting(True, "Times and probabilities of words in finals.")
+    task: Literal["transcribe", "translate"] = setting(_SESSION.task.value, TaskName)
+    beam_size: int = setting(1, BeamSize, "WHISPER_BEAM_SIZE", more=". For finals and uploads")
+    interim_beam_size: int = setting(1, BeamSize, more=". For interims")
+    offline_beam_size: int | None = setting(None, BeamSize, more=". For uploads; empty: as finals")
+    language_mode: Literal["lock", "utterance"] = setting("lock", LanguageMode)
+    language_lock_s: float = setting(_SESSION.language_lock_s, LanguageLockS)
+    hotwords: str = setting(_SESSION.hotwords, Hotwords)
+    carry_context: bool = setting(_SESSION.carry_context, CarryContext)
+    initial_prompt: str = setting(_SESSION.prompt, Prompt)
+    word_timestamps: bool = setting(_SESSION.word_timestamps, WordTimestamps)
     full_window_finals: bool = setting(
         False, "Encode 30 s for every final: slower, at most a point of word error rate better."
     )
     short_final_window_s: float = setting(
         10.0,
-        "Seconds encoded at least for finals of up to 2 s; what is unsure then is read again in all 30.",
+        "Seconds encoded at least for finals of up to 2 s; the unsure are read again in all 30 s. Up to "
+        "1.2 s are read so at once. 0: as longer ones.",
         ge=0,
         le=30,
     )
@@ -55,9 +79,7 @@ class RecognitionSection(Section):
         True, "Retry, drop or doubt texts that nobody said: on noise and music, loops, the unlikely."
     )
     withhold_doubted: bool = setting(
-        False,
-        "Keep text back that the guards doubt though speech was heard, and say so; off: it goes out with "
-        "its low confidence.",
+        _SESSION.withhold_doubted, WithholdDoubted, more="; off: it goes out with its low confidence"
     )
     compression_ratio_threshold: float = setting(
         2.4, "A text that compresses better than this is decoded again.", gt=1, le=100
@@ -68,62 +90,51 @@ class RecognitionSection(Section):
     voice_threshold: float = setting(
         0.4, "Least voice that a doubtful text needs in its audio; 0: none.", ge=0, le=1
     )
-    streaming_policy: Literal["dual", "local_agreement", "align_att"] = setting(
-        "dual",
-        "How interim text is made; `simulstreaming` means align_att, `localagreement` local_agreement. "
-        "align_att needs the torch or the mlx engine.",
+    streaming_policy: PolicyName = setting(
+        _SESSION.policy.name,
+        PolicySpelling,
         "BACKEND_POLICY",
+        more="; `simulstreaming` means align_att, `localagreement` local_agreement. align_att needs "
+        "the torch or the mlx engine",
     )
     min_chunk_s: float = setting(
-        0.1,
-        "Least new audio that a streaming policy decodes; partial_interval_ms where that is longer.",
+        _SESSION.policy.min_chunk_ms,
+        MinChunkMs,
         "MIN_CHUNK_SIZE",
-        gt=0,
-        le=30,
+        more="; partial_interval_ms where that is longer",
+        in_s=True,
     )
     buffer_trimming: Literal["segment", "sentence"] = setting(
-        "segment",
-        "Where local_agreement and align_att give up audio whose text is certain.",
-        "BUFFER_TRIMMING",
+        _SESSION.policy.trimming, Trimming, "BUFFER_TRIMMING"
     )
-    buffer_trimming_sec: float = setting(
-        15,
-        "Length of an utterance from which they do.",
-        "BUFFER_TRIMMING_SEC",
-        gt=0,
-        le=30,
-    )
-    frame_threshold: int = setting(
-        25,
-        "align_att: text that attends to the last so many frames of 20 ms is not certain yet.",
-        ge=1,
-        le=500,
-    )
+    buffer_trimming_sec: float = setting(_SESSION.policy.trimming_s, TrimmingS, "BUFFER_TRIMMING_SEC")
+    frame_threshold: int = setting(_SESSION.policy.attention.frame_threshold, FrameThreshold)
     rewind_threshold: int = setting(
-        200, "align_att: an answer whose attention jumps back by more frames is not used.", ge=1, le=1_500
+        _SESSION.policy.attention.rewind_threshold,
+        "align_att: an answer whose attention jumps back by more frames is not used.",
+        ge=1,
+        le=1_500,
     )
 
 
 class SpeechSection(Section):
     """Speech and silence"""
 
-    vad_enabled: bool = setting(
-        True, "Find speech; off: finals on flush, end and maximum utterance only.", "VAD_ENABLED"
-    )
+    vad_enabled: bool = setting(_SESSION.endpointing.enabled, VadEnabled, "VAD_ENABLED")
     vad_backend: Literal["silero", "webrtc"] = setting("silero", "What tells speech from silence.")
-    vad_threshold: float = setting(0.5, "Probability from which audio counts as speech.", gt=0, lt=1)
-    vad_min_speech_ms: int = setting(250, "Less speech than this is noise.", ge=0, le=10_000)
-    vad_min_silence_ms: int = setting(500, "Silence that ends an utterance.", ge=32, le=60_000)
-    vad_pre_roll_ms: int = setting(200, "Audio kept before the first speech.", ge=0, le=5_000)
-    vad_speech_pad_ms: int = setting(200, "Audio kept after the last speech.", ge=0, le=5_000)
-    overlap_ms: int = setting(200, "Audio decoded on both sides of a cut inside speech.", ge=0, le=5_000)
-    max_utterance_s: float = setting(30, "Longer utterances are cut.", ge=1, le=30)
+    vad_threshold: float = setting(_SESSION.endpointing.threshold, VadThreshold)
+    vad_min_speech_ms: int = setting(_SESSION.endpointing.min_speech_ms, MinSpeechMs)
+    vad_min_silence_ms: int = setting(_SESSION.endpointing.min_silence_ms, MinSilenceMs)
+    vad_pre_roll_ms: int = setting(_SESSION.endpointing.pre_roll_ms, PreRollMs)
+    vad_speech_pad_ms: int = setting(_SESSION.endpointing.speech_pad_ms, SpeechPadMs)
+    overlap_ms: int = setting(_SESSION.endpointing.overlap_ms, OverlapMs)
+    max_utterance_s: float = setting(_SESSION.endpointing.max_utterance_ms, MaxUtteranceMs, in_s=True)
     idle_final_s: float = setting(
-        2,
-        "Time without any audio after which what was said becomes a final, in doors whose clients do not "
-        "flush; 0: never. A session chooses it with `idle_final_ms`, in any door.",
-        ge=0,
-        le=60,
+        2_000,
+        IdleFinalMs,
+        more=". This holds in doors whose clients do not flush; a session chooses it with `idle_final_ms`, "
+        "in any door",
+        in_s=True,
     )
 
 
@@ -131,18 +142,14 @@ class SoundSection(Section):
     """Sound and writing"""
 
     dc_removal: bool = setting(False, "Take a constant offset out of the sound.")
-    high_pass: bool = setting(False, "Take rumble out of the sound.")
+    high_pass: bool = setting(_SESSION.conditioning.high_pass, HighPass)
     high_pass_hz: float = setting(80, "Frequency below which that is.", ge=20, le=400)
     gain_db: float = setting(0, "Make the sound louder or quieter by so much.", ge=-60, le=60)
-    auto_gain: bool = setting(False, "Bring speech to an even level; not together with gain_db.")
+    auto_gain: bool = setting(_SESSION.conditioning.auto_gain, AutoGain, more="; not together with gain_db")
     compressor: bool = setting(False, "Make loud syllables quieter.")
     limiter: bool = setting(False, "Round off what passes full scale instead of clipping it.")
-    normalise_uploads: bool = setting(
-        False, "Bring the peak of an uploaded recording to -1 dBFS before it is decoded."
-    )
-    level_warnings: bool = setting(
-        False, "Tell live clients when their sound clips, is dead silent, too quiet or off centre."
-    )
+    normalise_uploads: bool = setting(False, Normalise)
+    level_warnings: bool = setting(_SESSION.level_warnings, LevelWarnings)
     format_casing: bool = setting(False, "Capitals at the start of sentences, and the English I.")
     format_spacing: bool = setting(False, "Single spaces, none before punctuation.")
     format_numerals: bool = setting(False, "Spoken numbers as digits, from ten on.")
@@ -151,12 +158,10 @@ class SoundSection(Section):
 class PartialSection(Section):
     """Interim text and scheduling"""
 
-    partial_results: bool = setting(True, "Send interim text.")
-    partial_interval_ms: int = setting(
-        300, "Least time between two interims of a session.", "INTERIM_COOLDOWN_MS", ge=50, le=60_000
-    )
+    partial_results: bool = setting(_SESSION.partials, PartialResults)
+    partial_interval_ms: int = setting(_SESSION.partial_interval_ms, PartialIntervalMs, "INTERIM_COOLDOWN_MS")
     max_partial_window_s: float = setting(
-        8, "Newest audio that an interim decodes.", "TAIL_SECONDS", ge=1, le=30
+        _SESSION.max_partial_window_ms, MaxPartialWindowMs, "TAIL_SECONDS", in_s=True
     )
     tick_ms: int = setting(
         64, "How often work of all sessions is gathered and sent.", "SCHEDULER_TICK_MS", ge=5, le=1_000

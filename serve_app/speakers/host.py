@@ -14,14 +14,17 @@ from typing import Any
 
 import structlog
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
-from serve_app.errors import InferenceError, SottoError
-from serve_app.service import SpeakerStatus
-from serve_app.settings import Settings
-from serve_app.speakers.backends import load_analyser, load_diarizer, status_of
-from serve_app.speakers.ports import Analyser, Diarizer
+from serve_app.core.errors import InferenceError, SottoError
+from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16
+from serve_app.speakers.ports import (
+    WINDOW_SAMPLES,
+    Analyser,
+    Diarizer,
+    SpeakerStatus,
+    SpeakerWindow,
+    WindowVoices,
+)
 from serve_app.speakers.turns import Diarization, SpeakerCounts
-from serve_app.speakers.windows import WINDOW_SAMPLES, SpeakerWindow, WindowVoices
 
 log = structlog.get_logger(__name__)
 
@@ -30,31 +33,32 @@ CPU_NICENESS = 10
 
 
 class SpeakerHost:
-    """Both of them on threads of their own, behind an event loop."""
+    """Both of them on threads of their own, behind an event loop. `preload`: the live analyser is
+    loaded at once."""
 
     def __init__(
         self,
-        settings: Settings,
+        status: SpeakerStatus,
         *,
-        load_live: Callable[[Settings], Analyser] = load_analyser,
-        load_offline: Callable[[Settings], Diarizer] = load_diarizer,
+        load_live: Callable[[], Analyser],
+        load_recordings: Callable[[], Diarizer],
+        preload: bool = False,
     ) -> None:
-        self._settings = settings
-        self._status = status_of(settings)
+        self._status = status
         self._load_live = load_live
-        self._load_offline = load_offline
+        self._load_recordings = load_recordings
         self._live_thread = ThreadPoolExecutor(1, thread_name_prefix="speakers-live")
-        self._offline_thread = ThreadPoolExecutor(1, thread_name_prefix="speakers-offline")
+        self._recordings_thread = ThreadPoolExecutor(1, thread_name_prefix="speakers-recordings")
         self._loading = threading.Lock()
         self._live: Analyser | None = None
-        self._offline: Diarizer | None = None
+        self._diarizer: Diarizer | None = None
         self._num_waiting_windows = 0
         self._no_windows = threading.Event()
         self._no_windows.set()
         self._waiting_samples = 0
         if self._status.device == "cpu" and hasattr(os, "nice"):
             os.nice(CPU_NICENESS)
-        if settings.diarization_enabled and self._status.available:
+        if preload and status.available:
             self._live_thread.submit(self._preload)
 
     @property
@@ -90,7 +94,7 @@ class SpeakerHost:
             loop.call_soon_threadsafe(told.put_nowait, share)
 
         self._waiting_samples += len(audio)
-        work = loop.run_in_executor(self._offline_thread, self._diarize, audio, counts, tell, gone)
+        work = loop.run_in_executor(self._recordings_thread, self._diarize, audio, counts, tell, gone)
         try:
             while not work.done():
                 step = asyncio.ensure_future(told.get())
@@ -120,9 +124,9 @@ class SpeakerHost:
     def _diarize(
         self, audio: Pcm16, counts: SpeakerCounts, tell: Callable[[float], None], gone: threading.Event
     ) -> Diarization:
-        if self._offline is None:
+        if self._diarizer is None:
             with self._loading:
-                self._offline = self._load_offline(self._settings)
+                self._diarizer = self._load_recordings()
 
         def pause() -> None:
             if gone.is_set():
@@ -130,7 +134,7 @@ class SpeakerHost:
             self._no_windows.wait(timeout=30)
 
         try:
-            return self._offline.diarize(audio, counts, tell, pause)
+            return self._diarizer.diarize(audio, counts, tell, pause)
         except SottoError:
             raise
         except Exception as error:
@@ -146,7 +150,7 @@ class SpeakerHost:
     def _analyser(self) -> Analyser:
         if self._live is None:
             with self._loading:
-                self._live = self._load_live(self._settings)
+                self._live = self._load_live()
         return self._live
 
     def _count_windows(self, change: int) -> None:

@@ -5,7 +5,7 @@ The rule itself is `asr.attention`'s; engines that give no attention cannot serv
 
 from __future__ import annotations
 
-from serve_app.asr.jobs import Transcript
+from serve_app.core.jobs import Transcript
 from serve_app.streaming.committed import CommittingPolicy
 from serve_app.streaming.policy import Ask, PolicyOptions
 

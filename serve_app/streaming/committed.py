@@ -10,7 +10,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, AttentionRule, Role, Transcript, Word
+from serve_app.core.jobs import (
+    AttentionRule,
+    Role,
+    Transcript,
+    Word,
+)
+from serve_app.core.samples import SAMPLE_RATE_HZ
+from serve_app.models.languages.writing import SENTENCE_ENDS
 from serve_app.streaming.policy import Ask, InterimText, PolicyOptions, Trimming
 
 MAX_COMMITTED_CHARS = 400
@@ -20,8 +27,7 @@ LEAST_REST_S = 1.0
 _UNSPACED = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uff00-\uffef]"
 )
-_SENTENCE_ENDS = ".?!。！？…"
-_CLAUSE_ENDS = _SENTENCE_ENDS + ",;:，、；："
+_CLAUSE_ENDS = SENTENCE_ENDS + "…,;:，、；："
 
 
 class CommittedText:
@@ -104,7 +110,7 @@ class CommittedText:
         """Whether a unit ends behind the first `count` words."""
         text = words[count - 1].word.rstrip()
         if self._trimming == "sentence":
-            return text.endswith(tuple(_SENTENCE_ENDS))
+            return text.endswith((*SENTENCE_ENDS, "…"))
         if text.endswith(tuple(_CLAUSE_ENDS)):
             return True
         return count < len(words) and words[count].start_s - words[count - 1].end_s >= SEGMENT_PAUSE_S

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from serve_app.asr.jobs import Transcript
+from serve_app.core.jobs import Transcript
 from serve_app.streaming.policy import Ask, InterimText
 from serve_app.streaming.stable_prefix import StablePrefix
 

@@ -2,12 +2,12 @@
 
 LocalAgreement-2 (Liu et al. 2020, Interspeech; Machacek et al. 2023, "Turning Whisper into Real-Time
 Transcription System", arXiv 2307.14743). Certain text is forced on the next decode instead of being found
-again by its times: nothing can be said twice at the seam, and no alignment is needed for it.
+again by its times: nothing can be said twice at the cut, and no alignment is needed for it.
 """
 
 from __future__ import annotations
 
-from serve_app.asr.jobs import Transcript
+from serve_app.core.jobs import Transcript
 from serve_app.streaming.committed import CommittingPolicy
 from serve_app.streaming.policy import Ask, PolicyOptions
 from serve_app.streaming.stable_prefix import num_agreed, split_units

@@ -15,9 +15,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, Protocol, TypeAlias
+from typing import Annotated, Literal, Protocol, TypeAlias
 
-from serve_app.asr.jobs import AttentionRule, Role, Transcript
+from msgspec import Meta
+
+from serve_app.core.jobs import AttentionRule, Role, Transcript
 
 
 class PolicyName(StrEnum):
@@ -33,7 +35,20 @@ POLICY_SPELLINGS = {
 }
 """What other servers call them."""
 
-Trimming: TypeAlias = Literal["segment", "sentence"]
+PolicySpelling: TypeAlias = Annotated[
+    Literal["dual", "local_agreement", "localagreement", "align_att", "alignatt", "simulstreaming"],
+    Meta(description="How interim text is made: `dual`, `local_agreement` or `align_att`."),
+]
+MinChunkMs: TypeAlias = Annotated[
+    int, Meta(ge=0, le=30_000, description="Least new audio that a streaming policy decodes.")
+]
+Trimming: TypeAlias = Annotated[
+    Literal["segment", "sentence"],
+    Meta(description="Where `local_agreement` and `align_att` give up audio whose text is certain."),
+]
+TrimmingS: TypeAlias = Annotated[
+    float, Meta(gt=0.0, le=30.0, description="Length of an utterance from which they do.")
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +60,9 @@ class PolicyOptions:
     """
 
     name: PolicyName = PolicyName.DUAL
-    min_chunk_ms: int = 100
+    min_chunk_ms: MinChunkMs = 100
     trimming: Trimming = "segment"
-    trimming_s: float = 15.0
+    trimming_s: TrimmingS = 15.0
     attention: AttentionRule = AttentionRule()
 
 

@@ -4,7 +4,7 @@ Every interim decodes the tail of the utterance again. `StablePrefix` joins that
 before and calls stable what two interims in a row agreed on (LocalAgreement-2: Liu et al. 2020,
 Interspeech, "Low-Latency Sequence-to-Sequence Speech Recognition and Translation by Partial Hypothesis
 Selection"), the last word excepted, since it may still be growing. Stable text is repeated literally
-from then on, whatever a later decode says.
+from then on, independent of later decodes.
 
 Text is compared in units: a word with the whitespace before it, or one ideograph or kana.
 """
@@ -74,7 +74,7 @@ class StablePrefix:
         return self._units[: round(min(1.0, share_before) * len(self._units))] + tail
 
     def _keep_stable(self, units: list[str]) -> list[str]:
-        """Replace by the stable units whatever the new text says in their place."""
+        """Put the stable units in place of what the new text has there."""
         stable = self._units[: self._num_stable]
         if units[: len(stable)] == stable:
             return units

@@ -1,6 +1,6 @@
 """Several exporters' texts to one: our families only, under their own names, each series once.
 
-Pure. Of a sample's labels only the family's own are kept, so that whatever the exporter adds (session,
+Pure. Of a sample's labels only the family's own are kept, so that what the exporter adds (session,
 node, worker, replica, scope) falls away; series that become equal are merged: counters, histograms and
 gauges add up, a level is the highest (`Family.merge`). Counters and gauges without labels are shown from
 the start, as 0.
@@ -11,16 +11,23 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
+from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
+from prometheus_client.utils import floatToGoString
 
 from serve_app.telemetry.families import FAMILIES, Family, Kind, Merge
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+__all__ = ["CONTENT_TYPE", "EXPORTER_PREFIX", "merge_expositions"]
+
 EXPORTER_PREFIX = "ray_"
 
 _Labels = tuple[tuple[str, str], ...]
-_Series = dict[tuple[str, _Labels], float]
+_Key = tuple[str, _Labels]
+_Series = dict[_Key, float]
 
 _HISTOGRAM_SUFFIXES = ("_bucket", "_sum", "_count")
 
@@ -30,13 +37,19 @@ def merge_expositions(texts: Iterable[str], families: Sequence[Family] = FAMILIE
     by_sample = {name: family for family in families for name in _sample_names(family)}
     series: dict[str, _Series] = {family.name: _initial(family) for family in families}
     for text in texts:
-        for sample in _samples(text, by_sample):
-            name = sample.name.removeprefix(EXPORTER_PREFIX)
-            family = by_sample[name]
-            key = (name, _own_labels(sample, family))
+        for family, key, value in _samples(text, by_sample):
             merged = series[family.name]
-            merged[key] = _merge(family.merge, merged.get(key), sample.value)
-    return "".join(line for family in families for line in _family_lines(family, series[family.name]))
+            merged[key] = _merge(family.merge, merged.get(key), value)
+    metrics = [_metric(family, series[family.name]) for family in families]
+    return generate_latest(_Collected(metrics)).decode()
+
+
+class _Collected(Collector):
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics
 
 
 def _sample_names(family: Family) -> tuple[str, ...]:
@@ -49,15 +62,17 @@ def _initial(family: Family) -> _Series:
     return {(family.name, ()): 0.0} if family.kind is not Kind.HISTOGRAM and not family.labels else {}
 
 
-def _samples(text: str, wanted: dict[str, Family]) -> Iterator[Sample]:
+def _samples(text: str, wanted: dict[str, Family]) -> Iterator[tuple[Family, _Key, float]]:
     # An exporter says 4,000 lines of other things: they are dropped before the slow parser sees them.
     for line in text.split("\n"):
         name = line.partition("{")[0].partition(" ")[0].removeprefix(EXPORTER_PREFIX)
         if name not in wanted:
             continue
+        family = wanted[name]
         try:
-            for family in text_string_to_metric_families(line + "\n"):
-                yield from family.samples
+            for parsed in text_string_to_metric_families(line + "\n"):
+                for sample in parsed.samples:
+                    yield family, (name, _own_labels(sample, family)), sample.value
         except ValueError:
             continue
 
@@ -65,7 +80,8 @@ def _samples(text: str, wanted: dict[str, Family]) -> Iterator[Sample]:
 def _own_labels(sample: Sample, family: Family) -> _Labels:
     labels = [(name, sample.labels.get(name, "")) for name in family.labels]
     if sample.name.endswith("_bucket"):
-        labels.append(("le", _bound_text(float(sample.labels.get("le", "inf")))))
+        bound = floatToGoString(sample.labels.get("le", "inf"))  # type: ignore[no-untyped-call]
+        labels.append(("le", bound))
     return tuple(labels)
 
 
@@ -77,12 +93,11 @@ def _merge(how: Merge, old: float | None, new: float) -> float:
     return max(old, new) if how is Merge.MAX else old + new
 
 
-def _family_lines(family: Family, series: _Series) -> Iterator[str]:
-    yield f"# HELP {family.name} {_escaped_help(family.help)}\n"
-    yield f"# TYPE {family.name} {family.kind}\n"
+def _metric(family: Family, series: _Series) -> Metric:
+    metric = Metric(family.name.removesuffix("_total"), family.help, family.kind)
     for (name, labels), value in sorted(series.items(), key=lambda item: _order(family, *item[0])):
-        inside = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels)
-        yield f"{name}{{{inside}}} {_number(value)}\n" if inside else f"{name} {_number(value)}\n"
+        metric.add_sample(name, dict(labels), value)
+    return metric
 
 
 def _order(family: Family, name: str, labels: _Labels) -> tuple[_Labels, int, float]:
@@ -90,23 +105,3 @@ def _order(family: Family, name: str, labels: _Labels) -> tuple[_Labels, int, fl
     own = tuple(pair for pair in labels if pair[0] != "le" or family.kind is not Kind.HISTOGRAM)
     rank = _sample_names(family).index(name)
     return own, rank, float(dict(labels)["le"]) if name.endswith("_bucket") else 0.0
-
-
-def _bound_text(bound: float) -> str:
-    return "+Inf" if math.isinf(bound) else repr(bound)
-
-
-def _number(value: float) -> str:
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "+Inf" if value > 0 else "-Inf"
-    return repr(float(value))
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
-
-
-def _escaped_help(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("\n", "\\n")

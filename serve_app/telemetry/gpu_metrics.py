@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import structlog
 
+from serve_app.capacity.machine import Gpu, read_gpus, visible_gpus
 from serve_app.telemetry import families
-from serve_app.telemetry.gpus import Gpu, read_gpus, visible_gpus
 from serve_app.telemetry.metrics import InstrumentFactory
 
 INTERVAL_S = 10.0

@@ -17,7 +17,7 @@ from structlog.types import Processor
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 SPOKEN_FIELDS = frozenset({"text", "transcript", "words", "word", "prompt", "hotwords", "segments", "audio"})
-"""Fields that would carry what was said: their values are replaced, whoever logs them."""
+"""Fields that would carry what was said: their values are replaced, in libraries' lines too."""
 
 
 def configure_logs(level: str = "INFO", stream: TextIO | None = None) -> None:

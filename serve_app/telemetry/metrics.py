@@ -1,6 +1,6 @@
-"""What the service counts, as calls that say what happened; where the figures go is the factory's business.
+"""What the service counts, as calls that say what happened; the factory decides where the figures go.
 
-Ray's metrics in a replica (`ray_metrics`), prometheus_client in one process (`local_metrics`), or nowhere.
+Ray's metrics in a replica (`cluster`), or nowhere; tests have prometheus_client's registry.
 """
 
 from __future__ import annotations
@@ -22,48 +22,8 @@ class InstrumentFactory(Protocol):
     def instrument(self, family: Family) -> Instrument: ...
 
 
-class Metrics(Protocol):
-    """What doors, conductor and recognisers report. Every call is cheap and never raises."""
-
-    def connections(self, num_active: int) -> None:
-        """WebSocket connections open in this process."""
-
-    def queue_depth(self, queue_type: str, depth: int) -> None:
-        """Jobs handed out and not answered; `queue_type` is "final" or "interim"."""
-
-    def job_processed(self, job_type: str, status: str, decode_s: float | None = None) -> None:
-        """One decode: "final" or "interim", "success" or "error", and its inference time where it has one."""
-
-    def text_sent(self, job_type: str, latency_s: float) -> None:
-        """A live text, "final" or "interim", so long after the last audio that it needed had arrived."""
-
-    def session_started(self, *, resumed: bool) -> None:
-        """A live session was taken on."""
-
-    def refused(self, request_type: str, reason: str) -> None:
-        """There was no room for a "session" or an "upload": "max_sessions", "max_uploads" or "queue_full"."""
-
-    def text_dropped(self, job_type: str, reason: str) -> None:
-        """A guard took a decode's text away."""
-
-    def backpressure(self, level: int) -> None:
-        """0 normal, 1 high, 2 critical."""
-
-    def active_requests(self, num_active: int) -> None:
-        """Uploads being worked on in this process."""
-
-    def request_failed(self) -> None:
-        """An upload was answered with an error."""
-
-    def request_done(self, transcribe_s: float, audio_s: float, *, cached: bool = False) -> None:
-        """An upload was answered with text."""
-
-    def cache_lookup(self, *, hit: bool) -> None:
-        """The result cache was asked."""
-
-
-class Recorder:
-    """`Metrics` on the instruments of a factory."""
+class Metrics:
+    """What doors, conductor and recognisers report, on the instruments of a factory. Cheap; never raises."""
 
     def __init__(self, factory: InstrumentFactory) -> None:
         self._connections = factory.instrument(families.ACTIVE_CONNECTIONS)
@@ -84,38 +44,49 @@ class Recorder:
         self._active_requests = factory.instrument(families.ACTIVE_REQUESTS)
 
     def connections(self, num_active: int) -> None:
+        """WebSocket connections open in this process."""
         self._connections.record(num_active, {})
 
     def queue_depth(self, queue_type: str, depth: int) -> None:
+        """Jobs handed out and not answered; `queue_type` is "final" or "interim"."""
         self._queue_depth.record(depth, {"queue_type": queue_type})
 
     def job_processed(self, job_type: str, status: str, decode_s: float | None = None) -> None:
+        """One decode: "final" or "interim", "success" or "error", and its inference time where it has one."""
         self._jobs.record(1, {"job_type": job_type, "status": status})
         if decode_s is not None:
             self._decode_s.record(decode_s, {"job_type": job_type})
 
     def text_sent(self, job_type: str, latency_s: float) -> None:
+        """A live text, "final" or "interim", this long after the last audio that it needed had arrived."""
         self._text_latency_s.record(latency_s, {"job_type": job_type})
 
     def session_started(self, *, resumed: bool) -> None:
+        """A live session was taken on."""
         self._sessions_started.record(1, {"resumed": "true" if resumed else "false"})
 
     def refused(self, request_type: str, reason: str) -> None:
+        """There was no room for a "session" or an "upload": "max_sessions", "max_uploads" or "queue_full"."""
         self._refused.record(1, {"request_type": request_type, "reason": reason})
 
     def text_dropped(self, job_type: str, reason: str) -> None:
+        """A guard took a decode's text away."""
         self._texts_dropped.record(1, {"job_type": job_type, "reason": reason})
 
     def backpressure(self, level: int) -> None:
+        """0 normal, 1 high, 2 critical."""
         self._backpressure.record(level, {})
 
     def active_requests(self, num_active: int) -> None:
+        """Uploads being worked on in this process."""
         self._active_requests.record(num_active, {})
 
     def request_failed(self) -> None:
+        """An upload was answered with an error."""
         self._requests.record(1, {"status": "error", "cached": "false"})
 
     def request_done(self, transcribe_s: float, audio_s: float, *, cached: bool = False) -> None:
+        """An upload was answered with text."""
         self._requests.record(1, {"status": "success", "cached": "true" if cached else "false"})
         self._transcribe_s.record(transcribe_s, {})
         self._audio_s.record(audio_s, {})
@@ -123,6 +94,7 @@ class Recorder:
             self._real_time_factor.record(transcribe_s / audio_s, {})
 
     def cache_lookup(self, *, hit: bool) -> None:
+        """The result cache was asked."""
         (self._cache_hits if hit else self._cache_misses).record(1, {})
 
 
@@ -136,4 +108,4 @@ class _Nowhere:
 
 def no_metrics() -> Metrics:
     """For tests and tools that count nothing."""
-    return Recorder(_Nowhere())
+    return Metrics(_Nowhere())

@@ -1,4 +1,4 @@
-"""The seam in front of every voice activity model: stateless calls, the state travels with the request.
+"""The interface of every voice activity model: stateless calls, the state travels with the request.
 
 Because the caller carries the state, any replica can answer, a retry is exact, and one call may hold the
 windows of many sessions. `PackedRequests` is the form for a remote call: four arrays, however many sessions.
@@ -13,7 +13,7 @@ from typing import Final, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from serve_app.asr.jobs import Pcm16
+from serve_app.core.samples import FULL_SCALE, Pcm16
 
 WINDOW_SAMPLES: Final = 512
 """32 ms at 16 kHz: what one speech probability stands for."""
@@ -150,3 +150,10 @@ def _require_shape(state: VadState, shape: StateShape) -> None:
     wanted = (shape.recurrent, (shape.num_context_samples,))
     if got != wanted:
         raise ValueError(f"expected a state of shapes {wanted}, got {got}")
+
+
+def loudness(samples: Pcm16) -> list[float]:
+    """How loud each window of int16 `(n * 512,)` samples is, in place of probabilities where the detector is
+    off: its root mean square in [0, 1]."""
+    windows = samples.astype(np.float32).reshape(-1, WINDOW_SAMPLES) / FULL_SCALE
+    return [float(value) for value in np.sqrt(np.mean(windows * windows, axis=1))]

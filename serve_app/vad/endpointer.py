@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TypeAlias
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ
-from serve_app.session.options import EndpointingOptions, ms_to_samples
+from serve_app.core.samples import SAMPLE_RATE_HZ, ms_to_samples
 from serve_app.vad.detector import WINDOW_SAMPLES
+from serve_app.vad.options import EndpointingOptions
 
 HYSTERESIS = 0.15
 MAX_DECODE_SAMPLES = 30 * SAMPLE_RATE_HZ

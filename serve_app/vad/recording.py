@@ -17,10 +17,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ
-from serve_app.session.options import EndpointingOptions, ms_to_samples
+from serve_app.core.samples import SAMPLE_RATE_HZ, ms_to_samples
 from serve_app.vad.detector import WINDOW_SAMPLES
 from serve_app.vad.endpointer import HYSTERESIS
+from serve_app.vad.options import EndpointingOptions
 
 TARGET_WINDOW_S: Final = 12.0
 MAX_WINDOW_S: Final = 29.0
@@ -54,7 +54,7 @@ class WindowPlanner:
     """Plans while the detector is still running: `push` probabilities, take the windows that are settled.
 
     `num_samples`: length of the recording; its last, incomplete window counts as a whole one. With
-    `options.enabled` False nothing is dropped, and `push` may be given any measure of loudness.
+    `options.enabled` False nothing is dropped, and `push` takes any measure of loudness.
     Holds back at most a few windows; memory does not grow with the recording.
     """
 

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ
-from serve_app.errors import ModelUnavailable
+from serve_app.core.errors import ModelUnavailable
+from serve_app.core.samples import FULL_SCALE, SAMPLE_RATE_HZ
 from serve_app.vad.detector import (
     SILERO_STATE,
     WINDOW_SAMPLES,
@@ -34,7 +34,7 @@ _LONG_REQUEST_WINDOWS: Final = 16
 _BLOCK_WINDOWS: Final = 256
 """How much of a long request is turned to floats at a time: 0.6 MB."""
 _SAMPLE_RATE: Final = np.array(SAMPLE_RATE_HZ, np.int64)
-_SCALE: Final = np.float32(1 / 32_768)
+_SCALE: Final = np.float32(1 / FULL_SCALE)
 
 
 class SileroDetector:

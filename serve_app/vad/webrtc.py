@@ -1,7 +1,7 @@
-"""The WebRTC project's voice activity detector (Gaussian mixtures over six bands) behind the same seam.
+"""The WebRTC project's voice activity detector (Gaussian mixtures over six bands) behind the same interface.
 
 Its state lives in a C struct that cannot be copied, so the state that travels is audio: the newest 15
-windows. Each window is judged by a detector that has just heard those 15, whatever was asked before; that
+windows. Each window is judged by a detector that has just heard those 15, independent of earlier calls; that
 is why grouping and retries change nothing. It works on frames of 10 ms: the last three of a window are its
 vote, and the probability is 0, 1/3, 2/3 or 1.
 """
@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 import webrtcvad
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
+from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16
 from serve_app.vad.detector import (
     WEBRTC_STATE,
     WINDOW_SAMPLES,

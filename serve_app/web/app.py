@@ -9,23 +9,16 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from serve_app.protocols.answer_headers import COMPLETE_HEADER, WARNING_HEADER
-from serve_app.service import SpeechService
+from serve_app.service.contract import SpeechService
 from serve_app.telemetry.metrics import Metrics, no_metrics
-from serve_app.web.api_documents import api_document_routes
-from serve_app.web.deepgram_doors import deepgram_routes
 from serve_app.web.door import Door, DoorSettings
+from serve_app.web.door_table import PROTOCOLS, Protocol, doors_of, routes_of
 from serve_app.web.errors import exception_handlers
-from serve_app.web.health import health_routes
-from serve_app.web.live_doors import live_routes
-from serve_app.web.metrics import metrics_routes
-from serve_app.web.openai_doors import openai_routes
 from serve_app.web.origins import KnownOrigins, canonical_origin
 from serve_app.web.request_ids import RequestIds
-from serve_app.web.transcribe import transcribe_routes
-from serve_app.web.transcribe_stream import transcribe_stream_routes
 from serve_app.web.unknown_paths import unknown_path
 from serve_app.web.unread_bodies import ClosedWhereUnread
+from sotto_client.recordings import COMPLETE_HEADER, WARNING_HEADER
 
 
 class Doors(Starlette):
@@ -42,13 +35,20 @@ def create_app(
     *,
     cors_origins: Sequence[str] = (),
     signing_key: bytes | None = None,
+    protocols: Sequence[Protocol] = PROTOCOLS,
 ) -> Starlette:
-    """Doors of `service`. Web pages of other origins are let in only where `cors_origins` names them.
+    """Doors of `protocols` to `service`. Web pages of other origins come in where `cors_origins` names them.
 
     `metrics` receives what the doors count. `signing_key` signs client secrets; None: one of this process.
     Raises `UnsupportedLanguage` for the default language.
     """
-    door = Door(service, settings, metrics or no_metrics())
+    door = Door(
+        service,
+        settings,
+        metrics or no_metrics(),
+        described=doors_of(protocols),
+        signing_key=signing_key,
+    )
     middleware = [Middleware(KnownOrigins, listed=cors_origins)]
     if cors_origins:
         middleware.insert(
@@ -62,16 +62,7 @@ def create_app(
             ),
         )
     app = Doors(
-        routes=[
-            *health_routes(door),
-            *metrics_routes(door),
-            *transcribe_routes(door),
-            *transcribe_stream_routes(door),
-            *live_routes(door, ws_protocol=settings.ws_protocol),
-            *openai_routes(door, signing_key),
-            *deepgram_routes(door),
-            *api_document_routes(door),
-        ],
+        routes=routes_of(door, protocols),
         middleware=middleware,
         exception_handlers=exception_handlers(),
     )

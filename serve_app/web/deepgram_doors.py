@@ -17,39 +17,41 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import structlog
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.responses import Response
 from starlette.websockets import WebSocket
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
-from serve_app.audio.pcm import PcmStream, join
-from serve_app.errors import InternalError, InvalidAudio, InvalidMessage, PayloadTooLarge, SottoError
+from serve_app.audio.pcm import SAMPLE_BYTES, PcmStream
+from serve_app.core.errors import (
+    InternalError,
+    InvalidAudio,
+    InvalidMessage,
+    PayloadTooLarge,
+    SottoError,
+)
+from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16, join
 from serve_app.protocols.choices import chosen_languages
-from serve_app.protocols.deepgram.audio_options import SAMPLE_BYTES
 from serve_app.protocols.deepgram.live import DeepgramDialect
 from serve_app.protocols.deepgram.models import require_model
 from serve_app.protocols.deepgram.options import ListenOptions, OptionWarning, parse_options
 from serve_app.protocols.deepgram.recorded import RequestFacts, error_body, listen_body
 from serve_app.protocols.dialect import Open, RawAudio
-from serve_app.service import RecordingOptions, RecordingTranscript
+from serve_app.service.contract import RecordingOptions, RecordingTranscript
 from serve_app.speakers.turns import SpeakerBackend, SpeakerMode
-from serve_app.web.door import Door
-from serve_app.web.live_socket import LiveSocket
-from serve_app.web.uploaded import decode_upload, header_text, while_connected
-from serve_app.web.uploads import receive_upload
+from serve_app.web.door import Door, Endpoints
+from serve_app.web.live.serve import serve_websocket
+from serve_app.web.records import RecordResponse
+from serve_app.web.uploads import decode_upload, header_text, receive_upload, while_connected
 
 log = structlog.get_logger(__name__)
 
 MAX_HEADER_CHARS = 200
 HASH_BLOCK_BYTES = 1024 * 1024
 
-LISTEN_PATH = "/v1/listen"
-
 SUBPROTOCOL = "token"
 """What browsers, which can set no header, name before their key."""
 
 
-def deepgram_routes(door: Door) -> list[BaseRoute]:
+def deepgram_endpoints(door: Door) -> Endpoints:
     async def listen(request: Request) -> Response:
         request_id = str(uuid.uuid4())
         try:
@@ -81,9 +83,9 @@ def deepgram_routes(door: Door) -> list[BaseRoute]:
                 await websocket.send_denial_response(error_answer(error, request_id))
                 return
         subprotocol = SUBPROTOCOL if SUBPROTOCOL in websocket.scope["subprotocols"] else None
-        await LiveSocket(websocket, door, dialect, subprotocol=subprotocol).run()
+        await serve_websocket(websocket, door, dialect, subprotocol=subprotocol)
 
-    return [Route(LISTEN_PATH, listen, methods=["POST"]), WebSocketRoute(LISTEN_PATH, live)]
+    return {"listen": listen, "deepgram": live}
 
 
 def require_sense(dialect: DeepgramDialect, door: Door) -> None:
@@ -94,12 +96,12 @@ def require_sense(dialect: DeepgramDialect, door: Door) -> None:
             command.choices.session_options("", door.session_defaults(), backend)
 
 
-def error_answer(error: SottoError, request_id: str) -> JSONResponse:
+def error_answer(error: SottoError, request_id: str) -> Response:
     """Deepgram's error with its headers."""
     headers = {"dg-request-id": request_id, "dg-error": header_text(str(error), MAX_HEADER_CHARS)}
     if error.retry_after_s is not None:
         headers["retry-after"] = str(error.retry_after_s)
-    return JSONResponse(error_body(error, request_id), status_code=error.http_status, headers=headers)
+    return RecordResponse(error_body(error, request_id), status_code=error.http_status, headers=headers)
 
 
 class _Decoded(NamedTuple):
@@ -134,7 +136,7 @@ async def _listen(request: Request, door: Door, request_id: str) -> Response:
     warnings = [OptionWarning("body", recording.warning, kind)] if recording.warning else []
     facts = RequestFacts(request_id, recording.sha256, created)
     body = listen_body(transcripts, options, facts, warnings)
-    return JSONResponse(body, headers={"dg-request-id": request_id})
+    return RecordResponse(body, headers={"dg-request-id": request_id})
 
 
 def _as_audio(request: Request) -> Request:

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, Task
 from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.audio.formats import canonical_formats
-from serve_app.errors import QueueFull
+from serve_app.core.errors import QueueFull
+from serve_app.core.jobs import Task
+from serve_app.core.samples import SAMPLE_RATE_HZ
 from serve_app.formatting import FormattingOptions
 from serve_app.models.languages import normalise_language
 from serve_app.protocols.choices import SessionChoices
-from serve_app.service import RecordingOptions, SpeechService
-from serve_app.session.options import EndpointingOptions, SessionOptions
+from serve_app.protocols.doors import Described
+from serve_app.service.contract import RecordingOptions, SpeechService
+from serve_app.session.options import SessionOptions
 from serve_app.speakers.turns import SpeakerBackend, SpeakerCounts, SpeakerMode
 from serve_app.streaming.policy import PolicyOptions
 from serve_app.telemetry.metrics import Metrics
+from serve_app.vad.options import EndpointingOptions
 
 MAX_CONCURRENT_UPLOADS = 32
 """Uploads held in this process at once; the next one is told to come back."""
+
+
+Endpoint: TypeAlias = Callable[[Any], Awaitable[Any]]
+Endpoints: TypeAlias = Mapping[str, Endpoint]
+"""Starlette's functions by the names of the doors that they answer."""
+KEY_BYTES = 32
+"""Of the key that signs client secrets, where none is configured: it lives as long as this process."""
 
 
 class DoorSettings(Protocol):
@@ -90,10 +100,24 @@ class DoorSettings(Protocol):
 
 
 class Door:
-    """Shared by all routes of one application; counts what is open in this process."""
+    """Shared by all routes of one application; counts what is open in this process.
 
-    def __init__(self, service: SpeechService, settings: DoorSettings, metrics: Metrics) -> None:
+    `described`: every door of the application. `signing_key`: the same on all replicas, or a client secret is
+    good at one of them only; None: one of this process.
+    """
+
+    def __init__(
+        self,
+        service: SpeechService,
+        settings: DoorSettings,
+        metrics: Metrics,
+        *,
+        described: Sequence[Described] = (),
+        signing_key: bytes | None = None,
+    ) -> None:
         self.service = service
+        self.described = tuple(described)
+        self.signing_key = signing_key or secrets.token_bytes(KEY_BYTES)
         self.settings = settings
         self.metrics = metrics
         self.allowed_formats = canonical_formats(settings.allowed_formats)

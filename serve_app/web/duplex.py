@@ -9,9 +9,12 @@ from contextlib import aclosing, suppress
 from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
+STREAM_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
+"""No proxy may collect the lines of an answer: nginx heeds the second of these."""
+
 
 class Duplex(StreamingResponse):
-    """Only streams; `receive` is left to whoever reads the body.
+    """Only streams; `receive` is left to the reader of the body.
 
     Starlette's own `StreamingResponse` listens for a disconnect with `receive()` and so takes chunks of the
     body away from its reader. Here the generator has to end by itself when its reader sees the disconnect.
@@ -31,8 +34,7 @@ class Duplex(StreamingResponse):
         super().__init__(
             lines,
             media_type=media_type,
-            # no proxy may collect the lines: nginx heeds the second of these
-            headers={"cache-control": "no-store", "x-accel-buffering": "no", **(headers or {})},
+            headers={**STREAM_HEADERS, **(headers or {})},
         )
         self._lines = lines
         self._max_stall_s = max_stall_s

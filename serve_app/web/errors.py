@@ -11,12 +11,15 @@ import uuid
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import ExceptionHandler, Receive, Scope, Send
 
-from serve_app.errors import InternalError, SottoError, WrongMethod
-from serve_app.web.deepgram_doors import LISTEN_PATH, error_answer
+from serve_app.core.errors import InternalError, SottoError, WrongMethod
+from serve_app.protocols.deepgram.doors import PATH as LISTEN_PATH
+from serve_app.web.deepgram_doors import error_answer
 from serve_app.web.openai_errors import refused
+from serve_app.web.records import RecordResponse
+from sotto_client.wire import Detail
 
 OPENAI_PREFIX = "/v1"
 
@@ -24,7 +27,7 @@ MAX_CLOSE_REASON_BYTES = 123
 """RFC 6455, section 5.5: a control frame's 125 bytes less the code."""
 
 
-def error_response(scope: Scope, error: SottoError) -> JSONResponse:
+def error_response(scope: Scope, error: SottoError) -> Response:
     """`error` as clients of the path that `scope` asks for expect it."""
     path = asked_path(scope)
     if path == LISTEN_PATH:
@@ -32,7 +35,7 @@ def error_response(scope: Scope, error: SottoError) -> JSONResponse:
     if path == OPENAI_PREFIX or path.startswith(f"{OPENAI_PREFIX}/"):
         return refused(error)
     headers = {"retry-after": str(error.retry_after_s)} if error.retry_after_s is not None else None
-    return JSONResponse({"detail": str(error)}, status_code=error.http_status, headers=headers)
+    return RecordResponse(Detail(detail=str(error)), status_code=error.http_status, headers=headers)
 
 
 async def refuse(scope: Scope, receive: Receive, send: Send, error: SottoError) -> None:
@@ -62,7 +65,7 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     headers = error.headers or {}
     if error.status_code != WrongMethod.http_status:
-        return JSONResponse({"detail": error.detail}, status_code=error.status_code, headers=headers)
+        return RecordResponse(Detail(detail=error.detail), status_code=error.status_code, headers=headers)
     allowed = headers.get("Allow", "")
     wrong = WrongMethod(f"{request.method} is no method of {asked_path(request.scope)}: it takes {allowed}")
     answer = error_response(request.scope, wrong)

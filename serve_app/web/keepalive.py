@@ -31,14 +31,14 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._heard_at = 0.0
+        self._received_at = 0.0
         self._read_from = 0.0
         self._reading_later: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
         now = self.loop.time()
-        in_quick_succession = now - self._heard_at < 2 * GATHER_S
-        self._heard_at = now
+        in_quick_succession = now - self._received_at < 2 * GATHER_S
+        self._received_at = now
         self._read_from = now + GATHER_S if in_quick_succession and len(data) <= MAX_SMALL_BYTES else now
         super().data_received(data)
 
@@ -68,7 +68,7 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
         super().connection_lost(exc)
 
     def keepalive_timeout(self) -> None:
-        if not self.read_paused and self._heard_at < self.ping_sent_at:
+        if not self.read_paused and self._received_at < self.ping_sent_at:
             super().keepalive_timeout()
             return
         self.pong_timer = None

@@ -6,38 +6,31 @@ Errors come in OpenAI's shape; one that happens after a streamed answer has begu
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from contextlib import ExitStack
 from time import perf_counter
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.responses import Response
 
-from serve_app.asr.jobs import Task
 from serve_app.audio.recordings import DecodedRecording
+from serve_app.core.jobs import Task
 from serve_app.protocols.openai.answer import transcription_body
 from serve_app.protocols.openai.errors import RefusedParameter
 from serve_app.protocols.openai.models import hosted_model, model_entry, model_list
 from serve_app.protocols.openai.request import ResponseFormat, TranscriptionRequest, transcription_request
 from serve_app.protocols.subtitles import to_srt, to_text, to_vtt
-from serve_app.service import RecordingOptions, RecordingTranscript
-from serve_app.speakers.labels import openai_label
-from serve_app.speakers.turns import SpeakerMode
-from serve_app.web.door import Door
+from serve_app.service.contract import RecordingOptions, RecordingTranscript
+from serve_app.speakers.turns import SpeakerMode, openai_label
+from serve_app.web.door import Door, Endpoints
 from serve_app.web.openai_errors import answering
-from serve_app.web.openai_realtime import openai_realtime_routes
+from serve_app.web.openai_realtime import realtime_endpoints
 from serve_app.web.openai_stream import streamed_answer
-from serve_app.web.uploaded import decode_upload, warning_headers, while_connected
-from serve_app.web.uploads import receive_upload
-
-KEY_BYTES = 32
-"""Of the key that signs client secrets, where none is configured: it lives as long as this process."""
+from serve_app.web.records import RecordResponse
+from serve_app.web.uploads import decode_upload, receive_upload, warning_headers, while_connected
 
 
-def openai_routes(door: Door, signing_key: bytes | None = None) -> list[BaseRoute]:
-    """`signing_key`: the same on all replicas, or a client secret is good at one of them only."""
+def openai_endpoints(door: Door) -> Endpoints:
     created_s = int(time.time())
 
     async def transcriptions(request: Request) -> Response:
@@ -47,21 +40,20 @@ def openai_routes(door: Door, signing_key: bytes | None = None) -> list[BaseRout
         return await _recording(request, door, Task.TRANSLATE)
 
     async def models(request: Request) -> Response:
-        return JSONResponse(model_list(door.service.status().models, created_s))
+        return RecordResponse(model_list(door.service.status().models, created_s))
 
     async def model(request: Request) -> Response:
         name = request.path_params["name"]
         found = hosted_model(name, door.service.status().models)
-        return JSONResponse(model_entry(name, found.name, created_s))
+        return RecordResponse(model_entry(name, found.name, created_s))
 
-    post, get = ["POST"], ["GET"]
-    return [
-        Route("/v1/audio/transcriptions", answering(transcriptions, door), methods=post),
-        Route("/v1/audio/translations", answering(translations, door), methods=post),
-        Route("/v1/models", answering(models), methods=get),
-        Route("/v1/models/{name:path}", answering(model), methods=get),
-        *openai_realtime_routes(door, signing_key or secrets.token_bytes(KEY_BYTES)),
-    ]
+    return {
+        "createTranscription": answering(transcriptions, door),
+        "createTranslation": answering(translations, door),
+        "listModels": answering(models),
+        "retrieveModel": answering(model),
+        **realtime_endpoints(door),
+    }
 
 
 async def _recording(request: Request, door: Door, task: Task) -> Response:
@@ -111,4 +103,4 @@ def _answer(
         case ResponseFormat.VTT:
             subtitles = to_vtt(transcript.segments, openai_label)
             return Response(subtitles, media_type="text/vtt", headers=headers)
-    return JSONResponse(transcription_body(transcript, asked, task), headers=headers)
+    return RecordResponse(transcription_body(transcript, asked, task), headers=headers)

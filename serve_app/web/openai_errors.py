@@ -6,19 +6,21 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
-from serve_app.errors import InternalError, SottoError
-from serve_app.protocols.openai.errors import error_body, error_status
+from serve_app.core.errors import InternalError, SottoError
+from serve_app.protocols.openai.errors import error_fields, error_status
+from serve_app.protocols.openai.records import Error
 from serve_app.web.door import Door
+from serve_app.web.records import RecordResponse
 
 log = structlog.get_logger(__name__)
 
 
-def refused(error: SottoError) -> JSONResponse:
+def refused(error: SottoError) -> Response:
     """`{"error": ...}` with its status, Retry-After where it helps."""
     headers = {"retry-after": str(error.retry_after_s)} if error.retry_after_s is not None else None
-    return JSONResponse(error_body(error), status_code=error_status(error), headers=headers)
+    return RecordResponse(Error(error=error_fields(error)), status_code=error_status(error), headers=headers)
 
 
 def answering(

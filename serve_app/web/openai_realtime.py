@@ -11,20 +11,17 @@ import time
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.responses import Response
 from starlette.websockets import WebSocket
 
-from serve_app.errors import SottoError
+from serve_app.core.errors import SottoError
 from serve_app.protocols.openai.client_secrets import (
     BETA_LIFETIME_S,
     MAX_BODY_BYTES,
     ClientSecret,
     ExpiresAfter,
     SecretRequest,
-    beta_session_body,
     issue_secret,
-    secret_body,
     secret_request,
     verify_secret,
 )
@@ -32,49 +29,52 @@ from serve_app.protocols.openai.errors import RefusedParameter
 from serve_app.protocols.openai.handshake import Handshake, read_handshake
 from serve_app.protocols.openai.models import hosted_model
 from serve_app.protocols.openai.realtime import RealtimeDialect
+from serve_app.protocols.openai.realtime_frames import shown_beta_session, shown_session
+from serve_app.protocols.openai.realtime_records import ClientSecret as ClientSecretAnswer
 from serve_app.protocols.openai.realtime_session import (
     DEFAULT_SESSION,
     RealtimeSession,
-    beta_session_object,
     decode_session,
     merged,
-    session_object,
 )
-from serve_app.web.door import Door
+from serve_app.web.door import Door, Endpoints
 from serve_app.web.errors import refuse
-from serve_app.web.live_socket import LiveSocket
+from serve_app.web.live.serve import serve_websocket
 from serve_app.web.openai_errors import answering
+from serve_app.web.records import RecordResponse
 
 
-def openai_realtime_routes(door: Door, signing_key: bytes) -> list[BaseRoute]:
+def realtime_endpoints(door: Door) -> Endpoints:
+    signing_key = door.signing_key
+
     async def realtime(websocket: WebSocket) -> None:
         try:
             dialect, handshake = realtime_dialect(websocket, door, signing_key)
         except SottoError as error:
             await refuse(websocket.scope, websocket.receive, websocket.send, error)
             return
-        await LiveSocket(websocket, door, dialect, subprotocol=handshake.subprotocol).run()
+        await serve_websocket(websocket, door, dialect, subprotocol=handshake.subprotocol)
 
     async def client_secrets(request: Request) -> Response:
         asked = secret_request(await _small_body(request))
         value, secret = _new_secret(asked, signing_key)
         session, name = merged(DEFAULT_SESSION, secret.settings), secret.nonce
-        shown = session_object(session, f"sess_{name}", secret.expires_at)
-        return JSONResponse(secret_body(value, secret, shown))
+        shown = shown_session(session, f"sess_{name}", secret.expires_at)
+        return RecordResponse(ClientSecretAnswer(value=value, expires_at=secret.expires_at, session=shown))
 
     async def transcription_sessions(request: Request) -> Response:
         body = await _small_body(request) or b"{}"
         session = merged(DEFAULT_SESSION, decode_session(body))
         asked = SecretRequest(ExpiresAfter(seconds=BETA_LIFETIME_S), msgspec.Raw(body))
         value, secret = _new_secret(asked, signing_key)
-        shown = beta_session_object(session, f"sess_{secret.nonce}", secret.expires_at)
-        return JSONResponse(beta_session_body(value, secret, shown))
+        session_id = f"sess_{secret.nonce}"
+        return RecordResponse(shown_beta_session(session, session_id, secret.expires_at, secret=value))
 
-    return [
-        WebSocketRoute("/v1/realtime", realtime),
-        Route("/v1/realtime/client_secrets", answering(client_secrets), methods=["POST"]),
-        Route("/v1/realtime/transcription_sessions", answering(transcription_sessions), methods=["POST"]),
-    ]
+    return {
+        "openaiRealtime": realtime,
+        "createClientSecret": answering(client_secrets),
+        "createTranscriptionSession": answering(transcription_sessions),
+    }
 
 
 def realtime_dialect(

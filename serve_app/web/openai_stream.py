@@ -11,13 +11,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from serve_app.audio.recordings import DecodedRecording
-from serve_app.errors import InternalError, SottoError
+from serve_app.core.errors import InternalError, SottoError
 from serve_app.protocols.openai.answer import EVENT_STREAM_TYPE, KEEP_ALIVE, StreamedTranscript
 from serve_app.protocols.openai.request import TranscriptionRequest
-from serve_app.service import RecordingOptions, RecordingSegment, RecordingTranscript
+from serve_app.service.contract import RecordingOptions, RecordingSegment, RecordingTranscript
 from serve_app.web.door import Door
 from serve_app.web.duplex import Duplex
-from serve_app.web.uploaded import until_gone, warning_headers
+from serve_app.web.uploads import until_gone, warning_headers
 
 log = structlog.get_logger(__name__)
 

@@ -14,7 +14,7 @@ import structlog
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serve_app.errors import OriginRefused
+from serve_app.core.errors import OriginRefused
 from serve_app.web.errors import refuse
 
 log = structlog.get_logger(__name__)

@@ -1,4 +1,4 @@
-"""`POST /transcribe`: a recording in, its text out, as JSON, text or subtitles."""
+"""`POST /transcribe`, a recording in, its text out as JSON, text or subtitles; and `/transcribe/stream`."""
 
 from __future__ import annotations
 
@@ -8,23 +8,30 @@ from time import perf_counter
 
 import structlog
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.responses import Response
 
 from serve_app.audio.recordings import DecodedRecording
-from serve_app.errors import SottoError
+from serve_app.core.errors import SottoError
+from serve_app.protocols.native import ndjson
+from serve_app.protocols.native.transcribe import (
+    ProcessingTime,
+    ResponseFormat,
+    transcript_body,
+    upload_choices,
+)
 from serve_app.protocols.subtitles import to_srt, to_text, to_vtt
-from serve_app.protocols.transcribe import ProcessingTime, ResponseFormat, transcript_body, upload_choices
-from serve_app.service import RecordingTranscript
+from serve_app.service.contract import RecordingTranscript
 from serve_app.speakers.turns import SpeakerMode
-from serve_app.web.door import Door
-from serve_app.web.uploaded import decode_upload, warning_headers, while_connected
-from serve_app.web.uploads import receive_upload
+from serve_app.web.door import Door, Endpoints
+from serve_app.web.live.serve import DuplexAnswer
+from serve_app.web.records import RecordResponse
+from serve_app.web.uploads import decode_upload, receive_upload, warning_headers, while_connected
+from sotto_client.wire import Detail
 
 log = structlog.get_logger(__name__)
 
 
-def transcribe_routes(door: Door) -> list[BaseRoute]:
+def transcribe_endpoints(door: Door) -> Endpoints:
     async def transcribe(request: Request) -> Response:
         with door.upload():
             try:
@@ -37,9 +44,14 @@ def transcribe_routes(door: Door) -> list[BaseRoute]:
             except Exception:
                 door.metrics.request_failed()
                 log.exception("transcription failed")
-                return JSONResponse({"detail": "Transcription failed"}, status_code=500)
+                return RecordResponse(Detail(detail="Transcription failed"), status_code=500)
 
-    return [Route("/transcribe", transcribe, methods=["POST"])]
+    async def stream(request: Request) -> Response:
+        parameters, content_type = request.query_params.multi_items(), request.headers.get("content-type")
+        dialect = ndjson.NdjsonDialect(parameters, content_type, heartbeat_s=door.settings.heartbeat_s)
+        return DuplexAnswer(door, dialect, ndjson.MEDIA_TYPE)
+
+    return {"transcribe": transcribe, "transcribeStream": stream}
 
 
 async def _transcribe(request: Request, door: Door) -> Response:
@@ -96,4 +108,4 @@ def _answer(
                 warning=recording.warning,
                 complete=recording.complete,
             )
-            return JSONResponse(body, headers=headers)
+            return RecordResponse(body, headers=headers)

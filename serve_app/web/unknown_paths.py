@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
-from serve_app.errors import UnknownPath
+from serve_app.core.errors import UnknownPath
 from serve_app.web.errors import asked_path, refuse
 
 MAX_SHOWN_CHARS = 100

@@ -1,19 +1,33 @@
-"""An uploaded recording on its way in: multipart or raw body, into a spooled file, never over its limit."""
+"""An uploaded recording: received (multipart or raw body, into a spooled file, never over its limit),
+decoded, and worked on while its client waits."""
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
-from serve_app.errors import InvalidAudio, InvalidMessage, PayloadTooLarge, UnsupportedFormat
-from serve_app.protocols.media_type import ContainerAudio, parse_audio_type
+from serve_app.audio.recordings import DecodedRecording, decode_recording
+from serve_app.core.errors import (
+    InvalidAudio,
+    InvalidMessage,
+    PayloadTooLarge,
+    SottoError,
+    UnsupportedFormat,
+)
+from serve_app.core.samples import SAMPLE_RATE_HZ
+from serve_app.protocols.dialect import ContainerAudio
+from serve_app.protocols.media_type import parse_audio_type
+from serve_app.web.door import Door
+from sotto_client.recordings import COMPLETE_HEADER, WARNING_HEADER
 
 SPOOL_BYTES = 8 * 1024 * 1024
 """Uploads up to this size stay in memory; larger ones go to an unnamed temporary file."""
@@ -25,6 +39,9 @@ MULTIPART_OVERHEAD_BYTES = (MAX_FIELDS + 1) * (MAX_FIELD_BYTES + 8 * 1024)
 
 FILE_FIELDS = ("file", "audio")
 MAX_NAME_CHARS = 64
+MAX_HEADER_CHARS = 500
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,3 +149,60 @@ async def _limited(request: Request, max_body_bytes: int, max_bytes: int) -> Asy
 def _too_large(num_bytes: int, max_bytes: int) -> PayloadTooLarge:
     mib = 1024 * 1024
     return PayloadTooLarge(f"File too large: {num_bytes / mib:.2f}MB (max: {max_bytes / mib:g}MB)")
+
+
+# -- once it is here -----------------------------------------------------------------------------------
+
+
+def decode_upload(
+    file: BinaryIO, door: Door, *, keep_channels: bool = False, audio_track: int | None = None
+) -> DecodedRecording:
+    """Decode within the door's limits. Blocking. Raises `InvalidAudio`, `UnsupportedFormat` and the like."""
+    recording = decode_recording(
+        file,
+        max_samples=door.max_audio_samples,
+        allowed_formats=door.allowed_formats,
+        keep_channels=keep_channels,
+        audio_track=audio_track,
+    )
+    min_s = door.settings.min_audio_length_seconds
+    if len(recording.samples) < min_s * SAMPLE_RATE_HZ:
+        raise InvalidAudio(f"Audio too short: {recording.duration_s:.2f}s (minimum: {min_s:g}s)")
+    return recording
+
+
+def warning_headers(recording: DecodedRecording) -> dict[str, str]:
+    """What an answer says of its recording beside the text; nothing where nothing was wrong."""
+    if recording.warning is None:
+        return {}
+    return {
+        WARNING_HEADER: header_text(recording.warning, MAX_HEADER_CHARS),
+        COMPLETE_HEADER: "true" if recording.complete else "false",
+    }
+
+
+def header_text(text: str, max_chars: int) -> str:
+    """What of a text can stand in a header."""
+    return "".join(char if char.isascii() and char.isprintable() else "?" for char in text)[:max_chars]
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which is cancelled when the client goes away. Raises `ClientDisconnect` then."""
+    working = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(until_gone(request))
+    try:
+        await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise ClientDisconnect
+    finally:
+        for task in (working, gone):
+            task.cancel()
+            with suppress(asyncio.CancelledError, SottoError):
+                await task
+
+
+async def until_gone(request: Request) -> None:
+    """Returns when the client has gone away; its body must have been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        continue

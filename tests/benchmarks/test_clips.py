@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.clips import Clip, SessionPlan, load_clips, session_plans, start_delays_s
-from benchmarks.recordings import write_recording
+from benchmarks.text.recordings import write_recording
 
 
 def clip(name: str, seconds: float) -> Clip:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from fakes.app_server import running_app
 from fakes.chromium import code_blocks, microphone_of, needs_chromium, open_page, serving_pages
 from fakes.fake_service import FakeService, FakeSettings
-
 from serve_app.audio.recordings import decode_recording
 from serve_app.web.app import create_app
 
@@ -23,7 +23,7 @@ SPOKEN = CHECKOUT / "audio" / "spoken"
 PORT_SHOWN = "127.0.0.1:8000"
 SECOND = 16_000
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.slow]
 
 
 @dataclass
@@ -43,6 +43,9 @@ class Site:
 
     def heard_samples(self) -> int:
         return sum(session.num_samples for session in self.service.sessions)
+
+    def hears_speech(self) -> bool:
+        return any(is_heard(session.audio) for session in self.service.sessions)
 
 
 @pytest.fixture
@@ -68,6 +71,7 @@ async def test_the_readmes_page_shows_what_is_said(site: Site, tmp_path: Path) -
     async with open_page(site.shows(example), tmp_path, site.microphone) as page:
         await page.click("#start")
         await page.until(lambda: any(line[0] == "..." for line in page.console))
+        await page.until(lambda: served(site.hears_speech()))
         await page.click("#stop")
         await page.until(lambda: any(line[0] == "final" for line in page.console))
         assert page.failures == []
@@ -131,6 +135,7 @@ async def test_captions_from_the_microphone_with_the_module(site: Site, tmp_path
     async with open_page(site.shows(modules_page(site)), tmp_path, site.microphone) as page:
         await page.click("#start")
         await page.until(lambda: any(line[0] == "..." for line in page.console))
+        await page.until(lambda: served(site.hears_speech()))
         await page.click("#stop")
         await page.until(lambda: any(line[0] == "final" for line in page.console))
         assert page.failures == []

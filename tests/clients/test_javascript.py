@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+
 from fakes.app_server import running_app
 from fakes.fake_service import FakeService, FakeSettings
-
+from serve_app.protocols.documents.typescript import typescript
 from serve_app.web.app import create_app
 
 FOLDER = Path(__file__).resolve().parents[2] / "clients" / "javascript"
+TYPES = (FOLDER / "sotto.d.ts").read_text()
 MIN_NODE = 20
 LIMIT_S = 120
 
@@ -75,9 +79,15 @@ def test_every_export_has_a_type_and_the_other_way_round() -> None:
     exported = set()
     for names in re.findall(r"export \{([^}]*)\}", (FOLDER / "sotto.js").read_text()):
         exported |= {name.strip() for name in names.split(",")}
-    types = (FOLDER / "sotto.d.ts").read_text()
-    declared = set(re.findall(r"^export (?:class|function) (\w+)", types, re.MULTILINE))
+    declared = set(re.findall(r"^export (?:class|function) (\w+)", TYPES, re.MULTILINE))
     assert exported == declared
+
+
+def test_the_types_of_the_wire_are_those_of_the_records() -> None:
+    made = "make it anew: python -m serve_app.protocols.documents.typescript > clients/javascript/wire.d.ts"
+    assert (FOLDER / "wire.d.ts").read_text() == typescript(), made
+    imported = set(re.findall(r"(\w+)(?: as \w+)?,? ", *re.findall(r"^import type \{(.*)\}", TYPES, re.M)))
+    assert imported <= set(re.findall(r"^export interface (\w+)", typescript(), re.MULTILINE))
 
 
 def test_the_package_ships_every_file_and_needs_no_other() -> None:
@@ -86,3 +96,49 @@ def test_the_package_ships_every_file_and_needs_no_other() -> None:
     for path in FOLDER.glob("*.js"):
         for name in re.findall(r'from "([^"]+)"', path.read_text()):
             assert (FOLDER / name).is_file(), f"{path.name} imports {name}"
+
+
+IMPORTED_BY_NAME = """
+import { readFile } from "node:fs/promises";
+import * as client from "sotto-client";
+const worklet = await readFile(new URL(import.meta.resolve("sotto-client/pcm-worklet.js")), "utf8");
+const inner = await import("sotto-client/session.js").catch(({ code }) => code);
+console.log(JSON.stringify([Object.keys(client).sort(), worklet.includes("registerProcessor"), inner]));
+"""
+
+
+@pytest.mark.slow
+def test_npm_packs_it_and_the_archive_is_imported_by_name(tmp_path: Path) -> None:
+    program, npm = node(), shutil.which("npm")
+    if npm is None:
+        pytest.skip("npm is not installed")
+    command = [npm, "pack", "--offline", "--silent", "--pack-destination", str(tmp_path), str(FOLDER)]
+    environment = {
+        **os.environ,
+        "npm_config_cache": str(tmp_path / "cache"),
+        "npm_config_update_notifier": "false",
+    }
+    subprocess.run(command, check=True, capture_output=True, cwd=tmp_path, env=environment, timeout=LIMIT_S)
+    (archive,) = tmp_path.glob("*.tgz")
+    with tarfile.open(archive) as files:
+        files.extractall(tmp_path, filter="data")
+    packed = tmp_path / "package"
+    names = {path.relative_to(packed).as_posix() for path in packed.rglob("*") if path.is_file()}
+    assert names == {path.name for path in FOLDER.glob("*.js")} | {
+        "LICENSE",
+        "README.md",
+        "package.json",
+        "sotto.d.ts",
+        "wire.d.ts",
+    }
+    installed = tmp_path / "node_modules" / "sotto-client"
+    installed.parent.mkdir()
+    packed.rename(installed)
+    script = tmp_path / "program.mjs"
+    script.write_text(IMPORTED_BY_NAME)
+    run = subprocess.run([program, script], capture_output=True, text=True, timeout=LIMIT_S)
+    assert run.returncode == 0, run.stderr[-2000:]
+    exported, has_worklet, inner = json.loads(run.stdout)
+    assert {"LiveSession", "Microphone", "UtteranceRecorder", "transcribe"} <= set(exported)
+    assert has_worklet
+    assert inner == "ERR_PACKAGE_PATH_NOT_EXPORTED"

@@ -8,13 +8,13 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from cluster.own_process import service_in_own_process
 
 from benchmarks.scoring import word_errors
 from benchmarks.service import ServiceUnderTest
-from serve_app.asr.jobs import Pcm16
+from cluster.own_process import service_in_own_process
 from serve_app.audio.recordings import decode_recording
-from serve_app.launch.ports import free_ports
+from serve_app.core.samples import Pcm16
+from serve_app.launch.cluster import free_ports
 
 SPOKEN = Path(__file__).resolve().parents[2] / "audio" / "spoken"
 

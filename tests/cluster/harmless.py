@@ -7,6 +7,7 @@ import ssl
 from collections.abc import AsyncIterator
 
 import httpx
+
 from cluster.conftest import SPOKEN
 from fakes.refused_uploads import broken_upload, refused_over_http2
 

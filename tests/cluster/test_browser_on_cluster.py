@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from cluster.conftest import clip, reference, word_error_rate
-from fakes.chromium import Page, code_blocks, microphone_of, needs_chromium, open_page, serving_pages
 
 from benchmarks.service import ServiceUnderTest
+from cluster.conftest import clip, reference, word_error_rate
+from fakes.chromium import Page, code_blocks, microphone_of, needs_chromium, open_page, serving_pages
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 NAME = "short_0"

@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from cluster.conftest import SPOKEN, clip, reference, word_error_rate
 from websockets.asyncio.client import connect
 
 from benchmarks.service import ServiceUnderTest
-from serve_app.clients.messages import FinalTranscript, SessionEnded
-from serve_app.clients.recordings import UploadOptions, transcribe_file, transcribe_file_as
-from serve_app.clients.streams import transcribe_stream
+from cluster.conftest import SPOKEN, clip, reference, word_error_rate
+from sotto_client.messages import FinalTranscript, SessionEnded
+from sotto_client.recordings import UploadOptions, transcribe_file, transcribe_file_as
+from sotto_client.streams import transcribe_stream
 
 pytestmark = [pytest.mark.cluster, pytest.mark.models]
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+
 from cluster.conftest import SPOKEN, clip, reference, word_error_rate
 from cluster.harmless import (
     REFUSED,
@@ -27,14 +28,12 @@ from cluster.harmless import (
     refusals_harm_no_other_client,
 )
 from fakes.extended_connect import extended_connect
-
-from serve_app.clients.live import LiveClient, SessionConfig
-from serve_app.clients.messages import FinalTranscript, SessionEnded
 from serve_app.launch.certificates import CertificateFiles, self_signed
-from serve_app.launch.cluster import SOURCE_DIR
+from serve_app.launch.cluster import free_ports
 from serve_app.launch.edge import EDGE_DIR
-from serve_app.launch.ports import free_ports
 from serve_app.launch.processes import processes_of
+from sotto_client.live import LiveClient, SessionConfig
+from sotto_client.messages import FinalTranscript, SessionEnded
 
 pytestmark = [pytest.mark.cluster, pytest.mark.models]
 
@@ -79,7 +78,7 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureService]:
             stdout=output,
             stderr=output,
             cwd=folder,
-            env={**environ, "PYTHONPATH": str(SOURCE_DIR)},
+            env=environ,
         )
     try:
         yield SecureService(process, port, files, until_announced(process, said, port))

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from cluster.conftest import SPOKEN, clip, reference, word_error_rate
 
-from serve_app.clients.live import LiveClient, SessionConfig
-from serve_app.clients.messages import FinalTranscript, PartialTranscript
-from serve_app.clients.recordings import UploadOptions, transcribe_file
-from serve_app.launch.ports import free_ports
+from cluster.conftest import SPOKEN, clip, reference, word_error_rate
+from serve_app.launch.cluster import free_ports
+from sotto_client.live import LiveClient, SessionConfig
+from sotto_client.messages import FinalTranscript, PartialTranscript
+from sotto_client.recordings import UploadOptions, transcribe_file
 
 pytestmark = [pytest.mark.cluster, pytest.mark.models]
 

@@ -6,6 +6,10 @@ import json
 
 import httpx
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from benchmarks.service import ServiceUnderTest
 from cluster.harmless import (
     REFUSED,
     a_slow_upload_harms_no_other_client,
@@ -13,10 +17,6 @@ from cluster.harmless import (
     other_clients_are_answered,
     refusals_harm_no_other_client,
 )
-from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidStatus
-
-from benchmarks.service import ServiceUnderTest
 
 pytestmark = [pytest.mark.cluster, pytest.mark.models]
 

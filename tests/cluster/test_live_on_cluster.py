@@ -10,12 +10,12 @@ from collections.abc import Callable
 import numpy as np
 import psutil
 import pytest
-from cluster.conftest import clip, reference, word_error_rate
 
 from benchmarks.service import ServiceUnderTest
-from serve_app.clients.live import LiveClient, SessionConfig
-from serve_app.clients.messages import FinalTranscript, Message, PartialTranscript, SessionEnded, VadEvent
+from cluster.conftest import clip, reference, word_error_rate
 from serve_app.launch.processes import process_title, processes_of
+from sotto_client.live import LiveClient, SessionConfig
+from sotto_client.messages import FinalTranscript, Message, PartialTranscript, SessionEnded, VadEvent
 
 pytestmark = [pytest.mark.cluster, pytest.mark.models]
 
@@ -86,8 +86,8 @@ async def test_events_of_one_session_in_their_order(service: ServiceUnderTest) -
     )
     last_s = 0.0
     for final in finals(messages):
-        assert final.timing["model"] == "tiny.en"
-        assert final.timing["inference_ms"] > 0
+        assert final.timing.model == "tiny.en"
+        assert final.timing.inference_ms > 0
         for word in final.words:
             assert last_s <= word.start_s + 0.011
             assert word.start_s <= word.end_s <= len(clip("phone_call")) / 16_000

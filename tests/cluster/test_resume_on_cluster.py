@@ -12,20 +12,20 @@ from dataclasses import dataclass
 
 import psutil
 import pytest
-from cluster.conftest import clip, reference, word_error_rate
 
 from benchmarks.service import ServiceUnderTest
-from serve_app.clients.live import LiveClient, SessionConfig
-from serve_app.clients.messages import (
+from cluster.conftest import clip, reference, word_error_rate
+from serve_app.launch.processes import process_title, processes_of
+from sotto_client.live import LiveClient, SessionConfig
+from sotto_client.messages import (
     FinalTranscript,
     Message,
     SessionEnded,
     SessionStarted,
     VadEvent,
 )
-from serve_app.clients.pacing import paced_chunks
-from serve_app.clients.resuming import ResumingClient
-from serve_app.launch.processes import process_title, processes_of
+from sotto_client.pacing import paced_chunks
+from sotto_client.resuming import ResumingClient
 
 pytestmark = [pytest.mark.cluster, pytest.mark.models]
 

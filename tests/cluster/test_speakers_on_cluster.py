@@ -9,15 +9,14 @@ from importlib.util import find_spec
 
 import psutil
 import pytest
-from cluster.conftest import SPOKEN, clip, reference, word_error_rate
 
 from benchmarks.service import ServiceUnderTest
-from serve_app.clients.live import SessionConfig
-from serve_app.clients.messages import FinalTranscript, Message, SpeakerRevision
-from serve_app.clients.pacing import stream_samples
-from serve_app.clients.recordings import UploadOptions, transcribe_file
-from serve_app.launch.process_kinds import loaded_libraries
-from serve_app.launch.processes import process_title, processes_of
+from cluster.conftest import SPOKEN, clip, reference, word_error_rate
+from serve_app.launch.processes import loaded_libraries, process_title, processes_of
+from sotto_client.live import SessionConfig
+from sotto_client.messages import FinalTranscript, Message, SpeakerRevision
+from sotto_client.pacing import stream_samples
+from sotto_client.recordings import UploadOptions, transcribe_file
 
 pytestmark = [
     pytest.mark.cluster,

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 import pytest
 
 from benchmarks.clips import SessionPlan, load_clips
-from benchmarks.cluster_hosts.network import why_no_namespaces
-from benchmarks.cluster_hosts.talkers import Talk, undisturbed
-from benchmarks.cluster_hosts.variant import fixed_replicas, small_config
-from benchmarks.hosts import HostCluster, cluster_of_hosts
+from benchmarks.cluster.faults import fixed_replicas, small_config
+from benchmarks.cluster.hosts import HostCluster, cluster_of_hosts
+from benchmarks.cluster.network import why_no_namespaces
+from benchmarks.cluster.talkers import Talk, undisturbed
 from serve_app.launch.deploy_config import DeployConfig
-from serve_app.launch.many_cards import SPEAKER_CARD, many_cards
+from serve_app.launch.gpu_plan import SPEAKER_CARD, many_cards
 
 SPEED = 2.0
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from benchmarks.hosts import HEAD, HostCluster
+from benchmarks.cluster.hosts import HEAD, HostCluster
 
 pytestmark = [pytest.mark.hosts, pytest.mark.models]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from cluster_hosts.conftest import SPEED
 
 from benchmarks.clips import SessionPlan
-from benchmarks.cluster_hosts.talkers import Talk, compare, talk_together
-from benchmarks.cluster_hosts.watch import is_full, wanted_replicas
-from benchmarks.hosts import HostCluster
+from benchmarks.cluster.faults import is_full, wanted_replicas
+from benchmarks.cluster.hosts import HostCluster
+from benchmarks.cluster.talkers import Talk, compare, talk_together
+from cluster_hosts.conftest import SPEED
 
 pytestmark = [pytest.mark.hosts, pytest.mark.models]
 

@@ -6,11 +6,11 @@ import asyncio
 import copy
 
 import pytest
-from cluster_hosts.conftest import SPEED
 
 from benchmarks.clips import SessionPlan
-from benchmarks.cluster_hosts.talkers import Talk, compare, talk_together
-from benchmarks.hosts import HostCluster
+from benchmarks.cluster.hosts import HostCluster
+from benchmarks.cluster.talkers import Talk, compare, talk_together
+from cluster_hosts.conftest import SPEED
 from serve_app.launch.deploy_config import DeployConfig, deployment
 
 pytestmark = [pytest.mark.hosts, pytest.mark.models]

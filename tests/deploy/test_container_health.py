@@ -5,17 +5,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from fakes.app_server import running_app
 from healthcheck import address, main
 from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
 
+from fakes.app_server import running_app
 from serve_app.launch.certificates import self_signed
+from serve_app.launch.cluster import free_ports
 from serve_app.launch.edge import Edge
 from serve_app.launch.edge_config import EdgeOptions
-from serve_app.launch.ports import free_ports
-from serve_app.launch.runtime_dir import make_runtime_dir, remove_runtime_dir
+from serve_app.launch.environment import make_runtime_dir, remove_runtime_dir
 from serve_app.settings import read_settings
 
 SCRIPT = Path(__file__).parents[2] / "deploy" / "docker" / "healthcheck.py"

@@ -6,6 +6,8 @@ import pytest
 from check_install import BareFolder, InstallError, needs_root
 from dockerfile import parse_dockerfile
 
+pytestmark = pytest.mark.slow
+
 FEW_LINES = """\
 ARG PYTHON_IMAGE=python:3.11
 FROM ${PYTHON_IMAGE} AS install

@@ -18,8 +18,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fakes.app_server import running_app
-from fakes.duplex_upload import curl_part_by_part, sizes_of_parts
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -27,9 +25,10 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.asyncio.client import ClientConnection, connect
 
+from fakes.app_server import running_app
+from fakes.duplex_upload import curl_part_by_part, sizes_of_parts
 from serve_app.launch.certificates import self_signed
-from serve_app.launch.cluster import LaunchError, bundled_haproxy
-from serve_app.launch.ports import free_ports
+from serve_app.launch.cluster import LaunchError, bundled_haproxy, free_ports
 from serve_app.settings import Settings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"

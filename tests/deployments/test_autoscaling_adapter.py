@@ -29,7 +29,7 @@ def series(**newest: float) -> dict[str, list[Point]]:
 def busy(arriving: float = 10.0) -> dict[str, list[Point]]:
     return series(
         waiting_audio_s=0.0,
-        waiting_offline_audio_s=0.0,
+        waiting_recording_audio_s=0.0,
         arriving_audio_s_per_s=arriving,
         capacity_audio_s_per_s=40.0,
     )

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fakes.nvml import FakeNvml, rtx_2060
 
 from deployments import gpu_share
+from fakes.nvml import FakeNvml, rtx_2060
+from serve_app.capacity.machine import read_gpus
 from serve_app.telemetry.gpu_metrics import ReplicaOnCard
-from serve_app.telemetry.gpus import read_gpus
 
 
 class FakeRay:

@@ -11,17 +11,21 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from fakes.app_server import running_app
-from fakes.every_door import every_door
-from fakes.fake_service import FakeService, FakeSettings
 
-from serve_app import errors
-from serve_app.errors import SottoError
-from serve_app.protocols.api.channels import CHANNELS, CLOSE_CODES
-from serve_app.protocols.api.components import Components
-from serve_app.protocols.api.operations import OPERATIONS
+from fakes.app_server import running_app
+from fakes.fake_service import FakeService, FakeSettings
+from serve_app.core import errors
+from serve_app.core.errors import SottoError
 from serve_app.protocols.choices import SessionChoices
-from serve_app.protocols.transcribe import UploadChoices
+from serve_app.protocols.documents.build import CLOSE_CODES
+from serve_app.protocols.documents.components import Components
+from serve_app.protocols.doors import Channel, Operation
+from serve_app.protocols.native.transcribe import UploadChoices
+from serve_app.web.app import create_app
+from serve_app.web.door_table import doors_of
+
+CHANNELS = [one for one in doors_of() if isinstance(one, Channel)]
+OPERATIONS = [one for one in doors_of() if isinstance(one, Operation)]
 
 CHECKOUT = Path(__file__).parents[2]
 PAGE = (CHECKOUT / "docs" / "api.md").read_text()
@@ -59,12 +63,12 @@ def parametrised(*languages):
 @pytest.fixture(scope="module")
 def port():
     service = FakeService(max_sessions=32)
-    with running_app(every_door(service, FakeSettings(max_file_size_mb=8.0))) as port:
+    with running_app(create_app(service, FakeSettings(max_file_size_mb=8.0))) as port:
         yield port
 
 
 def run(command, port, tmp_path):
-    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "TMPDIR": str(tmp_path)}
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
     done = subprocess.run(
         [part.replace(PORT_SHOWN, f"127.0.0.1:{port}") for part in command],
         cwd=CHECKOUT,
@@ -122,7 +126,7 @@ def test_javascript_examples_compile(example, tmp_path):
     subprocess.run(["node", "--check", script], check=True, capture_output=True, timeout=60)
 
 
-HTTP_PATHS = {operation.path for operation in OPERATIONS}
+HTTP_PATHS = {operation.documented_path for operation in OPERATIONS}
 LIVE_PATHS = {channel.path for channel in CHANNELS}
 BASES = {"", "/", "/v1"}
 """What SDKs take as their base URL."""

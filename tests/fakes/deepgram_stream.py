@@ -3,8 +3,8 @@
 import json
 from datetime import UTC, datetime
 
-from serve_app.asr.jobs import Word
-from serve_app.events import Final, Partial, Timing
+from serve_app.core.events import Final, Partial, Timing
+from serve_app.core.jobs import Word
 from serve_app.protocols.deepgram.live import DeepgramDialect
 from serve_app.protocols.dialect import Reply
 

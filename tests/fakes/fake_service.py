@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, ModelInfo, Pcm16, Word
 from serve_app.audio.conditioning import ConditioningOptions
-from serve_app.errors import MaxSessionsReached, SessionExists, SottoError
-from serve_app.events import (
+from serve_app.core.errors import MaxSessionsReached, SessionExists, SottoError
+from serve_app.core.events import (
     EndReason,
     Event,
     Final,
@@ -24,17 +22,20 @@ from serve_app.events import (
     SpeechStarted,
     Timing,
 )
+from serve_app.core.jobs import ModelInfo, Word
+from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16
 from serve_app.formatting import FormattingOptions
-from serve_app.service import (
+from serve_app.service.contract import (
     QueueStatus,
     RecordingOptions,
     RecordingSegment,
     RecordingTranscript,
     ServiceStatus,
 )
-from serve_app.session.options import EndpointingOptions, SessionOptions
+from serve_app.session.options import SessionOptions
 from serve_app.speakers.turns import SpeakerBackend, SpeakerCounts, SpeakerMode, Turn
 from serve_app.streaming.policy import PolicyOptions
+from serve_app.vad.options import EndpointingOptions
 
 TIMING = Timing(1.0, 2.0, 30.0, 0.5, 33.5, "base")
 
@@ -82,7 +83,7 @@ TWO_VOICES = replace(
 class FakeSession:
     """A partial for every half second of audio, a final at every flush and at the end."""
 
-    def __init__(self, options: SessionOptions, *, coalesce: bool = False) -> None:
+    def __init__(self, options: SessionOptions) -> None:
         self.options = options
         self.session_id = options.session_id
         self.samples: list[Pcm16] = []
@@ -90,11 +91,10 @@ class FakeSession:
         self.cancelled: EndReason | None = None
         self.room = asyncio.Event()
         self.room.set()
-        self.coalesce = coalesce
-        self.fail_events_with: Exception | None = None
+        self.fail_with: Exception | None = None
+        self._on_event: Callable[[Event], None] | None = None
+        self._said_early: list[Event] = []
         self._total = self._utterance_start = self._num_finals = 0
-        self._queue: deque[Event] = deque([SessionStarted(self.session_id)])
-        self._readable = asyncio.Event()
 
     @property
     def num_samples(self) -> int:
@@ -104,10 +104,17 @@ class FakeSession:
     def audio(self) -> Pcm16:
         return np.concatenate(self.samples) if self.samples else np.zeros(0, np.int16)
 
+    def start(self, on_event: Callable[[Event], None]) -> None:
+        self._on_event = on_event
+        for event in (SessionStarted(self.session_id), *self._said_early):
+            self.say(event)
+
     async def push(self, samples: Pcm16) -> None:
         assert samples.dtype == np.int16
         assert samples.ndim == 1
         await self.room.wait()
+        if self.fail_with is not None:
+            raise self.fail_with
         if self._total == self._utterance_start:
             self.say(SpeechStarted(self._total))
         before, self._total = self._total, self._total + len(samples)
@@ -136,37 +143,14 @@ class FakeSession:
 
     def cancel(self, reason: EndReason = EndReason.CANCELLED) -> None:
         self.cancelled = reason
-        self._queue.clear()
         self.say(SessionEnded(reason, self._total, self._num_finals))
 
-    async def events(self) -> AsyncIterator[Event]:
-        while True:
-            while not self._queue and self.fail_events_with is None:
-                self._readable.clear()
-                await self._readable.wait()
-            if self.fail_events_with is not None:
-                raise self.fail_events_with
-            event = self._queue.popleft()
-            yield event
-            if isinstance(event, SessionEnded):
-                return
-
     def say(self, event: Event) -> None:
-        if self.coalesce and isinstance(event, Partial) and self._queue:
-            last = self._queue[-1]
-            if isinstance(last, Partial) and last.utterance_id == event.utterance_id:
-                self._queue[-1] = event
-                return
-        self._queue.append(event)
-        self._readable.set()
-
-    def fail(self, error: Exception) -> None:
-        self.fail_events_with = error
-        self._readable.set()
-
-    @property
-    def num_unread(self) -> int:
-        return len(self._queue)
+        """Tell an event, or once the session starts."""
+        if self._on_event is None:
+            self._said_early.append(event)
+        else:
+            self._on_event(event)
 
     def _final(self) -> Final:
         start, end = self._utterance_start, self._total
@@ -199,7 +183,6 @@ class FakeService:
     diarized: RecordingTranscript = TWO_VOICES
     ready: bool = True
     refuse_with: SottoError | None = None
-    coalesce: bool = False
     transcribe_gate: asyncio.Event | None = None
     transcribe_error: Exception | None = None
     sessions: list[FakeSession] = field(default_factory=list)
@@ -218,7 +201,7 @@ class FakeService:
             raise SessionExists(f"session {options.session_id!r} is in use")
         if len(self.live) >= self.max_sessions:
             raise MaxSessionsReached(f"Maximum sessions reached: {len(self.live)}/{self.max_sessions}")
-        session = FakeSession(options, coalesce=self.coalesce)
+        session = FakeSession(options)
         if self.on_open is not None:
             self.on_open(session)
         self.live[options.session_id] = session

@@ -6,8 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
 
-from serve_app.asr.jobs import DecodeJob, DecodeResult, Role, Transcript
 from serve_app.asr.ports import TranscriberInfo
+from serve_app.core.jobs import (
+    DecodeJob,
+    DecodeResult,
+    Role,
+    Transcript,
+)
 
 
 def fake_info(name: str = "fake", languages: Sequence[str] = ("en", "de", "pt")) -> TranscriberInfo:

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, DecodeJob, DecodeResult, Pcm16, Role, Transcript
-from serve_app.events import Event, Final, Partial
-from serve_app.session.effects import DecodeRequest, Effect, Purpose
+from serve_app.core.events import Event, Final, Partial
+from serve_app.core.jobs import (
+    DecodeJob,
+    DecodeResult,
+    Transcript,
+)
+from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16
+from serve_app.session.effects import DecodeRequest, Effect
 from serve_app.session.options import SessionOptions
 from serve_app.session.session import Session
 from serve_app.vad.detector import VoiceDetector
@@ -50,7 +55,7 @@ class HeardSession:
     def _apply(self, session: Session, effects: Sequence[Effect]) -> None:
         for effect in effects:
             if isinstance(effect, DecodeRequest):
-                result = self.decode(job_of(effect))
+                result = self.decode(effect.job)
                 assert isinstance(result, Transcript), result
                 self._apply(session, session.on_decoded(effect.key, result, 1.0))
             else:
@@ -63,19 +68,3 @@ class HeardSession:
     @property
     def partials(self) -> list[Partial]:
         return [event for event in self.events if isinstance(event, Partial)]
-
-
-def job_of(request: DecodeRequest) -> DecodeJob:
-    return DecodeJob(
-        job_id=request.key,
-        role=Role.INTERIM if request.purpose is Purpose.INTERIM else Role.FINAL,
-        audio=request.audio,
-        language=request.language,
-        task=request.task,
-        word_timestamps=request.word_timestamps,
-        prompt=request.prompt,
-        hotwords=request.hotwords,
-        prefix=request.prefix,
-        attention=request.attention,
-        hint=request.hint,
-    )

@@ -16,7 +16,7 @@ from pathlib import Path
 from serve_app.launch import cluster
 from serve_app.launch.cluster import LaunchError
 from serve_app.launch.deploy_config import for_one_machine
-from serve_app.launch.runtime_dir import make_runtime_dir
+from serve_app.launch.environment import make_runtime_dir
 from serve_app.launch.serving import start_service
 
 CONFIG = {"applications": [{"name": "toy", "import_path": "fakes.toy_graph:build", "route_prefix": "/"}]}

@@ -1,25 +1,26 @@
 """A client of OpenAI's doors alone, in this process."""
 
 import httpx
-from fakes.fake_service import FakeSettings
 from starlette.applications import Starlette
 
-from serve_app.telemetry.local_metrics import LocalInstruments
-from serve_app.telemetry.metrics import Recorder
+from fakes.fake_service import FakeSettings
+from fakes.local_metrics import LocalInstruments
+from serve_app.telemetry.metrics import Metrics
 from serve_app.web.door import Door
+from serve_app.web.door_table import OPENAI, routes_of
 from serve_app.web.errors import exception_handlers
-from serve_app.web.openai_doors import openai_routes
 
 KEY = b"k" * 32
 """What secrets are signed with."""
 
 
 def door_of(service, local=None, **changes):
-    return Door(service, FakeSettings(**changes), Recorder(local or LocalInstruments()))
+    metrics = Metrics(local or LocalInstruments())
+    return Door(service, FakeSettings(**changes), metrics, signing_key=KEY)
 
 
 def app_of(service, local=None, **changes):
-    routes = openai_routes(door_of(service, local, **changes), KEY)
+    routes = routes_of(door_of(service, local, **changes), [OPENAI])
     return Starlette(routes=routes, exception_handlers=exception_handlers())
 
 

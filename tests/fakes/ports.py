@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from fakes.talk import FakeDetector, hear
-
-from serve_app.asr.jobs import (
+from serve_app.core.jobs import (
     DecodeFailure,
     DecodeJob,
     DecodeResult,
@@ -16,7 +15,7 @@ from serve_app.asr.jobs import (
     Role,
     Transcript,
 )
-from serve_app.conductor.ports import ReplicaLost
+from serve_app.service.ports import ReplicaLost
 from serve_app.vad.detector import VadRequest, VadResult
 
 

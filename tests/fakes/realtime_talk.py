@@ -6,9 +6,17 @@ import base64
 import json
 from typing import Any
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, Word
-from serve_app.errors import SottoError
-from serve_app.events import Acknowledged, Event, Final, Partial, SessionStarted, Timing
+from serve_app.core.errors import SottoError
+from serve_app.core.events import (
+    Acknowledged,
+    Event,
+    Final,
+    Partial,
+    SessionStarted,
+    Timing,
+)
+from serve_app.core.jobs import Word
+from serve_app.core.samples import SAMPLE_RATE_HZ
 from serve_app.protocols.dialect import Audio, Command, Reply
 from serve_app.protocols.openai.realtime import RealtimeDialect
 from serve_app.protocols.openai.realtime_session import LOGPROBS

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from fakes.talk import FakeDetector, decode
 from fakes.voices import analyse
-
-from serve_app.asr.jobs import DecodeFailure, DecodeResult, Pcm16
-from serve_app.events import Event, Final
+from serve_app.core.events import Event, Final
+from serve_app.core.jobs import DecodeFailure, DecodeResult
+from serve_app.core.samples import Pcm16
 from serve_app.session.checkpoint import Checkpoint
 from serve_app.session.effects import DecodeRequest, Effect
 from serve_app.session.session import Session

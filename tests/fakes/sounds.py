@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
+from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16
 
 Samples = npt.NDArray[np.float64]
 

@@ -120,6 +120,7 @@ async def transcribe(request: Request) -> Response:
     return JSONResponse(
         {
             "transcript": "hello",
+            "confidence": 0.99,
             "language": request.query_params.get("language", "en"),
             "language_probability": 0.99,
             "duration": 1.5,
@@ -131,6 +132,8 @@ async def transcribe(request: Request) -> Response:
             "processing_time": {"preprocess_ms": 1.0, "transcribe_ms": 10.0, "total_ms": 12.0},
             "real_time_factor": 0.01,
             "model": "fake",
+            "timestamp": "2026-02-02T12:30:45+00:00",
+            "cached": False,
             "num_bytes": len(data),
             **({"warning": "the last second is missing"} if data == b"damaged" else {}),
             "query": dict(request.query_params),

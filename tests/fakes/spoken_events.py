@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from serve_app.asr.jobs import Word
-from serve_app.events import (
+from serve_app.core.events import (
     EndReason,
     Event,
     Final,
@@ -18,6 +17,7 @@ from serve_app.events import (
     SpeechStarted,
     Timing,
 )
+from serve_app.core.jobs import Word
 
 TIMING = Timing(1.0, 2.0, 30.0, 0.5, 520.0, "base")
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, DecodeTiming, Pcm16, Transcript, Word
+from serve_app.core.jobs import DecodeTiming, Transcript, Word
+from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16
 from serve_app.session.effects import DecodeRequest, Purpose
 from serve_app.vad.detector import SILERO_STATE, VadRequest, VadResult, VadState
 
@@ -50,17 +51,17 @@ def hear(audio: Pcm16, min_ms: int = 40) -> list[Word]:
 
 
 def decode(request: DecodeRequest, language: str = "en") -> Transcript:
-    words = hear(request.audio)
+    words = hear(request.job.audio)
     return Transcript(
         job_id=request.key,
         text="".join(word.word for word in words).strip(),
-        language=request.language or language,
+        language=request.job.language or language,
         language_probability=0.9,
         avg_logprob=-0.1,
         no_speech_prob=0.01,
         confidence=0.9,
         model="fake",
-        words=tuple(words) if request.word_timestamps else (),
+        words=tuple(words) if request.job.word_timestamps else (),
         timing=DecodeTiming(inference_ms=1.0),
     )
 
@@ -68,13 +69,13 @@ def decode(request: DecodeRequest, language: str = "en") -> Transcript:
 def decode_like_a_model(request: DecodeRequest, rng: random.Random, unsure_ms: int = 600) -> Transcript:
     """The same with a model's weaknesses: text goes on behind the forced prefix whatever the audio says, and
     words near the end of an interim's audio are misheard, or not heard at all. Attention is exact."""
-    heard = hear(request.audio)
-    first = len(request.prefix.split())
-    if request.prefix:
+    heard = hear(request.job.audio)
+    first = len(request.job.prefix.split())
+    if request.job.prefix:
         heard = [
-            replace(w, word=f" {p}") for w, p in zip(heard, request.prefix.split(), strict=False)
+            replace(w, word=f" {p}") for w, p in zip(heard, request.job.prefix.split(), strict=False)
         ] + heard[first:]
-    sure_s = len(request.audio) / SAMPLE_RATE_HZ
+    sure_s = len(request.job.audio) / SAMPLE_RATE_HZ
     if request.purpose is Purpose.INTERIM:
         unsure_s = sure_s - unsure_ms / 1000
         heard = [
@@ -82,14 +83,14 @@ def decode_like_a_model(request: DecodeRequest, rng: random.Random, unsure_ms: i
             for n, word in enumerate(heard)
             if n < first or word.end_s <= unsure_s or rng.random() < 0.7
         ]
-    if request.attention is not None:
-        sure_s -= request.attention.frame_threshold * 0.02
+    if request.job.attention is not None:
+        sure_s -= request.job.attention.frame_threshold * 0.02
     num_safe = max(first, sum(word.end_s <= sure_s for word in heard))
     transcript = decode(request)
     return replace(
         transcript,
         text="".join(word.word for word in heard).strip(),
-        words=tuple(heard) if request.word_timestamps else (),
+        words=tuple(heard) if request.job.word_timestamps else (),
         committed_chars=len("".join(word.word for word in heard[:num_safe]).strip()),
     )
 

@@ -9,18 +9,18 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import uvicorn
+
 from fakes.fake_service import FakeSettings
 from fakes.ports import FakeRecogniser, FakeVoice
 from fakes.voices import FakeSpeakers
-
-from serve_app.asr.jobs import ModelInfo
-from serve_app.conductor.attributed import AttributedRecordings
-from serve_app.conductor.conductor import Conductor, ConductorConfig
-from serve_app.conductor.recordings import RecordingTranscriber
-from serve_app.conductor.speech import AdmissionLimits, Speech
-from serve_app.conductor.tally import Tally
-from serve_app.service import SpeakerStatus
+from serve_app.core.jobs import ModelInfo
+from serve_app.service.conductor import Conductor, ConductorConfig
+from serve_app.service.counters import Counters
+from serve_app.service.recording_speakers import SpeakerRecordings
+from serve_app.service.recordings import RecordingTranscriber
+from serve_app.service.speech import AdmissionLimits, Speech
 from serve_app.session.ticket import TicketOffice
+from serve_app.speakers.ports import SpeakerStatus
 from serve_app.web.app import create_app
 
 MODELS = (ModelInfo("fake", "final", "fake", "cpu", "int8", True, "", ("en", "pt")),)
@@ -31,13 +31,13 @@ async def talking_speech(
     key: bytes = b"key", limits: AdmissionLimits | None = None, now_s: Callable[[], float] = time.time
 ) -> AsyncIterator[Speech]:
     """One replica's service, on this loop; its tickets hold for a minute."""
-    recogniser, voice, tally, speakers = FakeRecogniser(), FakeVoice(), Tally(), FakeSpeakers()
+    recogniser, voice, counters, speakers = FakeRecogniser(), FakeVoice(), Counters(), FakeSpeakers()
     conductor = Conductor(
         ConductorConfig(tick_s=0.001),
         voice=voice,
         interim=recogniser,
         final=recogniser,
-        tally=tally,
+        counters=counters,
         speakers=speakers,
     )
 
@@ -47,11 +47,11 @@ async def talking_speech(
     speech = Speech(
         limits or AdmissionLimits(),
         conductor=conductor,
-        recordings=AttributedRecordings(
+        recordings=SpeakerRecordings(
             RecordingTranscriber(voice=voice, recogniser=recogniser, max_windows_in_flight=3), speakers
         ),
         speakers=lambda: SpeakerStatus("fake"),
-        tally=tally,
+        counters=counters,
         models=lambda: MODELS,
         final_models=lambda: MODELS,
         metrics_text=metrics_text,

@@ -17,8 +17,9 @@ from serve_app.asr.engines.ctranslate2_engine import CTranslate2Engine
 from serve_app.asr.engines.torch_engine import TorchEngine
 from serve_app.asr.features import MAX_FRAMES, log_mel, num_frames_of
 from serve_app.asr.folder import open_model_folder
-from serve_app.asr.jobs import Pcm16, Task
 from serve_app.asr.vocabulary import Vocabulary
+from serve_app.core.jobs import Task
+from serve_app.core.samples import Pcm16
 
 NUM_FRAMES = 400
 NUM_STATES = 450

@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 
 import numpy as np
-from fakes.talk import WORD_BASE
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
-from serve_app.service import SpeakerStatus
+from fakes.talk import WORD_BASE
+from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16
+from serve_app.speakers.ports import SpeakerStatus, SpeakerWindow, WindowVoices
 from serve_app.speakers.turns import Diarization, SpeakerCounts, Turn
-from serve_app.speakers.windows import SpeakerWindow, WindowVoices
 
 FRAME_SAMPLES = 320
 NUM_DIMENSIONS = 192

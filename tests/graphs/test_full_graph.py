@@ -8,7 +8,7 @@ import pytest
 from ray import serve
 
 from graphs import full
-from serve_app.service import SpeakerStatus
+from serve_app.speakers.ports import SpeakerStatus
 
 
 def bound(application: serve.Application) -> dict[str, dict[str, Any]]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+
 from fakes.app_server import running_app
 from fakes.fake_service import FakeService, FakeSession, FakeSettings
-
 from serve_app.web.app import create_app
 
 SPEECH = np.random.default_rng(0).integers(-8000, 8000, 16_000).astype(np.int16)

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import numpy as np
 import pytest
+
 from integrations.conftest import SPEECH, Doors, door
 from integrations.snippets import built_by_example
 

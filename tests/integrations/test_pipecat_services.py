@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+
 from integrations.conftest import SPEECH, Doors, door
 from integrations.snippets import built_by_example
 
 pytest.importorskip("pipecat.services.deepgram.stt", reason="pipecat-ai[deepgram] is not installed")
 pytest.importorskip("pipecat.services.openai.stt", reason="pipecat-ai[openai] is not installed")
 
-from fakes.pipecat_pipeline import running_pipeline
 from pipecat.frames.frames import (
     ErrorFrame,
     InterimTranscriptionFrame,
@@ -19,6 +19,8 @@ from pipecat.frames.frames import (
 from pipecat.services.deepgram.stt import DeepgramSTTService
 from pipecat.services.openai.stt import OpenAIRealtimeSTTService, OpenAISTTService
 from pipecat.transcriptions.language import Language
+
+from fakes.pipecat_pipeline import running_pipeline
 
 
 @pytest.mark.filterwarnings("ignore:websockets:DeprecationWarning")  # inside Deepgram's SDK

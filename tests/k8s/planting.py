@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 
 import yaml
 
-from k8s.check.problem import Manifest
-from k8s.check.rules import problems
+from k8s.check import problems
+from k8s.check.manifests import Manifest
 
 Manifests = list[Manifest]
 Fault = Callable[[Manifests], None]

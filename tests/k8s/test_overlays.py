@@ -10,14 +10,13 @@ import yaml
 from planting import Built, Manifests, cluster
 
 import serve_app
+from k8s.check import problems
 from k8s.check.kustomize import OVERLAYS, overlay_names
-from k8s.check.pods import pod_templates
-from k8s.check.problem import of_kind
-from k8s.check.rules import problems
+from k8s.check.manifests import of_kind, pod_templates
 from k8s.check.wiring_rules import SECRETS
 from serve_app.launch.deploy_config import deployment
 from serve_app.launch.environment import RayEnvironment
-from serve_app.launch.many_cards import NEVER_ALONE, SPEAKER_LABEL
+from serve_app.launch.gpu_plan import NEVER_ALONE, SPEAKER_LABEL
 
 CHECKOUT = OVERLAYS.parents[1]
 

@@ -10,9 +10,9 @@ import yaml
 from planting import Built
 
 from k8s import serve_config
-from k8s.check.problem import of_kind
+from k8s.check.manifests import of_kind
 from k8s.serve_config import SOURCES, in_cluster
-from serve_app.launch.many_cards import many_cards
+from serve_app.launch.gpu_plan import many_cards
 
 CHECKOUT = serve_config.ROOT.parent
 IN_CLUSTER = {("proxy_location",), ("http_options", "host")}

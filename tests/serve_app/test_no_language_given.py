@@ -9,21 +9,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes.heard_session import Decode, HeardSession
-from fakes.transcribers import on_ctranslate2
 
 from benchmarks.scoring import word_errors
-from serve_app.asr.guarded import GuardOptions
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, DecodeJob, DecodeResult, Pcm16, Role
-from serve_app.asr.voice import voice_of
+from fakes.heard_session import Decode, HeardSession
+from fakes.transcribers import on_ctranslate2
+from serve_app.asr.fallback import GuardOptions
 from serve_app.asr.whisper import TranscriberOptions, WhisperTranscriber
 from serve_app.asr.windows import WindowPolicy
+from serve_app.assembly.voice_activity import load_detector, voice_of
 from serve_app.audio.recordings import decode_recording
-from serve_app.errors import ModelUnavailable
+from serve_app.core.errors import ModelUnavailable
+from serve_app.core.jobs import DecodeJob, DecodeResult, Role
+from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16
 from serve_app.models import resolve_model
 from serve_app.session.options import SessionOptions
 from serve_app.vad.detector import VoiceDetector
-from serve_app.vad.loading import load_detector
 
 pytestmark = pytest.mark.models
 
@@ -127,7 +127,7 @@ def test_a_sentence_by_itself(decode: Decode) -> None:
     """Taken for Japanese by the likeliest language alone, and then dropped as unintelligible."""
     visit = _audio(SPOKEN / "visit.flac")
     sentence = visit[round(4.18 * SAMPLE_RATE_HZ) : round(7.93 * SAMPLE_RATE_HZ)]
-    result = decode(DecodeJob(1, Role.OFFLINE, sentence))
+    result = decode(DecodeJob(1, Role.RECORDING, sentence))
     assert SENTENCE in result.text
     assert result.language == "en"
     assert not result.doubted

@@ -10,21 +10,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+
 from fakes import sounds
 from fakes.heard_session import HeardSession
 from fakes.transcribers import on_ctranslate2
-
 from serve_app.asr.confidence import MAX_DOUBTED
-from serve_app.asr.guarded import GuardOptions
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
-from serve_app.asr.voice import voice_of
+from serve_app.asr.fallback import GuardOptions
 from serve_app.asr.whisper import TranscriberOptions, WhisperTranscriber
-from serve_app.errors import ModelUnavailable
-from serve_app.events import Final
+from serve_app.assembly.voice_activity import load_detector, voice_of
+from serve_app.core.errors import ModelUnavailable
+from serve_app.core.events import Final
+from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16
 from serve_app.models import resolve_model
-from serve_app.session.options import EndpointingOptions, SessionOptions
+from serve_app.session.options import SessionOptions
 from serve_app.vad.detector import VoiceDetector
-from serve_app.vad.loading import load_detector
+from serve_app.vad.options import EndpointingOptions
 
 pytestmark = pytest.mark.models
 

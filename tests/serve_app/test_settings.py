@@ -249,10 +249,10 @@ def test_an_empty_value_is_not_given(tmp_path: Path) -> None:
 
 def test_the_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / ".env"
-    file.write_text('# a comment\nexport STT_PORT=4000\nSTT_INITIAL_PROMPT="Dr. ${NOBODY} #1"\n')
+    file.write_text('# a comment\nexport STT_PORT=4000\nSTT_INITIAL_PROMPT="Dr. ${UNNAMED} #1"\n')
     settings, _ = read_settings(environ={"STT_ENV_FILE": str(file)})
     assert settings.port == 4000
-    assert settings.initial_prompt == "Dr. ${NOBODY} #1"
+    assert settings.initial_prompt == "Dr. ${UNNAMED} #1"
     monkeypatch.chdir(tmp_path)
     assert read_settings(environ={})[0].port == 8000
     for name in [name for name in os.environ if name.startswith("STT_") or name in ALIASES]:
@@ -315,7 +315,7 @@ def test_every_problem_in_one_go() -> None:
         ("STT_DEVICE", "rocm"),
         ("STT_COMPUTE_TYPE", "int4"),
         ("STT_TASK", "summarise"),
-        ("STT_VAD_THRESHOLD", "1"),
+        ("STT_VAD_THRESHOLD", "1.1"),
         ("STT_VAD_THRESHOLD", "nan"),
         ("STT_MAX_UTTERANCE_S", "31"),
         ("STT_MAX_SESSION_S", "inf"),

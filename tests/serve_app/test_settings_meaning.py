@@ -6,13 +6,16 @@ import json
 import pickle
 from pathlib import Path
 
+import msgspec
 import pytest
 from pydantic import ValidationError
 
-from serve_app.asr.jobs import Role
-from serve_app.session.options import EndpointingOptions
+from serve_app.core.jobs import Role
+from serve_app.protocols.choices import SessionChoices
+from serve_app.protocols.native.transcribe import UploadChoices
 from serve_app.settings import ALIASES, Settings, SettingsError, env_name, read_settings
 from serve_app.settings.document import settings_document
+from serve_app.vad.options import EndpointingOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,13 +39,13 @@ def test_models_of_the_roles(given: dict[str, str], interim: str, final: str, of
     for settings in (Settings(**given), Settings.from_dict(Settings(**given).to_dict())):
         assert settings.interim_model_name == settings.model_name(Role.INTERIM) == interim
         assert settings.final_model_name == settings.model_name(Role.FINAL) == final
-        assert settings.offline_model_name == settings.model_name(Role.OFFLINE) == offline
+        assert settings.offline_model_name == settings.model_name(Role.RECORDING) == offline
 
 
 def test_precision_and_beams_of_the_roles() -> None:
     settings = Settings(compute_type="int8", final_compute="float16", beam_size=5)
     assert settings.compute_type_for(Role.INTERIM) == "int8"
-    assert settings.compute_type_for(Role.FINAL) == settings.compute_type_for(Role.OFFLINE) == "float16"
+    assert settings.compute_type_for(Role.FINAL) == settings.compute_type_for(Role.RECORDING) == "float16"
     assert [settings.beam_size_for(role) for role in Role] == [5, 1, 5]
 
 
@@ -78,11 +81,32 @@ def test_endpointing() -> None:
     assert settings.endpointing() == EndpointingOptions(False, 0.3, 1, 700, 3, 4, 5, 12_500)
 
 
+@pytest.mark.parametrize("record", [SessionChoices, UploadChoices], ids=lambda record: record.__name__)
+def test_the_defaults_of_a_server_are_what_a_client_may_choose_too(record: type[msgspec.Struct]) -> None:
+    """An option takes both ends of its setting's range, and nothing beyond."""
+    names = {
+        "vad_" + name: name for name in ("min_speech_ms", "min_silence_ms", "pre_roll_ms", "speech_pad_ms")
+    }
+    scales = {"max_utterance_s": "max_utterance_ms", "max_partial_window_s": "max_partial_window_ms"}
+    num_compared = 0
+    for setting, field in Settings.model_fields.items():
+        name = names.get(setting) or scales.get(setting) or setting
+        scale = 1000 if setting in scales else 1
+        limits = [getattr(m, end) for m in field.metadata for end in ("ge", "le") if hasattr(m, end)]
+        if name in record.__struct_fields__ and len(limits) == 2:
+            num_compared += 1
+            for limit in limits:
+                msgspec.convert({name: limit * scale}, record)
+            with pytest.raises(msgspec.ValidationError):
+                msgspec.convert({name: limits[1] * scale + 1}, record)
+    assert num_compared >= (8 if record is SessionChoices else 3)
+
+
 def test_frozen() -> None:
     with pytest.raises(ValidationError):
         Settings().port = 1  # type: ignore[misc]
     with pytest.raises(ValidationError):
-        Settings(no_such_field=1)
+        Settings(no_such_field=1)  # type: ignore[call-arg]
 
 
 def test_it_travels() -> None:

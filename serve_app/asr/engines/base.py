@@ -1,4 +1,4 @@
-"""The seam between recognition and whatever runs a Whisper model: encode, decode a batch, detect, align.
+"""The interface between recognition and whatever runs a Whisper model: encode, decode a batch, detect, align.
 
 An engine knows tensors and token ids and nothing else: windows, prompts, guards and words are the
 `Transcriber`'s, the same for every engine, so that one model gives one text wherever it runs.
@@ -11,11 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from serve_app.asr.features import FloatArray
-
-MAX_TEXT_POSITIONS = 448
-"""Positions of Whisper's decoder: previous text, start sequence and answer together."""
-
-SECONDS_PER_STATE = 0.02
 
 States: TypeAlias = Any
 """Encoder states of a batch, `(batch, num_states, width)`, 20 ms each: an engine's own array type, where it
@@ -141,7 +136,7 @@ class Engine(Protocol):
         """Some items of a batch, in this order."""
 
     def generate(self, states: States, prompts: Sequence[Prompt], options: DecodeOptions) -> list[Hypothesis]:
-        """One answer per item, in order; the same whatever it was batched with."""
+        """One answer per item, in order; independent of what else is in the batch."""
 
     def detect_language(self, states: States, language_ids: Mapping[str, int]) -> list[dict[str, float]]:
         """Per item each language's probability, all of them together 1."""

@@ -1,47 +1,75 @@
-"""Which engine runs a model here, and the engine itself.
+"""Which engines there are, which one runs a model here, and what is loaded by it.
 
 | engine | hardware | chosen by itself |
 | --- | --- | --- |
 | mlx | Apple silicon | always there, where it is installed |
 | ctranslate2 | NVIDIA cards, CPUs | everywhere else, for CTranslate2 folders |
 | torch | NVIDIA cards, Apple silicon, CPUs | for Hugging Face folders, and where attention is needed |
+
+An installed package brings more of them through an entry point, in one of two groups: `sotto.engines` for
+what runs Whisper models (its factory takes a `ModelToLoad` and returns an `Engine`), `sotto.transcribers`
+for any other recogniser (its factory returns a `Transcriber`). `STT_ENGINE` takes the entry point's name.
 """
 
 from __future__ import annotations
 
 import platform
 import sys
+from importlib.metadata import EntryPoint
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 from serve_app.asr.engines.base import Engine
-from serve_app.errors import ModelUnavailable
+from serve_app.asr.ports import ModelToLoad, Transcriber
+from serve_app.core.errors import ModelUnavailable
+from serve_app.core.installed import find_installed, installed_names, load_installed
 
-EngineName: TypeAlias = Literal["ctranslate2", "torch", "mlx"]
-
+ENGINES = "sotto.engines"
+TRANSCRIBERS = "sotto.transcribers"
+BUILT_IN = {
+    name: EntryPoint(name, f"serve_app.asr.engines.{name}_engine:load", ENGINES)
+    for name in ("ctranslate2", "mlx", "torch")
+}
+"""Ours, each named after the package that it stands on. Another's of the same name is not looked at."""
+AUTO = ("", "auto")
 HOW_TO_INSTALL = "install it with `make engines`"
 
 
-def is_installed(engine: EngineName) -> bool:
-    """Whether the package that an engine stands on is there; imports nothing."""
-    module = {"ctranslate2": "ctranslate2", "torch": "torch", "mlx": "mlx"}[engine]
-    return find_spec(module) is not None
+def find_engine(name: str) -> EntryPoint:
+    """Where an engine's factory is; imports nothing. Raises `ModelUnavailable` naming those that are here."""
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    if (entry := find_installed(name, ENGINES, TRANSCRIBERS)) is not None:
+        return entry
+    here = ", ".join(installed_engines())
+    raise ModelUnavailable(f"no engine of this name is installed, expected auto or one of: {here}")
 
 
-def choose_engine(
-    wanted: str, path: Path, *, device: str = "auto", needs_attention: bool = False
-) -> EngineName:
-    """The engine for a folder. Raises `ModelUnavailable` naming what is in the way."""
+def installed_engines() -> tuple[str, ...]:
+    """The names that can be asked for: ours whose packages are there, and those that other packages bring."""
+    own = {name for name in BUILT_IN if is_installed(name)}
+    return tuple(sorted(own | installed_names(ENGINES, TRANSCRIBERS)))
+
+
+def is_installed(engine: str) -> bool:
+    """Whether the package that one of our engines stands on is there; imports nothing."""
+    return find_spec(engine) is not None
+
+
+def runs_whisper(name: str) -> bool:
+    """Whether an engine runs the Whisper models of our table and folders, or has models of its own."""
+    return name in AUTO or find_engine(name).group == ENGINES
+
+
+def choose_engine(wanted: str, path: Path, *, device: str = "auto", needs_attention: bool = False) -> str:
+    """The engine for a Whisper folder. Raises `ModelUnavailable` naming what is in the way."""
     converted = (path / "model.bin").is_file()
-    if wanted in ("ctranslate2", "torch", "mlx"):
-        if not is_installed(wanted):  # type: ignore[arg-type]
+    if wanted not in AUTO:
+        if find_engine(wanted).name in BUILT_IN and not is_installed(wanted):
             raise ModelUnavailable(f"the engine {wanted} is not installed: {HOW_TO_INSTALL}")
         if wanted == "ctranslate2" and not converted:
             raise ModelUnavailable(f"{path} is no CTranslate2 folder: use the torch or mlx engine for it")
-        return wanted  # type: ignore[return-value]
-    if wanted not in ("", "auto"):
-        raise ModelUnavailable(f"unknown engine {wanted!r}, expected auto, ctranslate2, torch or mlx")
+        return wanted
     on_apple = sys.platform == "darwin" and platform.machine() == "arm64"
     if (device == "mps" or (device == "auto" and on_apple)) and is_installed("mlx"):
         return "mlx"
@@ -56,26 +84,13 @@ def choose_engine(
     raise ModelUnavailable(f"{reason} needs the torch or the mlx engine: {HOW_TO_INSTALL}")
 
 
-def load_engine(
-    engine: EngineName,
-    path: Path,
-    *,
-    device: str = "auto",
-    compute_type: str = "auto",
-    num_workers: int = 1,
-    threads: int = 1,
-) -> Engine:
-    """Load the model of a folder. Blocking: seconds. Raises `ModelUnavailable`."""
-    if engine == "torch":
-        from serve_app.asr.engines.torch_engine import TorchEngine
+def load_engine(name: str, model: ModelToLoad) -> Engine:
+    """A Whisper model by the engine of this name. Blocking: seconds. Raises `ModelUnavailable`."""
+    engine: Engine = load_installed(find_engine(name))(model)
+    return engine
 
-        return TorchEngine(path, device=device, compute_type=compute_type, threads=threads)
-    if engine == "mlx":
-        from serve_app.asr.engines.mlx_engine import MlxEngine
 
-        return MlxEngine(path, compute_type=compute_type)
-    from serve_app.asr.engines.ctranslate2_engine import CTranslate2Engine
-
-    return CTranslate2Engine(
-        path, device=device, compute_type=compute_type, num_workers=num_workers, threads=threads
-    )
+def load_transcriber(name: str, model: ModelToLoad) -> Transcriber:
+    """The recogniser of this name that is no Whisper. Blocking. Raises `ModelUnavailable`."""
+    transcriber: Transcriber = load_installed(find_engine(name))(model)
+    return transcriber

@@ -17,7 +17,6 @@ import numpy as np
 
 from serve_app.asr.devices import choose_compute_type, choose_device
 from serve_app.asr.engines.base import (
-    MAX_TEXT_POSITIONS,
     Alignment,
     Capabilities,
     DecodeOptions,
@@ -27,13 +26,26 @@ from serve_app.asr.engines.base import (
 )
 from serve_app.asr.features import FloatArray
 from serve_app.asr.folder import count_vocabulary
+from serve_app.asr.ports import ModelToLoad
 from serve_app.asr.vocabulary import language_code
-from serve_app.errors import ModelUnavailable
+from serve_app.core.errors import ModelUnavailable
+from serve_app.models.footprint import MAX_TEXT_POSITIONS
 
 MAX_BEAM_SIZE = 20
 _MAX_NEW_TOKENS = MAX_TEXT_POSITIONS // 2
 """CTranslate2 gives half of `max_length` at most, forced text among it."""
 _FRAMES_PER_STATE = 2
+
+
+def load(model: ModelToLoad) -> CTranslate2Engine:
+    """The factory that `STT_ENGINE=ctranslate2` names."""
+    return CTranslate2Engine(
+        model.folder,
+        device=model.device,
+        compute_type=model.compute_type,
+        num_workers=model.num_workers,
+        threads=model.threads_per_worker,
+    )
 
 
 class CTranslate2Engine:

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from serve_app.asr.engines.base import MAX_TEXT_POSITIONS
 from serve_app.asr.engines.weights import WhisperShape, tokenizer_file
 from serve_app.asr.features import FloatArray
 from serve_app.asr.vocabulary import Vocabulary
-from serve_app.errors import ModelUnavailable
+from serve_app.core.errors import ModelUnavailable
+from serve_app.models.footprint import MAX_TEXT_POSITIONS
 
 _FRAMES_PER_STATE = 2
 

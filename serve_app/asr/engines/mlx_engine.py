@@ -30,6 +30,7 @@ from serve_app.asr.engines.mlx_model import MlxWhisper, log_softmax
 from serve_app.asr.engines.search import check_prompts, search
 from serve_app.asr.engines.weights import read_weights
 from serve_app.asr.features import FloatArray
+from serve_app.asr.ports import ModelToLoad
 
 MAX_BEAM_SIZE = 20
 _DTYPES = {"float16": mx.float16, "float32": mx.float32}
@@ -38,6 +39,11 @@ _MAX_CACHED_BYTES = 1 << 30
 """Of freed buffers that MLX keeps for later: windows of many lengths would have it keep ever more."""
 
 _log = structlog.get_logger(__name__)
+
+
+def load(model: ModelToLoad) -> MlxEngine:
+    """The factory that `STT_ENGINE=mlx` names."""
+    return MlxEngine(model.folder, compute_type=model.compute_type)
 
 
 class MlxEngine:

@@ -246,7 +246,7 @@ def log_softmax(scores: mx.array) -> mx.array:
 
 
 def _mask(places: mx.array, num_keys: int, num_padding: mx.array) -> mx.array:
-    """Who may attend to whom, bool `(rows, 1, length, num_keys)`: no one to what comes later nor to padding,
+    """Who may attend to whom, bool `(rows, 1, length, num_keys)`: none to what comes later nor to padding,
     save padding to itself, since attending to nothing at all gives no number."""
     keys = mx.arange(num_keys)
     earlier = keys[None, :] <= places[:, None]

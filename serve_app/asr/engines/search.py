@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from serve_app.asr.engines.alignment import CausalAttention
-from serve_app.asr.engines.base import MAX_TEXT_POSITIONS, DecodeOptions, Hypothesis, Prompt
+from serve_app.asr.engines.base import DecodeOptions, Hypothesis, Prompt
 from serve_app.asr.features import FloatArray
+from serve_app.models.footprint import MAX_TEXT_POSITIONS
 
 IntArray = npt.NDArray[np.int64]
 

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from serve_app.asr.engines.alignment import align_tokens
 from serve_app.asr.engines.base import (
-    MAX_TEXT_POSITIONS,
     Alignment,
     Capabilities,
     DecodeOptions,
@@ -34,7 +33,9 @@ from serve_app.asr.engines.torch_model import TorchWhisper
 from serve_app.asr.engines.torch_states import TorchStates
 from serve_app.asr.engines.weights import read_weights
 from serve_app.asr.features import FloatArray
-from serve_app.errors import ModelUnavailable
+from serve_app.asr.ports import ModelToLoad
+from serve_app.core.errors import ModelUnavailable
+from serve_app.models.footprint import MAX_TEXT_POSITIONS
 
 MAX_BEAM_SIZE = 20
 _AUTO = frozenset({"", "auto", "default"})
@@ -49,6 +50,16 @@ _TYPES_BY_DEVICE = {
 _log = structlog.get_logger(__name__)
 _threads_lock = threading.Lock()
 _num_threads: int | None = None
+
+
+def load(model: ModelToLoad) -> TorchEngine:
+    """The factory that `STT_ENGINE=torch` names."""
+    return TorchEngine(
+        model.folder,
+        device=model.device,
+        compute_type=model.compute_type,
+        threads=model.threads_per_worker,
+    )
 
 
 class TorchEngine:

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from serve_app.asr.engines.base import MAX_TEXT_POSITIONS
 from serve_app.asr.engines.search import IntArray
 from serve_app.asr.engines.torch_decoder import EagerRunner
 from serve_app.asr.engines.torch_model import TorchWhisper
+from serve_app.models.footprint import MAX_TEXT_POSITIONS
 
 MAX_GRAPHS = 64
 _STATES_STEP = 256

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from serve_app.asr.engines.ctranslate2_names import count_layers, hugging_face_names, scalar_of
-from serve_app.errors import ModelUnavailable
+from serve_app.core.errors import ModelUnavailable
+from serve_app.models.huggingface import MULTILINGUAL_VOCABULARY_SIZE, is_huggingface, shard_files
 from serve_app.models.tensor_files import Tensor, parse_object, read_model_bin, read_safetensors
 from serve_app.models.verify import inspect_folder
 
 FolderKind: TypeAlias = Literal["ctranslate2", "huggingface"]
 
-_FIRST_MULTILINGUAL_VOCABULARY = 51_865
-_SHARD_INDEX = "model.safetensors.index.json"
 _ATTENTIONS = {"encoder": ("self_attn",), "decoder": ("self_attn", "encoder_attn")}
 
 
@@ -59,7 +58,7 @@ def folder_kind(path: Path) -> FolderKind:
     """Which of the two a model folder is. Raises `ModelUnavailable` where it is neither."""
     if (path / "model.bin").is_file():
         return "ctranslate2"
-    if (path / "model.safetensors").is_file() or (path / _SHARD_INDEX).is_file():
+    if is_huggingface(path):
         return "huggingface"
     raise ModelUnavailable(f"{path} holds no Whisper model: neither model.bin nor model.safetensors is there")
 
@@ -117,7 +116,7 @@ def _read_hugging_face(path: Path) -> WhisperWeights:
     generation = config | (_read_object(generation_file) if generation_file.is_file() else {})
     tensors = {
         name.removeprefix("model."): tensor
-        for file in _shards(path)
+        for file in shard_files(path)
         # The projection to the vocabulary is the embedding itself.
         for name, tensor in read_safetensors(file, lambda name: not name.startswith("proj_out.")).items()
     }
@@ -127,30 +126,12 @@ def _read_hugging_face(path: Path) -> WhisperWeights:
         tensors,
         num_encoder_heads=config.get("encoder_attention_heads"),
         num_decoder_heads=config.get("decoder_attention_heads"),
-        multilingual=bool(
-            generation.get("is_multilingual", vocabulary_size >= _FIRST_MULTILINGUAL_VOCABULARY)
-        ),
+        multilingual=bool(generation.get("is_multilingual", vocabulary_size >= MULTILINGUAL_VOCABULARY_SIZE)),
         alignment_heads=generation.get("alignment_heads"),
         suppress_ids=generation.get("suppress_tokens"),
         suppress_ids_begin=generation.get("begin_suppress_tokens"),
     )
     return WhisperWeights(shape, tensors)
-
-
-def _shards(path: Path) -> list[Path]:
-    single = path / "model.safetensors"
-    if single.is_file():
-        return [single]
-    files = _read_object(path / _SHARD_INDEX).get("weight_map")
-    names = set(files.values()) if isinstance(files, dict) and _all_text(files.values()) else set()
-    # Nothing outside of the folder is opened.
-    if not names or any(name != Path(name).name or not name.endswith(".safetensors") for name in names):
-        raise ValueError(f"{_SHARD_INDEX} names no files of this folder")
-    return [path / name for name in sorted(names)]
-
-
-def _all_text(values: Any) -> bool:
-    return all(isinstance(value, str) for value in values)
 
 
 # -- both ------------------------------------------------------------------------------------------

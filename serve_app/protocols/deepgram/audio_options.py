@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Final
 
 from serve_app.audio.pcm import Encoding
-from serve_app.errors import InvalidMessage
+from serve_app.core.errors import InvalidMessage
 from serve_app.protocols.dialect import AudioInput, ContainerAudio, RawAudio
 
 _RAW: Final[MappingProxyType[str, Encoding]] = MappingProxyType(
@@ -14,11 +14,6 @@ _RAW: Final[MappingProxyType[str, Encoding]] = MappingProxyType(
 )
 _CONTAINERS: Final = frozenset({"flac", "opus", "ogg-opus", "webm-opus", "amr-nb", "amr-wb", "aac", "mp3"})
 """Codecs that come in a container here, which its first bytes name."""
-
-SAMPLE_BYTES: Final[MappingProxyType[Encoding, int]] = MappingProxyType(
-    {"pcm16": 2, "float32": 4, "mulaw": 1, "alaw": 1}
-)
-"""Bytes of one sample of one channel."""
 
 TELEPHONE_RATE_HZ: Final = 8_000
 

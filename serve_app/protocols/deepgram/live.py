@@ -27,15 +27,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ
-from serve_app.errors import InvalidAudio, InvalidMessage, SottoError, UnsupportedFormat
-from serve_app.events import Event, Final, Partial, SessionEnded, SessionError, SpeechEnded, SpeechStarted
+from serve_app.audio.pcm import SAMPLE_BYTES
+from serve_app.core.errors import (
+    InvalidAudio,
+    InvalidMessage,
+    SottoError,
+    UnsupportedFormat,
+)
+from serve_app.core.events import (
+    Event,
+    Final,
+    Partial,
+    SessionEnded,
+    SessionError,
+    SpeechEnded,
+    SpeechStarted,
+)
+from serve_app.core.samples import SAMPLE_RATE_HZ
 from serve_app.protocols.choices import Parameters, message_of
-from serve_app.protocols.deepgram.audio_options import SAMPLE_BYTES
+from serve_app.protocols.deepgram import records
 from serve_app.protocols.deepgram.options import ListenOptions, join_hotwords, parse_options
 from serve_app.protocols.deepgram.pauses import BEAT_S, Pauses
 from serve_app.protocols.deepgram.results import (
@@ -43,11 +57,10 @@ from serve_app.protocols.deepgram.results import (
     Stream,
     error_message,
     results_message,
-    speech_started_message,
     timestamp,
-    utterance_end_message,
+    warning_records,
 )
-from serve_app.protocols.deepgram.wording import timed_words
+from serve_app.protocols.deepgram.wording import seconds, timed_words
 from serve_app.protocols.dialect import (
     Audio,
     Command,
@@ -64,6 +77,7 @@ from serve_app.protocols.dialect import (
     Reply,
     Totals,
 )
+from sotto_client.wire import Written
 
 MAX_COMMAND_BYTES = 64 * 1024
 MAX_ECHO_CHARS = 200
@@ -74,26 +88,26 @@ UNDECODABLE = "DATA-0000"
 """Deepgram's name for audio that is none."""
 
 
-class _KeepAlive(msgspec.Struct, frozen=True, tag_field="type", tag="KeepAlive"):
+class KeepAliveMessage(msgspec.Struct, frozen=True, tag_field="type", tag="KeepAlive"):
     pass
 
 
-class _Finalize(msgspec.Struct, frozen=True, tag_field="type", tag="Finalize"):
+class Finalize(msgspec.Struct, frozen=True, tag_field="type", tag="Finalize"):
     channel: int | None = None
 
 
-class _CloseStream(msgspec.Struct, frozen=True, tag_field="type", tag="CloseStream"):
+class CloseStream(msgspec.Struct, frozen=True, tag_field="type", tag="CloseStream"):
     pass
 
 
-class _Configure(msgspec.Struct, frozen=True, tag_field="type", tag="Configure"):
+class Configure(msgspec.Struct, frozen=True, tag_field="type", tag="Configure"):
     keyterms: list[str] | None = None
     features: dict[str, bool] | None = None
 
 
-_Message = _KeepAlive | _Finalize | _CloseStream | _Configure
+ClientMessage = KeepAliveMessage | Finalize | CloseStream | Configure
 
-_decoder: msgspec.json.Decoder[_Message] = msgspec.json.Decoder(_Message)
+_decoder: msgspec.json.Decoder[ClientMessage] = msgspec.json.Decoder(ClientMessage)
 _encoder = msgspec.json.Encoder()
 
 
@@ -172,13 +186,13 @@ class DeepgramDialect:
         if self._is_closing:
             return []
         match message:
-            case _Finalize(channel):
+            case Finalize(channel):
                 return [self._finalize(channel)]
-            case _CloseStream():
+            case CloseStream():
                 return self._close()
-            case _Configure():
+            case Configure():
                 return self._configure(message)
-            case _KeepAlive():
+            case KeepAliveMessage():
                 return [KeepAlive()]
 
     def _finalize(self, channel: int | None) -> Flush:
@@ -192,28 +206,26 @@ class DeepgramDialect:
         self._is_closing = True
         return [End()]
 
-    def _configure(self, message: _Configure) -> list[Command]:
+    def _configure(self, message: Configure) -> list[Command]:
         """Other key terms from the next utterance on; how text is written stays as the query said."""
         keyterms = message.keyterms
         if message.features:
             return [self._configure_failure("CONFIGURE_INTERNAL_ERROR", "features stay as the query said")]
-        reply = {"type": "ConfigureSuccess", "request_id": self._stream.request_id}
+        request_id = self._stream.request_id
         if keyterms is None:
-            return [Reply((self._frame(reply),))]
+            return [Reply((self._frame(records.ConfigureSuccess(request_id=request_id)),))]
         try:
             hotwords = join_hotwords(keyterms)
         except InvalidMessage as error:
             return [self._configure_failure("CONFIGURE_KEYTERM_LIMIT_EXCEEDED", str(error))]
         choices = msgspec.structs.replace(self._options.session_choices(), hotwords=hotwords)
-        return [Reconfigure(choices), Reply((self._frame(reply | {"keyterms": keyterms}),))]
+        reply = records.ConfigureSuccess(request_id=request_id, keyterms=list(keyterms))
+        return [Reconfigure(choices), Reply((self._frame(reply),))]
 
     def _configure_failure(self, code: str, description: str) -> Reply:
-        message = {
-            "type": "ConfigureFailure",
-            "request_id": self._stream.request_id,
-            "code": code,
-            "description": description,
-        }
+        message = records.ConfigureFailure(
+            request_id=self._stream.request_id, code=code, description=description
+        )
         return Reply((self._frame(message),))
 
     # -- to the client -----------------------------------------------------------------------------
@@ -229,7 +241,8 @@ class DeepgramDialect:
                 pauses.speech_started(at_sample)
                 frames = self._due()
                 if self._options.vad_events:
-                    frames.append(self._frame(speech_started_message(index, at_sample / SAMPLE_RATE_HZ)))
+                    timestamp_s = seconds(at_sample / SAMPLE_RATE_HZ)
+                    frames.append(self._frame(records.SpeechStarted(channel=index, timestamp=timestamp_s)))
                 return frames
             case SpeechEnded(at_sample):
                 pauses.speech_ended(at_sample)
@@ -283,7 +296,8 @@ class DeepgramDialect:
             if gap_ms is not None:
                 last_word_end_s = pauses.utterance_end(gap_ms / 1000, self._received_s)
                 if last_word_end_s is not None:
-                    frames.append(self._frame(utterance_end_message(index, last_word_end_s)))
+                    end_s = seconds(last_word_end_s)
+                    frames.append(self._frame(records.UtteranceEnd(channel=index, last_word_end=end_s)))
         return frames
 
     def _results(self, result: Result, index: list[int], model: str = "") -> Frame:
@@ -300,7 +314,7 @@ class DeepgramDialect:
         elif isinstance(error, InvalidAudio | UnsupportedFormat):
             variant = UNDECODABLE
         message = error_message(variant, str(error), text if variant == "SchemaError" else None)
-        self._refused = f"{variant}: {message['description']}"
+        self._refused = f"{variant}: {message.description}"
         return [self._frame(message)]
 
     def status(self, load: Load) -> Sequence[Frame]:
@@ -311,31 +325,26 @@ class DeepgramDialect:
         reason = why.encode()[:MAX_REASON_BYTES].decode("utf-8", "ignore")
         if not self._is_open:
             return Farewell((), close_code, reason)
-        metadata: dict[str, Any] = {
-            "type": "Metadata",
-            "transaction_key": "deprecated",
-            "request_id": self._stream.request_id,
-            "sha256": totals.sha256,
-            "created": timestamp(self._stream.created),
-            "duration": round(totals.audio_ms / 1000, 3),
-            "channels": self._options.channels,
-        }
-        if self._options.tags:
-            metadata["tags"] = list(self._options.tags)
-        if self._options.extra:
-            metadata["extra"] = dict(self._options.extra)
-        if self._options.warnings:
-            metadata["warnings"] = [warning.record() for warning in self._options.warnings]
+        metadata = records.Metadata(
+            request_id=self._stream.request_id,
+            sha256=totals.sha256,
+            created=timestamp(self._stream.created),
+            duration=round(totals.audio_ms / 1000, 3),
+            channels=self._options.channels,
+            tags=list(self._options.tags) or UNSET,
+            extra=dict(self._options.extra) or UNSET,
+            warnings=warning_records(self._options.warnings),
+        )
         return Farewell((self._frame(metadata),), close_code, reason)
 
     def _index(self, channel: int) -> list[int]:
         return [channel, len(self._pauses)]
 
-    def _frame(self, message: dict[str, Any]) -> Frame:
+    def _frame(self, message: Written) -> Frame:
         return _encoder.encode(message).decode()
 
 
-def _decode(text: str) -> _Message:
+def _decode(text: str) -> ClientMessage:
     if len(text) > MAX_COMMAND_BYTES:
         raise InvalidMessage(f"control message of {len(text)} characters, the limit is {MAX_COMMAND_BYTES}")
     try:

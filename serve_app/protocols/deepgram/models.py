@@ -10,8 +10,8 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from serve_app.asr.jobs import ModelInfo, Role
-from serve_app.errors import InvalidMessage
+from serve_app.core.errors import InvalidMessage
+from serve_app.core.jobs import ModelInfo, Role
 from serve_app.models.registry import find_spec
 
 _FAMILIES: Final = re.compile(r"(nova|nova-2|nova-3|flux|enhanced|base|whisper)(-[a-z0-9]+)*")

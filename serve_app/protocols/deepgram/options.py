@@ -14,11 +14,9 @@ from typing import Annotated, Final, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from serve_app.errors import InvalidMessage
+from serve_app.core.errors import InvalidMessage
 from serve_app.models.languages import normalise_language, normalise_languages
 from serve_app.protocols.choices import (
-    MAX_HOTWORD_CHARS,
-    MAX_LANGUAGES,
     LanguageName,
     NumChannels,
     Parameters,
@@ -26,23 +24,36 @@ from serve_app.protocols.choices import (
     SessionChoices,
     convert_parameters,
 )
+from serve_app.protocols.deepgram import records
 from serve_app.protocols.deepgram.audio_options import audio_input
 from serve_app.protocols.dialect import AudioInput, ContainerAudio, RawAudio
+from serve_app.session.options import MAX_HOTWORD_CHARS, MAX_LANGUAGES
+from serve_app.vad.options import MAX_SILENCE_MS
 
 MIN_ENDPOINT_MS: Final = 300
 """The shortest pause that ends an utterance here. A shorter `endpointing` (Deepgram's default is 10 ms, the
 plugins ask for 25) would cut between words: it means "as soon as possible", which is this."""
 
-MAX_ENDPOINT_MS: Final = 10_000
 MIN_UTTERANCE_END_MS: Final = 1_000
 MAX_VALUES: Final = 100
 """Values of one repeated parameter, as in Deepgram's own limit for topics and search terms."""
 MAX_VALUE_CHARS: Final = 256
 MAX_WARNINGS: Final = 32
 
-_REPEATED: Final = frozenset({"keyterm", "keywords", "replace", "search", "tag", "extra", "detect_language"})
+REPEATED: Final = MappingProxyType(
+    {
+        "detect_language": "Detect the language, of those named alone where some are.",
+        "extra": "`key:value`, which the metadata repeats.",
+        "keyterm": "A word or phrase to expect.",
+        "keywords": "The same, `word:boost`; the boost is ignored.",
+        "replace": "`spoken:written`, a word to write otherwise.",
+        "search": "A phrase to find.",
+        "tag": "A label that the metadata repeats.",
+    }
+)
+"""The parameters that may be given several times, with their meanings."""
 
-_NOT_SERVED: Final = MappingProxyType(
+NOT_SERVED: Final = MappingProxyType(
     {
         "alternatives": "one alternative is given",
         "custom_intent": "intents are not recognised",
@@ -80,34 +91,77 @@ class OptionWarning(NamedTuple):
     message: str
     kind: str = "unsupported_parameter"
 
-    def record(self) -> dict[str, str]:
-        return {"parameter": self.parameter, "type": self.kind, "message": self.message}
+    def record(self) -> records.OptionWarning:
+        return records.OptionWarning(parameter=self.parameter, type=self.kind, message=self.message)
 
 
-class _Query(msgspec.Struct, frozen=True, kw_only=True):
-    model: Annotated[str, Meta(max_length=128)] = ""
-    version: Annotated[str, Meta(max_length=128)] = ""
-    language: LanguageName | None = None
-    encoding: Annotated[str, Meta(max_length=32)] | None = None
-    sample_rate: SampleRateHz | None = None
-    channels: NumChannels = 1
-    multichannel: bool = False
-    interim_results: bool = False
-    endpointing: Annotated[str, Meta(max_length=16)] | None = None
-    utterance_end_ms: Annotated[int, Meta(ge=0, le=60_000)] = 0
-    vad_events: bool = False
-    diarize: bool = False
-    diarize_model: Annotated[str, Meta(max_length=32)] = ""
-    punctuate: bool = False
-    smart_format: bool | None = None
-    numerals: bool | None = None
-    paragraphs: bool = False
-    utterances: bool = False
-    utt_split: Annotated[float, Meta(gt=0.0, le=60.0)] = 0.8
+class ListenQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """The parameters that have one value."""
+
+    model: Annotated[str, Meta(max_length=128, description="Any name: the server's own models answer.")] = ""
+    version: Annotated[
+        str, Meta(max_length=128, description="Any but `latest` is answered with a warning.")
+    ] = ""
+    language: Annotated[
+        LanguageName | None,
+        Meta(description="Language of the speech; `multi` detects it for every utterance."),
+    ] = None
+    encoding: (
+        Annotated[
+            str,
+            Meta(
+                max_length=32,
+                description="Raw samples: `linear16`, `linear32`, `mulaw`, `alaw`; else a container.",
+            ),
+        ]
+        | None
+    ) = None
+    sample_rate: Annotated[
+        SampleRateHz | None, Meta(description="Samples a second, needed with `linear16` and `linear32`.")
+    ] = None
+    channels: Annotated[NumChannels, Meta(description="Interleaved channels of raw audio.")] = 1
+    multichannel: Annotated[
+        bool, Meta(description="A transcript for each channel, of live containers one of their mix.")
+    ] = False
+    interim_results: Annotated[bool, Meta(description="Send results that are not final.")] = False
+    endpointing: (
+        Annotated[
+            str,
+            Meta(
+                max_length=16,
+                description="Milliseconds of silence that end an utterance (300 at least), or `false`.",
+            ),
+        ]
+        | None
+    ) = None
+    utterance_end_ms: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=60_000,
+            description="Send `UtteranceEnd` after so long (at least 1000) without words; with interims.",
+        ),
+    ] = 0
+    vad_events: Annotated[bool, Meta(description="Send `SpeechStarted`.")] = False
+    diarize: Annotated[
+        bool, Meta(description="Tell speakers apart: words have `speaker`, counted from 0.")
+    ] = False
+    diarize_model: Annotated[
+        str,
+        Meta(max_length=32, description="The same; whichever is named, the server's own tells them apart."),
+    ] = ""
+    punctuate: Annotated[bool, Meta(description="Punctuation and capitals.")] = False
+    smart_format: Annotated[bool, Meta(description="The same, and numbers as digits.")] | None = None
+    numerals: Annotated[bool, Meta(description="Numbers as digits.")] | None = None
+    paragraphs: Annotated[bool, Meta(description="Add paragraphs.")] = False
+    utterances: Annotated[bool, Meta(description="Add utterances, split at pauses.")] = False
+    utt_split: Annotated[
+        float, Meta(gt=0.0, le=60.0, description="Seconds of pause that split utterances.")
+    ] = 0.8
 
 
-_LIVE_ONLY: Final = frozenset({"interim_results", "endpointing", "utterance_end_ms", "vad_events"})
-_RECORDED_ONLY: Final = frozenset({"paragraphs", "utterances", "utt_split"})
+LIVE_ONLY: Final = frozenset({"interim_results", "endpointing", "utterance_end_ms", "vad_events"})
+RECORDED_ONLY: Final = frozenset({"paragraphs", "utterances", "utt_split"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,11 +233,11 @@ class ListenOptions:
 def parse_options(parameters: Parameters, *, live: bool) -> ListenOptions:
     """Query parameters to options. Raises `InvalidMessage` or `UnsupportedLanguage` naming the parameter."""
     scalars, repeated, warnings = _sorted(parameters, live)
-    query = convert_parameters(scalars, _Query)
+    query = convert_parameters(scalars, ListenQuery)
     if query.version not in ("", "latest"):
         warnings.append(OptionWarning("version", "the server's own models are used"))
     given = {name for name, _ in scalars}
-    for name in sorted(given & (_RECORDED_ONLY if live else _LIVE_ONLY)):
+    for name in sorted(given & (RECORDED_ONLY if live else LIVE_ONLY)):
         warnings.append(OptionWarning(name, f"it is for {'recordings' if live else 'live streams'}"))
     endpoints, endpoint_ms = _endpointing(query.endpointing)
     rate_hz = None if query.sample_rate is None else int(query.sample_rate)
@@ -238,12 +292,12 @@ def _sorted(
         is_on = value.strip().lower() not in _OFF
         if name in ("callback", "redact") and is_on:
             raise InvalidMessage(_REFUSED[name])
-        if name in _NOT_SERVED:
+        if name in NOT_SERVED:
             if is_on and not (name == "alternatives" and value == "1"):
-                warnings[name] = OptionWarning(name, _NOT_SERVED[name])
-        elif name in _REPEATED:
+                warnings[name] = OptionWarning(name, NOT_SERVED[name])
+        elif name in REPEATED:
             _append(repeated.setdefault(name, []), name, value)
-        elif name in _Query.__struct_fields__:
+        elif name in ListenQuery.__struct_fields__:
             scalars.append((name, value))
         elif name not in _WITHOUT_EFFECT and name not in _REFUSED and len(warnings) < MAX_WARNINGS:
             shown = _printable(name)
@@ -288,14 +342,14 @@ def _endpointing(value: str | None) -> tuple[bool, int | None]:
         return True, None
     if text == "false":
         return False, None
-    if not (text.isascii() and text.isdigit()) or int(text) > MAX_ENDPOINT_MS:
+    if not (text.isascii() and text.isdigit()) or int(text) > MAX_SILENCE_MS:
         raise InvalidMessage(
-            f"endpointing: expected false or 0 to {MAX_ENDPOINT_MS} milliseconds, got {text!r}"
+            f"endpointing: expected false or 0 to {MAX_SILENCE_MS} milliseconds, got {text!r}"
         )
     return True, max(int(text), MIN_ENDPOINT_MS)
 
 
-def _utterance_end_ms(query: _Query) -> int | None:
+def _utterance_end_ms(query: ListenQuery) -> int | None:
     if not query.utterance_end_ms:
         return None
     if query.utterance_end_ms < MIN_UTTERANCE_END_MS:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ
-from serve_app.events import Final
+from serve_app.core.events import Final
+from serve_app.core.samples import SAMPLE_RATE_HZ
 
 BEAT_S = 0.5
 """How long no frame of ours went out, when the shell asks again."""

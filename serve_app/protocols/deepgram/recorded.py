@@ -6,17 +6,25 @@ There is no figure of how sure a speaker is, so `speaker_confidence` is left out
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-from serve_app.asr.jobs import Word
-from serve_app.errors import CapacityError, PayloadTooLarge, ServerError, SottoError
+from msgspec import UNSET
+
+from serve_app.core.errors import (
+    CapacityError,
+    PayloadTooLarge,
+    ServerError,
+    SottoError,
+)
+from serve_app.core.jobs import Word
+from serve_app.models.languages.writing import SENTENCE_END
+from serve_app.protocols.deepgram import records
 from serve_app.protocols.deepgram.options import ListenOptions, OptionWarning
-from serve_app.protocols.deepgram.results import model_info, model_uuid, timestamp
+from serve_app.protocols.deepgram.results import model_uuid, timestamp, warning_records
 from serve_app.protocols.deepgram.wording import (
     mean_probability,
     probability,
@@ -27,13 +35,11 @@ from serve_app.protocols.deepgram.wording import (
     transcript_of,
     word_records,
 )
-from serve_app.service import RecordingTranscript
+from serve_app.service.contract import RecordingTranscript
 
 PARAGRAPH_GAP_S: Final = 2.0
 MAX_PARAGRAPH_SENTENCES: Final = 5
 """A pause as long, or so many sentences, end a paragraph."""
-
-_SENTENCE_END: Final = re.compile(r"[.?!…。？！][\"'”’)\]»]*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +56,21 @@ def listen_body(
     options: ListenOptions,
     request: RequestFacts,
     warnings: Sequence[OptionWarning] = (),
-) -> dict[str, Any]:
+) -> records.ListenAnswer:
     """The answer; a transcript for each channel."""
     channels = [_words_of(transcript, options) for transcript in transcripts]
-    results: dict[str, Any] = {
-        "channels": [
-            _channel(words, transcript, options)
-            for words, transcript in zip(channels, transcripts, strict=True)
-        ]
-    }
-    if options.utterances:
-        results["utterances"] = _utterances(channels, transcripts, options, request.request_id)
-    return {"metadata": _metadata(transcripts, options, request, warnings), "results": results}
+    return records.ListenAnswer(
+        metadata=_metadata(transcripts, options, request, warnings),
+        results=records.RecordedResults(
+            channels=[
+                _channel(words, transcript, options)
+                for words, transcript in zip(channels, transcripts, strict=True)
+            ],
+            utterances=_utterances(channels, transcripts, options, request.request_id)
+            if options.utterances
+            else UNSET,
+        ),
+    )
 
 
 def _metadata(
@@ -69,25 +78,20 @@ def _metadata(
     options: ListenOptions,
     request: RequestFacts,
     warnings: Sequence[OptionWarning],
-) -> dict[str, Any]:
+) -> records.RecordedMetadata:
     model = transcripts[0].model
-    metadata: dict[str, Any] = {
-        "transaction_key": "deprecated",
-        "request_id": request.request_id,
-        "sha256": request.sha256,
-        "created": timestamp(request.created),
-        "duration": seconds(max(transcript.duration_s for transcript in transcripts)),
-        "channels": len(transcripts),
-        "models": [model_uuid(model)],
-        "model_info": {model_uuid(model): model_info(model)},
-    }
-    if options.tags:
-        metadata["tags"] = list(options.tags)
-    if options.extra:
-        metadata["extra"] = dict(options.extra)
-    if all_warnings := (*options.warnings, *warnings):
-        metadata["warnings"] = [warning.record() for warning in all_warnings]
-    return metadata
+    return records.RecordedMetadata(
+        request_id=request.request_id,
+        sha256=request.sha256,
+        created=timestamp(request.created),
+        duration=seconds(max(transcript.duration_s for transcript in transcripts)),
+        channels=len(transcripts),
+        models=[model_uuid(model)],
+        model_info={model_uuid(model): records.ModelInfo(name=model or "default")},
+        tags=list(options.tags) or UNSET,
+        extra=dict(options.extra) or UNSET,
+        warnings=warning_records((*options.warnings, *warnings)),
+    )
 
 
 def _words_of(transcript: RecordingTranscript, options: ListenOptions) -> tuple[Word, ...]:
@@ -103,24 +107,22 @@ def _words_of(transcript: RecordingTranscript, options: ListenOptions) -> tuple[
 
 def _channel(
     words: Sequence[Word], transcript: RecordingTranscript, options: ListenOptions
-) -> dict[str, Any]:
+) -> records.Channel:
     language = transcript.language if options.multilingual else ""
-    alternative: dict[str, Any] = {
-        "transcript": transcript_of(words, punctuated=options.text.punctuated),
-        "confidence": mean_probability(words),
-        "words": word_records(words, options.text, language),
-    }
-    if language:
-        alternative["languages"] = [language]
-    if options.paragraphs:
-        alternative["paragraphs"] = _paragraphs(words, options)
-    channel: dict[str, Any] = {"alternatives": [alternative]}
-    if options.text.queries:
-        channel["search"] = search_records(words, options.text.queries)
-    if options.language is None and transcript.language:
-        channel["detected_language"] = transcript.language
-        channel["language_confidence"] = probability(transcript.language_probability)
-    return channel
+    alternative = records.Alternative(
+        transcript=transcript_of(words, punctuated=options.text.punctuated),
+        confidence=mean_probability(words),
+        words=word_records(words, options.text, language),
+        languages=[language] if language else UNSET,
+        paragraphs=_paragraphs(words, options) if options.paragraphs else UNSET,
+    )
+    detected = options.language is None and bool(transcript.language)
+    return records.Channel(
+        alternatives=[alternative],
+        search=search_records(words, options.text.queries) if options.text.queries else UNSET,
+        detected_language=transcript.language if detected else UNSET,
+        language_confidence=probability(transcript.language_probability) if detected else UNSET,
+    )
 
 
 def _utterances(
@@ -128,28 +130,28 @@ def _utterances(
     transcripts: Sequence[RecordingTranscript],
     options: ListenOptions,
     request_id: str,
-) -> list[dict[str, Any]]:
+) -> list[records.Utterance]:
     """Stretches of one speaker between pauses of `utterance_split_s`, of all channels in the order of their
     beginning."""
     utterances = []
     for channel, (words, transcript) in enumerate(zip(channels, transcripts, strict=True)):
         language = transcript.language if options.multilingual else ""
         for index, part in enumerate(_split(words, options.utterance_split_s)):
-            utterance: dict[str, Any] = {
-                "start": seconds(part[0].start_s),
-                "end": seconds(part[-1].end_s),
-                "confidence": mean_probability(part),
-                "channel": channel,
-                "transcript": transcript_of(part, punctuated=options.text.punctuated),
-                "words": word_records(part, options.text, language),
-                "id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{request_id}/{channel}/{index}")),
-            }
-            if language:
-                utterance["languages"] = [language]
-            if part[0].speaker is not None:
-                utterance["speaker"] = part[0].speaker
-            utterances.append(utterance)
-    return sorted(utterances, key=lambda utterance: utterance["start"])
+            speaker = part[0].speaker
+            utterances.append(
+                records.Utterance(
+                    start=seconds(part[0].start_s),
+                    end=seconds(part[-1].end_s),
+                    confidence=mean_probability(part),
+                    channel=channel,
+                    transcript=transcript_of(part, punctuated=options.text.punctuated),
+                    words=word_records(part, options.text, language),
+                    id=str(uuid.uuid5(uuid.NAMESPACE_OID, f"{request_id}/{channel}/{index}")),
+                    languages=[language] if language else UNSET,
+                    speaker=UNSET if speaker is None else speaker,
+                )
+            )
+    return sorted(utterances, key=lambda utterance: utterance.start)
 
 
 def _split(words: Sequence[Word], gap_s: float) -> Iterator[list[Word]]:
@@ -164,8 +166,8 @@ def _split(words: Sequence[Word], gap_s: float) -> Iterator[list[Word]]:
         yield part
 
 
-def _paragraphs(words: Sequence[Word], options: ListenOptions) -> dict[str, Any]:
-    paragraphs: list[dict[str, Any]] = []
+def _paragraphs(words: Sequence[Word], options: ListenOptions) -> records.Paragraphs:
+    paragraphs: list[records.Paragraph] = []
     texts: list[str] = []
     named: int | None = None
     for stretch in _split(words, PARAGRAPH_GAP_S):
@@ -173,44 +175,44 @@ def _paragraphs(words: Sequence[Word], options: ListenOptions) -> dict[str, Any]
         speaker = stretch[0].speaker
         for first in range(0, len(sentences), MAX_PARAGRAPH_SENTENCES):
             some = sentences[first : first + MAX_PARAGRAPH_SENTENCES]
-            records = [_sentence(sentence, options) for sentence in some]
-            text = " ".join(record["text"] for record in records)
+            written = [_sentence(sentence, options) for sentence in some]
+            text = " ".join(sentence.text for sentence in written)
             texts.append(text if speaker in (None, named) else f"Speaker {speaker}: {text}")
             named = speaker
             paragraphs.append(
-                {
-                    "sentences": records,
-                    **({} if speaker is None else {"speaker": speaker}),
-                    "num_words": sum(len(word_records(part, options.text)) for part in some),
-                    "start": records[0]["start"],
-                    "end": records[-1]["end"],
-                }
+                records.Paragraph(
+                    sentences=written,
+                    speaker=UNSET if speaker is None else speaker,
+                    num_words=sum(len(word_records(part, options.text)) for part in some),
+                    start=written[0].start,
+                    end=written[-1].end,
+                )
             )
-    return {"transcript": "\n" + "\n\n".join(texts), "paragraphs": paragraphs}
+    return records.Paragraphs(transcript="\n" + "\n\n".join(texts), paragraphs=paragraphs)
 
 
 def _sentences(words: Sequence[Word]) -> Iterator[list[Word]]:
     sentence: list[Word] = []
     for word in words:
         sentence.append(word)
-        if _SENTENCE_END.search(word.word.strip()):
+        if SENTENCE_END.search(word.word.strip()):
             yield sentence
             sentence = []
     if sentence:
         yield sentence
 
 
-def _sentence(words: Sequence[Word], options: ListenOptions) -> dict[str, Any]:
-    return {
-        "text": transcript_of(words, punctuated=options.text.punctuated),
-        "start": seconds(words[0].start_s),
-        "end": seconds(words[-1].end_s),
-    }
+def _sentence(words: Sequence[Word], options: ListenOptions) -> records.Sentence:
+    return records.Sentence(
+        text=transcript_of(words, punctuated=options.text.punctuated),
+        start=seconds(words[0].start_s),
+        end=seconds(words[-1].end_s),
+    )
 
 
-def error_body(error: SottoError, request_id: str) -> dict[str, str]:
+def error_body(error: SottoError, request_id: str) -> records.ListenError:
     """Deepgram's error; the HTTP status is that of the error."""
-    return {"err_code": _error_code(error), "err_msg": str(error), "request_id": request_id}
+    return records.ListenError(err_code=_error_code(error), err_msg=str(error), request_id=request_id)
 
 
 def _error_code(error: SottoError) -> str:

@@ -1,4 +1,4 @@
-"""The messages of a live stream, server to client, as records: one function for each."""
+"""The results and errors of a live stream, server to client."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
-from serve_app.asr.jobs import Word
+from msgspec import UNSET, UnsetType
+
+from serve_app.core.jobs import Word
+from serve_app.protocols.deepgram import records
 from serve_app.protocols.deepgram.options import OptionWarning, TextOptions
 from serve_app.protocols.deepgram.wording import (
     probability,
@@ -46,62 +48,52 @@ class Stream:
 
 def results_message(
     result: Result, stream: Stream, channel_index: list[int], model: str, warnings: Sequence[OptionWarning]
-) -> dict[str, Any]:
+) -> records.Results:
     words = replace_words(result.words, stream.text.replacements)
     language = result.language if stream.multilingual else ""
-    alternative: dict[str, Any] = {
-        "transcript": transcript_of(words, punctuated=stream.text.punctuated),
-        "confidence": probability(result.confidence),
-        "words": word_records(words, stream.text, language),
-    }
-    if language:
-        alternative["languages"] = [language]
-    channel: dict[str, Any] = {"alternatives": [alternative]}
-    if stream.text.queries and result.is_final:
-        channel["search"] = search_records(words, stream.text.queries)
-    metadata: dict[str, Any] = {
-        "request_id": stream.request_id,
-        "model_info": model_info(model),
-        "model_uuid": model_uuid(model),
-    }
-    if warnings:
-        metadata["warnings"] = [warning.record() for warning in warnings]
-    return {
-        "type": "Results",
-        "channel_index": channel_index,
-        "start": seconds(result.start_s),
-        "duration": seconds(max(0.0, result.end_s - result.start_s)),
-        "is_final": result.is_final,
-        "speech_final": result.speech_final,
-        "channel": channel,
-        "metadata": metadata,
-        "from_finalize": result.from_finalize,
-    }
+    alternative = records.Alternative(
+        transcript=transcript_of(words, punctuated=stream.text.punctuated),
+        confidence=probability(result.confidence),
+        words=word_records(words, stream.text, language),
+        languages=[language] if language else UNSET,
+    )
+    searched = stream.text.queries and result.is_final
+    return records.Results(
+        channel_index=channel_index,
+        start=seconds(result.start_s),
+        duration=seconds(max(0.0, result.end_s - result.start_s)),
+        is_final=result.is_final,
+        speech_final=result.speech_final,
+        channel=records.Channel(
+            alternatives=[alternative],
+            search=search_records(words, stream.text.queries) if searched else UNSET,
+        ),
+        metadata=records.ResultMetadata(
+            request_id=stream.request_id,
+            model_info=records.ModelInfo(name=model or "default"),
+            model_uuid=model_uuid(model),
+            warnings=warning_records(warnings),
+        ),
+        from_finalize=result.from_finalize,
+    )
 
 
-def speech_started_message(channel_index: list[int], at_s: float) -> dict[str, Any]:
-    return {"type": "SpeechStarted", "channel": channel_index, "timestamp": seconds(at_s)}
+def warning_records(warnings: Sequence[OptionWarning]) -> list[records.OptionWarning] | UnsetType:
+    return [warning.record() for warning in warnings] or UNSET
 
 
-def utterance_end_message(channel_index: list[int], last_word_end_s: float) -> dict[str, Any]:
-    return {"type": "UtteranceEnd", "channel": channel_index, "last_word_end": seconds(last_word_end_s)}
-
-
-def error_message(variant: str, description: str, message: str | None = None) -> dict[str, Any]:
+def error_message(variant: str, description: str, message: str | None = None) -> records.Error:
     """`message`: the client's own, where it could not be understood."""
-    error: dict[str, Any] = {"type": "Error", "variant": variant, "description": _sendable(description)}
-    if message is not None:
-        error["message"] = _sendable(message)
-    return error
+    return records.Error(
+        variant=variant,
+        description=_sendable(description),
+        message=UNSET if message is None else _sendable(message),
+    )
 
 
 def _sendable(text: str) -> str:
     """Half a surrogate pair, which a hostile frame may hold, is no UTF-8."""
     return text.encode("utf-8", "replace").decode()
-
-
-def model_info(model: str) -> dict[str, str]:
-    return {"name": model or "default", "version": "latest", "arch": "whisper"}
 
 
 def model_uuid(model: str) -> str:

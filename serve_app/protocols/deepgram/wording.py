@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from serve_app.asr.jobs import Word
+from msgspec import UNSET
+
+from serve_app.core.jobs import Word
+from serve_app.protocols.deepgram import records
 from serve_app.protocols.deepgram.options import TextOptions
 from serve_app.protocols.spoken_words import spoken_form
 
@@ -74,37 +77,29 @@ def transcript_of(words: Sequence[Word], *, punctuated: bool) -> str:
     return "".join((" " if spaced else "") + bare for spaced, bare in pieces if bare).strip()
 
 
-def word_records(
-    words: Sequence[Word], text: TextOptions, language: str | None = None
-) -> list[dict[str, object]]:
+def word_records(words: Sequence[Word], text: TextOptions, language: str | None = None) -> list[records.Word]:
     """The `words` of an alternative, `language` named at each, and the speaker where it is known; a mark that
     stands alone is no word."""
-    records = []
-    for word in words:
-        bare = _bare(word)
-        if not bare:
-            continue
-        record: dict[str, object] = {
-            "word": bare,
-            "start": seconds(word.start_s),
-            "end": seconds(word.end_s),
-            "confidence": probability(word.probability),
-        }
-        if text.punctuated:
-            record["punctuated_word"] = word.word.strip()
-        if language:
-            record["language"] = language
-        if word.speaker is not None:
-            record["speaker"] = word.speaker
-        records.append(record)
-    return records
+    return [
+        records.Word(
+            word=bare,
+            start=seconds(word.start_s),
+            end=seconds(word.end_s),
+            confidence=probability(word.probability),
+            punctuated_word=word.word.strip() if text.punctuated else UNSET,
+            language=language or UNSET,
+            speaker=UNSET if word.speaker is None else word.speaker,
+        )
+        for word in words
+        if (bare := _bare(word))
+    ]
 
 
-def search_records(words: Sequence[Word], queries: Sequence[str]) -> list[dict[str, object]]:
+def search_records(words: Sequence[Word], queries: Sequence[str]) -> list[records.Search]:
     """Where each query was said, word for word; case and marks do not matter."""
     bare = [_bare(word) for word in words]
     return [
-        {"query": query, "hits": [_hit(words[start:end]) for start, end in _places(bare, query)]}
+        records.Search(query=query, hits=[_hit(words[start:end]) for start, end in _places(bare, query)])
         for query in queries
     ]
 
@@ -117,13 +112,13 @@ def _places(bare: Sequence[str], query: str) -> list[tuple[int, int]]:
     return [(start, start + len(terms)) for start in starts][:MAX_HITS]
 
 
-def _hit(words: Sequence[Word]) -> dict[str, object]:
-    return {
-        "confidence": probability(sum(word.probability for word in words) / len(words)),
-        "start": seconds(words[0].start_s),
-        "end": seconds(words[-1].end_s),
-        "snippet": transcript_of(words, punctuated=False),
-    }
+def _hit(words: Sequence[Word]) -> records.Hit:
+    return records.Hit(
+        confidence=probability(sum(word.probability for word in words) / len(words)),
+        start=seconds(words[0].start_s),
+        end=seconds(words[-1].end_s),
+        snippet=transcript_of(words, punctuated=False),
+    )
 
 
 def mean_probability(words: Sequence[Word]) -> float:

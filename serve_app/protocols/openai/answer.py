@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TypeAlias
 
 import msgspec
+from msgspec import UNSET
 
-from serve_app.asr.jobs import Task, Word
 from serve_app.asr.repetition import compression_ratio
-from serve_app.errors import SottoError
+from serve_app.core.errors import SottoError
+from serve_app.core.jobs import Task, Word
 from serve_app.models.languages import LANGUAGES
-from serve_app.protocols.openai.errors import error_body
+from serve_app.protocols.openai import records
+from serve_app.protocols.openai.errors import error_fields
 from serve_app.protocols.openai.request import ResponseFormat, TranscriptionRequest
 from serve_app.protocols.spoken_words import spoken_form
-from serve_app.service import RecordingSegment, RecordingTranscript
-from serve_app.speakers.labels import openai_label
+from serve_app.service.contract import RecordingSegment, RecordingTranscript
+from serve_app.speakers.turns import openai_label
+from sotto_client.wire import Written
 
 EVENT_STREAM_TYPE = "text/event-stream"
 KEEP_ALIVE = b": keep-alive\n\n"
@@ -31,46 +33,45 @@ KEEP_ALIVE = b": keep-alive\n\n"
 MIN_LOGPROB = -20.0
 """For a probability of zero, whose logarithm JSON cannot say."""
 
-Body: TypeAlias = dict[str, object]
-
 _encoder = msgspec.json.Encoder()
 
 
-def transcription_body(transcript: RecordingTranscript, request: TranscriptionRequest, task: Task) -> Body:
+def transcription_body(
+    transcript: RecordingTranscript, request: TranscriptionRequest, task: Task
+) -> records.Transcription | records.VerboseTranscription | records.DiarizedTranscription:
     """The `json`, `verbose_json` or `diarized_json` body."""
     if request.response_format is ResponseFormat.VERBOSE_JSON:
         return _verbose(transcript, request, task)
     if request.response_format is ResponseFormat.DIARIZED_JSON:
         return _diarized(transcript, task)
-    body: Body = {"text": transcript.text.strip()}
-    if request.wants_logprobs:
-        body["logprobs"] = logprobs(_words(transcript))
-    if task is Task.TRANSCRIBE:
-        body["languages"] = languages(transcript.language)
-        body["usage"] = usage(transcript.duration_s)
-    return body
+    translated = task is Task.TRANSLATE
+    return records.Transcription(
+        text=transcript.text.strip(),
+        logprobs=logprobs(_words(transcript)) if request.wants_logprobs else UNSET,
+        languages=UNSET if translated else languages(transcript.language),
+        usage=UNSET if translated else usage(transcript.duration_s),
+    )
 
 
-def _diarized(transcript: RecordingTranscript, task: Task) -> Body:
-    return {
-        "task": task.value,
-        "duration": round(transcript.duration_s, 3),
-        "text": transcript.text.strip(),
-        "segments": [_spoken_segment(index, part) for index, part in enumerate(transcript.segments)],
-        "usage": usage(transcript.duration_s),
-    }
+def _diarized(transcript: RecordingTranscript, task: Task) -> records.DiarizedTranscription:
+    return records.DiarizedTranscription(
+        task=task.value,
+        duration=round(transcript.duration_s, 3),
+        text=transcript.text.strip(),
+        segments=[_spoken_segment(index, part) for index, part in enumerate(transcript.segments)],
+        usage=usage(transcript.duration_s),
+    )
 
 
-def _spoken_segment(index: int, segment: RecordingSegment) -> Body:
+def _spoken_segment(index: int, segment: RecordingSegment) -> records.TextSegment:
     """A segment and its speaker, in the body and as an event alike."""
-    return {
-        "type": "transcript.text.segment",
-        "id": _segment_id(index),
-        "start": round(segment.start_s, 3),
-        "end": round(segment.end_s, 3),
-        "text": segment.text.strip(),
-        "speaker": _speaker(segment),
-    }
+    return records.TextSegment(
+        id=_segment_id(index),
+        start=round(segment.start_s, 3),
+        end=round(segment.end_s, 3),
+        text=segment.text.strip(),
+        speaker=_speaker(segment),
+    )
 
 
 def _segment_id(index: int) -> str:
@@ -81,46 +82,44 @@ def _speaker(segment: RecordingSegment) -> str:
     return "" if segment.speaker is None else openai_label(segment.speaker)
 
 
-def _verbose(transcript: RecordingTranscript, request: TranscriptionRequest, task: Task) -> Body:
+def _verbose(
+    transcript: RecordingTranscript, request: TranscriptionRequest, task: Task
+) -> records.VerboseTranscription:
     # OpenAI names the language of the text: that of a translation is English
     language = "en" if task is Task.TRANSLATE else transcript.language
-    body: Body = {
-        "task": task.value,
-        "language": LANGUAGES.get(language, language).lower(),
-        "duration": round(transcript.duration_s, 3),
-        "text": transcript.text.strip(),
-    }
-    if request.wants_segments:
-        temperature = request.temperature or 0.0
-        labelled = transcript.num_speakers is not None
-        body["segments"] = [
-            _segment(i, part, temperature) | ({"speaker": _speaker(part)} if labelled else {})
-            for i, part in enumerate(transcript.segments)
-        ]
-    if request.wants_words:
-        body["words"] = [
-            {"word": spoken, "start": round(word.start_s, 3), "end": round(word.end_s, 3)}
-            for word in _words(transcript)
-            if (spoken := spoken_form(word.word))
-        ]
-    body["usage"] = usage(transcript.duration_s)
-    return body
+    temperature, labelled = request.temperature or 0.0, transcript.num_speakers is not None
+    segments = [_segment(i, part, temperature, labelled) for i, part in enumerate(transcript.segments)]
+    words = [
+        records.TimedWord(word=spoken, start=round(word.start_s, 3), end=round(word.end_s, 3))
+        for word in _words(transcript)
+        if (spoken := spoken_form(word.word))
+    ]
+    return records.VerboseTranscription(
+        task=task.value,
+        language=LANGUAGES.get(language, language).lower(),
+        duration=round(transcript.duration_s, 3),
+        text=transcript.text.strip(),
+        segments=segments if request.wants_segments else UNSET,
+        words=words if request.wants_words else UNSET,
+        usage=usage(transcript.duration_s),
+    )
 
 
-def _segment(index: int, segment: RecordingSegment, temperature: float) -> Body:
-    return {
-        "id": index,
-        "seek": round(segment.start_s * 100),
-        "start": round(segment.start_s, 3),
-        "end": round(segment.end_s, 3),
+def _segment(index: int, segment: RecordingSegment, temperature: float, labelled: bool) -> records.Segment:
+    return records.Segment(
+        id=index,
+        seek=round(segment.start_s * 100),
+        start=round(segment.start_s, 3),
+        end=round(segment.end_s, 3),
         # with the space that Whisper writes before a segment, so that the texts joined are the text
-        "text": f" {segment.text.strip()}",
-        "tokens": [],
-        "temperature": temperature,
-        "avg_logprob": _finite(segment.avg_logprob),
-        "compression_ratio": round(compression_ratio(segment.text.strip()), 4),
-        "no_speech_prob": _finite(segment.no_speech_prob),
-    }
+        text=f" {segment.text.strip()}",
+        tokens=[],
+        temperature=temperature,
+        avg_logprob=_finite(segment.avg_logprob),
+        compression_ratio=round(compression_ratio(segment.text.strip()), 4),
+        no_speech_prob=_finite(segment.no_speech_prob),
+        speaker=_speaker(segment) if labelled else UNSET,
+    )
 
 
 class StreamedTranscript:
@@ -132,41 +131,37 @@ class StreamedTranscript:
 
     def segment(self, segment: RecordingSegment) -> bytes:
         """A delta; with `verbose_json` and `diarized_json` the segment with its times and speaker too."""
-        text = segment.text.strip()
-        delta: Body = {
-            "type": "transcript.text.delta",
-            "delta": text if self._num_segments == 0 else f" {text}",
-        }
-        if self._request.wants_logprobs:
-            delta["logprobs"] = logprobs(segment.words)
-        if self._request.response_format is ResponseFormat.DIARIZED_JSON:
-            delta["segment_id"] = _segment_id(self._num_segments)
+        text, response_format = segment.text.strip(), self._request.response_format
+        diarized = response_format is ResponseFormat.DIARIZED_JSON
+        delta = records.TextDelta(
+            delta=text if self._num_segments == 0 else f" {text}",
+            logprobs=logprobs(segment.words) if self._request.wants_logprobs else UNSET,
+            segment_id=_segment_id(self._num_segments) if diarized else UNSET,
+        )
         frames = _event(delta)
-        if self._request.response_format in (ResponseFormat.VERBOSE_JSON, ResponseFormat.DIARIZED_JSON):
+        if diarized or response_format is ResponseFormat.VERBOSE_JSON:
             frames += _event(_spoken_segment(self._num_segments, segment))
         self._num_segments += 1
         return frames
 
     def done(self, transcript: RecordingTranscript) -> bytes:
         """The whole text, which goes last."""
-        body: Body = {"type": "transcript.text.done", "text": transcript.text.strip()}
-        if self._request.wants_logprobs:
-            body["logprobs"] = logprobs(_words(transcript))
-        return _event(body | {"languages": languages(transcript.language)})
+        done = records.TextDone(
+            text=transcript.text.strip(),
+            logprobs=logprobs(_words(transcript)) if self._request.wants_logprobs else UNSET,
+            languages=languages(transcript.language),
+        )
+        return _event(done)
 
     def failed(self, error: SottoError) -> bytes:
         """What goes last instead, once the status has been sent."""
-        return _event(error_body(error) | {"type": "error"})
+        return _event(records.Error(error=error_fields(error), type="error"))
 
 
-def logprobs(words: Iterable[Word]) -> list[Body]:
-    """One entry per word: `token` with its leading space, its UTF-8 `bytes`, the natural `logprob`."""
+def logprobs(words: Iterable[Word]) -> list[records.Logprob]:
+    """One entry per word."""
     return [
-        {
-            "token": word.word,
-            "bytes": list(word.word.encode()),
-            "logprob": logprob(word.probability),
-        }
+        records.Logprob(token=word.word, bytes=list(word.word.encode()), logprob=logprob(word.probability))
         for word in words
     ]
 
@@ -177,19 +172,19 @@ def logprob(probability: float) -> float:
     return round(max(MIN_LOGPROB, math.log(min(1.0, probability))), 4)
 
 
-def languages(code: str) -> list[Body]:
-    return [{"code": code}] if code else []
+def languages(code: str) -> list[records.Language]:
+    return [records.Language(code=code)] if code else []
 
 
-def usage(seconds: float) -> Body:
-    return {"type": "duration", "seconds": round(seconds, 3)}
+def usage(seconds: float) -> records.Usage:
+    return records.Usage(seconds=round(seconds, 3))
 
 
 def _words(transcript: RecordingTranscript) -> Iterable[Word]:
     return (word for segment in transcript.segments for word in segment.words)
 
 
-def _event(body: Body) -> bytes:
+def _event(body: Written) -> bytes:
     return b"data: " + _encoder.encode(body) + b"\n\n"
 
 

@@ -12,7 +12,7 @@ import base64
 import binascii
 import hashlib
 import hmac
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -81,16 +81,6 @@ def verify_secret(key: bytes, value: str, now_s: float) -> ClientSecret | None:
         return None
     secret = msgspec.json.decode(payload, type=ClientSecret)
     return secret if now_s < secret.expires_at else None
-
-
-def secret_body(value: str, secret: ClientSecret, session: dict[str, Any]) -> dict[str, Any]:
-    """The answer of `POST /v1/realtime/client_secrets`."""
-    return {"value": value, "expires_at": secret.expires_at, "session": session}
-
-
-def beta_session_body(value: str, secret: ClientSecret, session: dict[str, Any]) -> dict[str, Any]:
-    """The answer of `POST /v1/realtime/transcription_sessions`: the session with its secret inside."""
-    return {**session, "client_secret": {"value": value, "expires_at": secret.expires_at}}
 
 
 def _signature(key: bytes, payload: bytes) -> bytes:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
-from serve_app.errors import (
+from serve_app.core.errors import (
     ClientError,
     InvalidAudio,
     InvalidMessage,
@@ -16,8 +14,7 @@ from serve_app.errors import (
     UnsupportedLanguage,
     WrongMethod,
 )
-
-ErrorFields: TypeAlias = dict[str, str | None]
+from serve_app.protocols.openai.records import ErrorFields
 
 
 class RefusedParameter(InvalidMessage):
@@ -39,14 +36,15 @@ class ModelNotFound(RefusedParameter):
 
 
 def error_fields(error: SottoError) -> ErrorFields:
-    """`message`, `type`, `param` and `code`; a code of ours only where the fault is ours."""
+    """A code of ours only where the fault is ours."""
     param, code = _param_and_code(error)
-    kind = "invalid_request_error" if isinstance(error, ClientError) else "server_error"
-    return {"message": str(error), "type": kind, "param": param, "code": code}
-
-
-def error_body(error: SottoError) -> dict[str, ErrorFields]:
-    return {"error": error_fields(error)}
+    clients = isinstance(error, ClientError)
+    return ErrorFields(
+        message=str(error),
+        type="invalid_request_error" if clients else "server_error",
+        param=param,
+        code=code,
+    )
 
 
 def error_status(error: SottoError) -> int:

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 
 from serve_app.protocols.choices import Parameters
 from serve_app.protocols.openai.errors import RefusedParameter
+from serve_app.protocols.openai.request import MAX_MODEL_CHARS
 
 SUBPROTOCOL = "realtime"
 KEY_SUBPROTOCOL = "openai-insecure-api-key."
 BETA_SUBPROTOCOL = "openai-beta.realtime-v1"
 BETA_HEADER = "realtime=v1"
-MAX_MODEL_CHARS = 256
 _CONVERSING = ("gpt-realtime", "gpt-4o-realtime", "gpt-4o-mini-realtime")
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from serve_app.asr.jobs import ModelInfo, Role
-from serve_app.errors import ModelUnavailable
+from serve_app.core.errors import ModelUnavailable
+from serve_app.core.jobs import ModelInfo, Role
 from serve_app.models.registry import find_spec, known_names
 from serve_app.protocols.openai.errors import ModelNotFound
+from serve_app.protocols.openai.records import Model, ModelList
 
 OPENAI_NAMES = (
     "whisper-1",
@@ -47,7 +48,7 @@ def hosted_model(name: str, models: Sequence[ModelInfo], *, param: str = "model"
     )
 
 
-def model_list(models: Sequence[ModelInfo], created_s: int) -> dict[str, object]:
+def model_list(models: Sequence[ModelInfo], created_s: int) -> ModelList:
     """The body of `GET /v1/models`: models hosted, their hub ids, OpenAI's names; `root` is what decodes."""
     finals = {model.name: model for model in models if model.role == Role.FINAL.value}
     entries = [model_entry(name, name, created_s) for name in finals]
@@ -57,9 +58,9 @@ def model_list(models: Sequence[ModelInfo], created_s: int) -> dict[str, object]
         entries += [model_entry(other, name, created_s) for other in others if other not in finals]
     if finals:
         entries += [model_entry(name, next(iter(finals)), created_s) for name in OPENAI_NAMES]
-    return {"object": "list", "data": entries}
+    return ModelList(data=entries)
 
 
-def model_entry(name: str, root: str, created_s: int) -> dict[str, object]:
+def model_entry(name: str, root: str, created_s: int) -> Model:
     """One model; `created_s`, Unix seconds, is when this server began to host it."""
-    return {"id": name, "object": "model", "created": created_s, "owned_by": "sotto", "root": root}
+    return Model(id=name, created=created_s, root=root)

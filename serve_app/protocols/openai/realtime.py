@@ -30,9 +30,14 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ
-from serve_app.errors import InferenceError, InvalidMessage, PayloadTooLarge, SottoError
-from serve_app.events import (
+from serve_app.audio.pcm import SAMPLE_BYTES
+from serve_app.core.errors import (
+    InferenceError,
+    InvalidMessage,
+    PayloadTooLarge,
+    SottoError,
+)
+from serve_app.core.events import (
     Acknowledged,
     EndReason,
     Event,
@@ -45,6 +50,7 @@ from serve_app.events import (
     SpeechEnded,
     SpeechStarted,
 )
+from serve_app.core.samples import SAMPLE_RATE_HZ
 from serve_app.protocols.deltas import NewWords
 from serve_app.protocols.dialect import (
     Command,
@@ -58,6 +64,7 @@ from serve_app.protocols.dialect import (
     Reply,
     Totals,
 )
+from serve_app.protocols.openai import realtime_records as records
 from serve_app.protocols.openai.errors import RefusedParameter, error_fields
 from serve_app.protocols.openai.realtime_audio import MAX_EVENT_CHARS, ClientEvent, decode_audio, pieces_of
 from serve_app.protocols.openai.realtime_frames import RealtimeFrames
@@ -78,7 +85,6 @@ MAX_HELD_MS = 1_000
 their settings are still on the way."""
 
 _UPDATES = {"session.update": False, "transcription_session.update": True}
-_SAMPLE_BYTES = {"pcm16": 2, "float32": 4, "mulaw": 1, "alaw": 1}
 _CLIENT_EVENTS = (
     *_UPDATES,
     "input_audio_buffer.append",
@@ -125,7 +131,7 @@ class RealtimeDialect:
     # what the shell calls
 
     def accepted(self) -> Sequence[Frame]:
-        return [self._frames.session("created", self._session)]
+        return [self._frames.created(self._session)]
 
     def opened(self, session_id: str) -> None:
         self._is_open = True
@@ -189,7 +195,13 @@ class RealtimeDialect:
     def refuse(self, error: SottoError) -> Sequence[Frame]:
         fields = error_fields(error)
         about = self._client_event_id if isinstance(error, InvalidMessage) else None
-        return [self._frames.frame("error", error={**fields, "event_id": about})]
+        return [self._error(fields.type, fields.code, fields.message, fields.param, about)]
+
+    def _error(
+        self, kind: str, code: str | None, message: str, param: str | None = None, about: str | None = None
+    ) -> Frame:
+        error = records.ErrorFields(type=kind, code=code, message=message, param=param, event_id=about)
+        return self._frames.frame(records.Error, error=error)
 
     def heartbeat(self, received_ms: float) -> Sequence[Frame]:
         return []
@@ -248,7 +260,7 @@ class RealtimeDialect:
         if self._held:
             self._held.clear()
             self._num_bytes = 0
-            return [Reply((self._frames.frame("input_audio_buffer.cleared"),))]
+            return [Reply((self._frames.frame(records.Cleared),))]
         received = self._received_samples
         frames: list[Frame] = []
         if self._session.turn_detection is None:
@@ -258,7 +270,7 @@ class RealtimeDialect:
         elif (speaking := self._items.open_item) is not None:
             speaking.discarded = True
         self._mark_sample = self._cleared_sample = received
-        return [Flush(), Reply((*frames, self._frames.frame("input_audio_buffer.cleared")))]
+        return [Flush(), Reply((*frames, self._frames.frame(records.Cleared)))]
 
     def _update(self, update: SessionUpdate, *, beta: bool) -> Sequence[Command]:
         session = merged(self._session, update)
@@ -268,7 +280,7 @@ class RealtimeDialect:
             refuse_late_change(self._session, session)
         self._frames.beta = beta
         self._session = session
-        reply = Reply((self._frames.session("updated", self._session),))
+        reply = Reply((self._frames.updated(self._session),))
         self._is_configured = True
         if self._is_open:
             return [Reconfigure(session.choices()), reply]
@@ -282,9 +294,7 @@ class RealtimeDialect:
             return frames
         # OpenAI's time is where the audio that the model hears begins: with the padding
         start_ms = max(0, round(_ms(at_sample)) - self._session.prefix_padding_ms)
-        started = self._frames.frame(
-            "input_audio_buffer.speech_started", audio_start_ms=start_ms, item_id=item.item_id
-        )
+        started = self._frames.frame(records.SpeechStarted, audio_start_ms=start_ms, item_id=item.item_id)
         return [*frames, started]
 
     def _speech_ended(self, at_sample: int) -> list[Frame]:
@@ -298,9 +308,7 @@ class RealtimeDialect:
         silence_samples = self._session.silence_ms * SAMPLE_RATE_HZ // 1000
         self._mark_sample = max(self._mark_sample, min(at_sample + silence_samples, self._received_samples))
         end_ms = round(_ms(at_sample)) + self._session.silence_ms
-        stopped = self._frames.frame(
-            "input_audio_buffer.speech_stopped", audio_end_ms=end_ms, item_id=item.item_id
-        )
+        stopped = self._frames.frame(records.SpeechStopped, audio_end_ms=end_ms, item_id=item.item_id)
         return [stopped, *self._committed(item)]
 
     def _flushed(self, at_sample: int) -> list[Frame]:
@@ -350,16 +358,11 @@ class RealtimeDialect:
         return [*self._segments.final(item.item_id, event)]
 
     def _session_error(self, event: SessionError) -> list[Frame]:
-        error = {
-            "type": "server_error",
-            "code": event.code.lower(),
-            "message": event.message,
-            "param": None,
-        }
-        item = self._items.first_ended()
+        code, item = event.code.lower(), self._items.first_ended()
         if event.code != InferenceError.code or item is None:
-            return [self._frames.frame("error", error={**error, "event_id": None})]
+            return [self._error("server_error", code, event.message)]
         self._items.remove(item)
+        error = records.FailedFields(type="server_error", code=code, message=event.message, param=None)
         return [] if item.discarded else [self._frames.failed(item, error)]
 
     def _session_ended(self, reason: EndReason) -> list[Frame]:
@@ -374,7 +377,9 @@ class RealtimeDialect:
                 frames += self._committed(item)
             if reason in (EndReason.ERROR, EndReason.CANCELLED):
                 message = "the session ended before this was transcribed"
-                error = {"type": "server_error", "code": "session_ended", "message": message, "param": None}
+                error = records.FailedFields(
+                    type="server_error", code="session_ended", message=message, param=None
+                )
                 frames.append(self._frames.failed(item, error))
             else:
                 frames += self._completed([item])
@@ -385,7 +390,7 @@ class RealtimeDialect:
     @property
     def _received_samples(self) -> int:
         audio_format = self._session.format
-        num_samples = self._num_bytes // _SAMPLE_BYTES[audio_format.encoding]
+        num_samples = self._num_bytes // SAMPLE_BYTES[audio_format.encoding]
         return num_samples * SAMPLE_RATE_HZ // audio_format.rate_hz
 
     def _owner(self, event: Partial | Final) -> tuple[Item | None, list[Frame]]:

@@ -7,7 +7,7 @@ from base64 import b64decode
 
 import msgspec
 
-from serve_app.errors import PayloadTooLarge
+from serve_app.core.errors import PayloadTooLarge
 from serve_app.protocols.dialect import Audio, Command
 from serve_app.protocols.openai.errors import RefusedParameter
 

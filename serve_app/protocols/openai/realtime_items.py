@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, Word
-from serve_app.events import Final
+from serve_app.core.events import Final
+from serve_app.core.jobs import Word
+from serve_app.core.samples import SAMPLE_RATE_HZ
 
 TOLERANCE_SAMPLES = SAMPLE_RATE_HZ // 50
 """Commits are counted in the client's samples, events in resampled ones: they differ by a few."""

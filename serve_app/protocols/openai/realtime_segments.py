@@ -6,14 +6,14 @@ says; what nobody knows by then, or at the end of the session, is of the speaker
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable
 from typing import Final as Constant
 
-from serve_app.events import Final, SpeakerRevision
+from serve_app.core.events import Final, SpeakerRevision
+from serve_app.protocols.openai import realtime_records as records
 from serve_app.protocols.openai.realtime_frames import RealtimeFrames
 from serve_app.protocols.speaker_runs import WaitingFinals, speaker_runs
-from serve_app.speakers.labels import openai_label
+from serve_app.speakers.turns import openai_label
 
 UNKNOWN: Constant = "unknown"
 
@@ -42,16 +42,16 @@ class RealtimeSegments:
         frames: list[str] = []
         for final in finals:
             item_id = self._item_ids.pop(final.utterance_id)
-            frames += [self._frames.segment(item_id, **fields) for fields in self._segments(final)]
+            for run in speaker_runs(final):
+                segment = self._frames.frame(
+                    records.Segment,
+                    item_id=item_id,
+                    id=f"seg_{self._number:06d}",
+                    start=round(run.start_s, 3),
+                    end=round(run.end_s, 3),
+                    text=run.text,
+                    speaker=UNKNOWN if run.speaker is None else openai_label(run.speaker),
+                )
+                frames.append(segment)
+                self._number += 1
         return frames
-
-    def _segments(self, final: Final) -> Iterator[dict[str, Any]]:
-        for run in speaker_runs(final):
-            yield {
-                "id": f"seg_{self._number:06d}",
-                "start": round(run.start_s, 3),
-                "end": round(run.end_s, 3),
-                "text": run.text,
-                "speaker": UNKNOWN if run.speaker is None else openai_label(run.speaker),
-            }
-            self._number += 1

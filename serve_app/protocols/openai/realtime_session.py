@@ -24,10 +24,7 @@ from msgspec import UNSET, Meta, UnsetType
 from serve_app.audio.pcm import Encoding
 from serve_app.models.languages import normalise_language
 from serve_app.protocols.choices import (
-    MAX_LANGUAGES,
-    MAX_PROMPT_CHARS,
     LanguageName,
-    Probability,
     SampleRateHz,
     SessionChoices,
     message_of,
@@ -36,8 +33,11 @@ from serve_app.protocols.openai.errors import RefusedParameter
 from serve_app.protocols.openai.request import (
     DIARIZING_MODEL,
     MAX_KEYWORDS,
+    ModelName,
     expected_words,
 )
+from serve_app.session.options import MAX_LANGUAGES, Language, Prompt
+from serve_app.vad.options import MinSilenceMs, PreRollMs, VadThreshold
 
 LOGPROBS: Final = "item.input_audio_transcription.logprobs"
 
@@ -51,11 +51,11 @@ BetaFormatName: TypeAlias = Literal["pcm16", "g711_ulaw", "g711_alaw"]
 RecordT = TypeVar("RecordT")
 
 
-class AudioFormat(msgspec.Struct, frozen=True, omit_defaults=True):
+class AudioFormat(msgspec.Struct, frozen=True):
     """OpenAI knows 24 kHz only; other rates of PCM are ours. The G.711 ones have 8 kHz."""
 
     type: FormatName = "audio/pcm"
-    rate: SampleRateHz | None = None
+    rate: SampleRateHz | None | UnsetType = UNSET
 
     @property
     def encoding(self) -> Encoding:
@@ -79,9 +79,9 @@ BETA_FORMATS: dict[str, AudioFormat] = {
 
 
 class ServerVad(msgspec.Struct, frozen=True, tag_field="type", tag="server_vad"):
-    threshold: Probability = 0.5
-    prefix_padding_ms: Annotated[int, Meta(ge=0, le=2_000)] = 300
-    silence_duration_ms: Annotated[int, Meta(ge=50, le=10_000)] = 500
+    threshold: VadThreshold = 0.5
+    prefix_padding_ms: PreRollMs = 300
+    silence_duration_ms: MinSilenceMs = 500
 
 
 class SemanticVad(msgspec.Struct, frozen=True, tag_field="type", tag="semantic_vad"):
@@ -94,29 +94,29 @@ TurnDetection: TypeAlias = ServerVad | SemanticVad
 class Transcription(msgspec.Struct, frozen=True):
     """What is given of `transcription`; an empty text clears a field, like null."""
 
-    model: Annotated[str, Meta(max_length=256)] | None | UnsetType = UNSET
-    language: LanguageName | None | UnsetType = UNSET
+    model: ModelName | None | UnsetType = UNSET
+    language: Language | None | UnsetType = UNSET
     languages: Annotated[tuple[LanguageName, ...], Meta(max_length=MAX_LANGUAGES)] | None | UnsetType = UNSET
-    prompt: Annotated[str, Meta(max_length=MAX_PROMPT_CHARS)] | None | UnsetType = UNSET
+    prompt: Prompt | None | UnsetType = UNSET
     keywords: Annotated[tuple[str, ...], Meta(max_length=MAX_KEYWORDS)] | None | UnsetType = UNSET
     delay: Literal["minimal", "low", "medium", "high", "xhigh"] | None | UnsetType = UNSET
 
 
-class _Input(msgspec.Struct, frozen=True):
+class Input(msgspec.Struct, frozen=True):
     format: AudioFormat | None | UnsetType = UNSET
     transcription: Transcription | None | UnsetType = UNSET
     turn_detection: TurnDetection | None | UnsetType = UNSET
 
 
-class _Audio(msgspec.Struct, frozen=True):
-    input: _Input = _Input()
+class Audio(msgspec.Struct, frozen=True):
+    input: Input = Input()
 
 
 class SessionUpdate(msgspec.Struct, frozen=True):
     """A partial session as GA or the beta write it."""
 
     type: str | None = None
-    audio: _Audio = _Audio()
+    audio: Audio = Audio()
     input_audio_format: BetaFormatName | None | UnsetType = UNSET
     input_audio_transcription: Transcription | None | UnsetType = UNSET
     turn_detection: TurnDetection | None | UnsetType = UNSET
@@ -199,7 +199,7 @@ def merged(session: RealtimeSession, update: SessionUpdate) -> RealtimeSession:
     if isinstance(update.input_audio_format, str):
         chosen["format"] = BETA_FORMATS[update.input_audio_format]
     if isinstance(nested.format, AudioFormat):
-        rate_hz = nested.format.rate_hz if nested.format.type == "audio/pcm" else None
+        rate_hz = nested.format.rate_hz if nested.format.type == "audio/pcm" else UNSET
         chosen["format"] = AudioFormat(nested.format.type, rate_hz)
     for turn_detection in (update.turn_detection, nested.turn_detection):
         if turn_detection is not UNSET:
@@ -231,41 +231,6 @@ def refuse_late_change(before: RealtimeSession, after: RealtimeSession) -> None:
                 param=f"session.audio.input.{path}",
                 reason="session_already_started",
             )
-
-
-def session_object(session: RealtimeSession, session_id: str, expires_at: int) -> dict[str, Any]:
-    """The session in GA's shape; `expires_at` is a Unix second."""
-    return {
-        "type": "transcription",
-        "object": "realtime.transcription_session",
-        "id": session_id,
-        "expires_at": expires_at,
-        "audio": {
-            "input": {
-                "format": _format_object(session.format),
-                "transcription": _transcription_object(session),
-                "noise_reduction": None,
-                "turn_detection": _turn_detection_object(session),
-            }
-        },
-        "include": [LOGPROBS] if session.logprobs else None,
-    }
-
-
-def beta_session_object(session: RealtimeSession, session_id: str, expires_at: int) -> dict[str, Any]:
-    """The session in the beta's shape."""
-    names = {"audio/pcm": "pcm16", "audio/pcmu": "g711_ulaw", "audio/pcma": "g711_alaw"}
-    return {
-        "id": session_id,
-        "object": "realtime.transcription_session",
-        "expires_at": expires_at,
-        "modalities": ["audio", "text"],
-        "input_audio_format": names[session.format.type],
-        "input_audio_transcription": _transcription_object(session),
-        "input_audio_noise_reduction": None,
-        "turn_detection": _turn_detection_object(session),
-        "include": [LOGPROBS] if session.logprobs else None,
-    }
 
 
 def decode_json(data: str | bytes, record: type[RecordT], root: str = "") -> RecordT:
@@ -301,24 +266,3 @@ def _transcription(given: Transcription, session: RealtimeSession) -> dict[str, 
         chosen["language"] = chosen["languages"][0]
     expected_words(None, chosen.get("keywords", ()))
     return chosen
-
-
-def _format_object(audio_format: AudioFormat) -> dict[str, Any]:
-    if audio_format.type != "audio/pcm":
-        return {"type": audio_format.type}
-    return {"type": audio_format.type, "rate": audio_format.rate_hz}
-
-
-def _transcription_object(session: RealtimeSession) -> dict[str, Any]:
-    shown: dict[str, Any] = {
-        "model": session.model,
-        "language": session.language,
-        "prompt": session.prompt,
-    }
-    optional = {"languages": session.languages, "keywords": session.keywords, "delay": session.delay}
-    return shown | {name: value for name, value in optional.items() if value}
-
-
-def _turn_detection_object(session: RealtimeSession) -> dict[str, Any] | None:
-    vad = session.turn_detection
-    return None if vad is None else msgspec.to_builtins(vad)

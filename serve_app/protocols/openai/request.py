@@ -14,32 +14,39 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
-from serve_app.asr.jobs import Task
+from serve_app.core.jobs import Task
 from serve_app.protocols.choices import (
-    MAX_HOTWORD_CHARS,
-    MAX_LANGUAGES,
-    MAX_PROMPT_CHARS,
     LanguageName,
-    NumSpeakers,
     Parameters,
-    Probability,
     chosen_languages,
+    laid_over,
     message_of,
 )
 from serve_app.protocols.openai.errors import RefusedParameter
-from serve_app.protocols.speaker_choices import DiarizationBackend, with_speakers
-from serve_app.service import RecordingOptions
-from serve_app.session.options import EndpointingOptions
-from serve_app.speakers.turns import SpeakerBackend
+from serve_app.protocols.speaker_choices import DiarizationBackend, Diarize, with_speakers
+from serve_app.service.contract import RecordingOptions
+from serve_app.session.options import (
+    MAX_HOTWORD_CHARS,
+    MAX_LANGUAGES,
+    Hotwords,
+    Language,
+    Prompt,
+    Temperature,
+    VadFilter,
+)
+from serve_app.speakers.turns import MaxSpeakers, MinSpeakers, NumSpeakers, SpeakerBackend
+from serve_app.vad.options import EndpointingOptions, MinSilenceMs, PreRollMs, VadThreshold
 
 MAX_KEYWORDS = 100
+MAX_MODEL_CHARS = 256
+ModelName: TypeAlias = Annotated[str, Meta(max_length=MAX_MODEL_CHARS)]
 
-_LISTS = frozenset({"timestamp_granularities", "include", "keywords", "languages"})
+LISTS = frozenset({"timestamp_granularities", "include", "keywords", "languages"})
 _STRATEGY = "chunking_strategy"
 _KNOWN_SPEAKERS = ("known_speaker_names", "known_speaker_references")
 DIARIZING_MODEL = "gpt-4o-transcribe-diarize"
@@ -57,38 +64,38 @@ class ResponseFormat(StrEnum):
 class ServerVad(msgspec.Struct, frozen=True, tag_field="type", tag="server_vad"):
     """How a recording is cut at its silences."""
 
-    threshold: Probability | None = None
-    prefix_padding_ms: Annotated[int, Meta(ge=0, le=2_000)] | None = None
-    silence_duration_ms: Annotated[int, Meta(ge=50, le=10_000)] | None = None
+    threshold: VadThreshold | None = None
+    prefix_padding_ms: PreRollMs | None = None
+    silence_duration_ms: MinSilenceMs | None = None
 
     def endpointing(self, defaults: EndpointingOptions) -> EndpointingOptions:
-        chosen: dict[str, Any] = {
-            "threshold": self.threshold,
-            "pre_roll_ms": self.prefix_padding_ms,
-            "min_silence_ms": self.silence_duration_ms,
-        }
-        return replace(defaults, **{name: value for name, value in chosen.items() if value is not None})
+        return laid_over(
+            defaults,
+            threshold=self.threshold,
+            pre_roll_ms=self.prefix_padding_ms,
+            min_silence_ms=self.silence_duration_ms,
+        )
 
 
 class TranscriptionRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One request's fields under their wire names."""
 
-    model: Annotated[str, Meta(max_length=256)]
-    language: LanguageName | None = None
+    model: ModelName
+    language: Language | None = None
     languages: Annotated[tuple[LanguageName, ...], Meta(max_length=MAX_LANGUAGES)] = ()
-    prompt: Annotated[str, Meta(max_length=MAX_PROMPT_CHARS)] | None = None
+    prompt: Prompt | None = None
     keywords: Annotated[tuple[str, ...], Meta(max_length=MAX_KEYWORDS)] = ()
-    hotwords: Annotated[str, Meta(max_length=MAX_HOTWORD_CHARS)] | None = None
+    hotwords: Hotwords | None = None
     response_format: ResponseFormat = ResponseFormat.JSON
-    temperature: Annotated[float, Meta(ge=0.0, le=1.0)] | None = None
+    temperature: Temperature | None = None
     timestamp_granularities: frozenset[Literal["word", "segment"]] = frozenset({"segment"})
     include: frozenset[Literal["logprobs"]] = frozenset()
     stream: bool = False
-    vad_filter: bool | None = None
-    diarize: bool | None = None
+    vad_filter: VadFilter | None = None
+    diarize: Diarize | None = None
     num_speakers: NumSpeakers | None = None
-    min_speakers: NumSpeakers | None = None
-    max_speakers: NumSpeakers | None = None
+    min_speakers: MinSpeakers | None = None
+    max_speakers: MaxSpeakers | None = None
     diarization_backend: DiarizationBackend | None = None
 
     @property
@@ -132,15 +139,17 @@ class TranscriptionRequest(msgspec.Struct, frozen=True, kw_only=True):
             self.language, self.languages or None, defaults.language, defaults.languages
         )
         options = replace(
-            defaults,
+            laid_over(
+                defaults,
+                vad_filter=self.vad_filter,
+                prompt=self.prompt,
+                hotwords=hotwords,
+                temperature=self.temperature,
+            ),
             language=language,
             languages=languages,
             task=task,
             word_timestamps=subtitles or self.wants_words or self.wants_logprobs,
-            vad_filter=defaults.vad_filter if self.vad_filter is None else self.vad_filter,
-            prompt=defaults.prompt if self.prompt is None else self.prompt,
-            hotwords=defaults.hotwords if hotwords is None else hotwords,
-            temperature=defaults.temperature if self.temperature is None else self.temperature,
             endpointing=defaults.endpointing if vad is None else vad.endpointing(defaults.endpointing),
         )
         return with_speakers(options, self.wants_speakers, self, backend)
@@ -189,7 +198,7 @@ def _grouped(fields: Parameters) -> tuple[dict[str, Any], dict[str, str] | str]:
                 param=base,
                 reason="unsupported_parameter",
             )
-        if base in _LISTS:
+        if base in LISTS:
             given.setdefault(base, []).append(value)
         elif name == _STRATEGY:
             strategy = value

@@ -20,13 +20,15 @@ from serve_app.speakers.live.labeller_state import (
     MAX_LIVE_SPEAKERS,
     MAX_UNTIL_S,
     MAX_WEIGHT_S,
+    UNNAMED,
     LabellerState,
     SpeakerRow,
+    largest_of_each,
+    name_clusters,
 )
-from serve_app.speakers.live.naming import NOBODY, largest_of_each, name_clusters
 from serve_app.speakers.live.timeline import GRID_S, Activity, Ballot, Timeline, on_grid
+from serve_app.speakers.ports import WINDOW_S, WindowVoices
 from serve_app.speakers.turns import Turn
-from serve_app.speakers.windows import WINDOW_S, WindowVoices
 
 _MAX_WINDOWS = 128
 _MAX_VOICES = 200
@@ -71,7 +73,7 @@ class _Voice:
 
     embedding: Floats
     clean_s: float
-    label: int = NOBODY
+    label: int = UNNAMED
 
 
 @dataclass(slots=True)
@@ -195,7 +197,7 @@ class OnlineLabeller:
             for voice in window.voices:
                 if voice.clean_s >= least_s:
                     continue
-                voice.label = NOBODY
+                voice.label = UNNAMED
                 if voice.embedding.any():
                     nearness = means @ voice.embedding
                     nearness[np.isin(labels, list(there))] -= 2.0
@@ -237,7 +239,7 @@ class OnlineLabeller:
         return len(self._final_labels | set(self._timeline.labels.tolist()))
 
     def speaker_of(self, start_s: float, end_s: float) -> int | None:
-        """Who speaks for most of a stretch, or next to it where nobody does; None where nobody knows yet, and
+        """Who speaks for most of a stretch, or next to it in silence; None where that is not known yet, and
         where it is too long ago."""
         return self._timeline.holder(start_s, end_s)
 
@@ -260,7 +262,7 @@ def _melted(
     rows = dict(rows)
     for window in windows:
         for voice in window.voices:
-            if voice.label == NOBODY or voice.clean_s < min_clean_s:
+            if voice.label == UNNAMED or voice.clean_s < min_clean_s:
                 continue
             weight_s = min(voice.clean_s, _MAX_VOICE_WEIGHT_S)
             mean, before_s = rows.get(voice.label, (voice.embedding, 0.0))

@@ -1,4 +1,4 @@
-"""What a session remembers of its speakers: one row each, small enough for a resume ticket.
+"""What a session remembers of its speakers, fit for a resume ticket, and who keeps which label.
 
 version u8 | num_speakers u8 | num_dimensions u16 | until_s f64 |
 per speaker: label u8 | weight_s f32 | scale f32 | int8 * num_dimensions          little-endian
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from serve_app.speakers.live.clustering import Floats
+from serve_app.speakers.live.clustering import Clusters, Floats, Ints
 
 MAX_LIVE_SPEAKERS = 16
 MAX_WEIGHT_S = 600.0
@@ -84,9 +85,9 @@ def _row(data: bytes) -> SpeakerRow:
     label, weight_s, scale = _ROW.unpack_from(data)
     steps = data[_ROW.size :]
     # Comparisons that NaN fails; the mean of unit vectors is no longer than 1.
-    sound = label < MAX_LIVE_SPEAKERS and 0 < weight_s <= MAX_WEIGHT_S and 0 < scale <= 1.0
+    valid = label < MAX_LIVE_SPEAKERS and 0 < weight_s <= MAX_WEIGHT_S and 0 < scale <= 1.0
     length = (
-        scale * math.dist(np.frombuffer(steps, np.int8).tolist(), [0] * len(steps)) if sound else math.inf
+        scale * math.dist(np.frombuffer(steps, np.int8).tolist(), [0] * len(steps)) if valid else math.inf
     )
     if not length <= 1.1:
         raise ValueError("the state of the speakers holds a speaker that cannot be")
@@ -95,3 +96,61 @@ def _row(data: bytes) -> SpeakerRow:
 
 def _float32(value: float) -> float:
     return float(np.float32(value))
+
+
+UNNAMED = -1
+
+
+def name_clusters(
+    clusters: Clusters,
+    had: Ints,
+    claims: Floats,
+    evidence_s: Floats,
+    free: Sequence[int],
+    needed_s: float,
+) -> Ints:
+    """Of each cluster: the label of which it holds most, else a new one, else that of the nearest cluster.
+
+    Of every row of the clustering, `had` is its label before (or `UNNAMED`), `claims` what that counts, and
+    `evidence_s` the seconds of clear speech in it. A new label, the first of `free` that no cluster holds,
+    takes `needed_s`; to keep one, half of that is enough.
+    """
+    evidence = largest_of_each(clusters.members, evidence_s)
+    held = np.zeros((len(evidence), MAX_LIVE_SPEAKERS))
+    named = had != UNNAMED
+    np.add.at(held, (clusters.members[named], had[named]), claims[named])
+    labels = _claimed(held, evidence >= needed_s / 2)
+    for cluster in np.flatnonzero(labels == UNNAMED).tolist():
+        left = [label for label in free if label not in labels]
+        if left and (evidence[cluster] >= needed_s or not (labels != UNNAMED).any()):
+            labels[cluster] = left[0]
+    if not (labels != UNNAMED).any():
+        labels = _claimed(held, evidence >= 0)
+    chosen = np.flatnonzero(labels != UNNAMED)
+    for cluster in np.flatnonzero(labels == UNNAMED).tolist():
+        nearest = (clusters.means[chosen] @ clusters.means[cluster]).argmax()
+        labels[cluster] = labels[chosen[nearest]]
+    return labels
+
+
+def _claimed(held: npt.NDArray[np.float64], clear: npt.NDArray[np.bool_]) -> Ints:
+    """Of each cluster that is `clear`: the label on which it has the largest claim left; no label twice.
+
+    `held` `(num_clusters, num_labels)`: the claim of each cluster on each label.
+    """
+    held = held.copy()
+    labels = np.full(len(held), UNNAMED)
+    while held.max(initial=0) > 0:
+        cluster, label = divmod(int(held.argmax()), held.shape[1])
+        if clear[cluster]:
+            labels[cluster] = label
+            held[:, label] = 0
+        held[cluster] = 0
+    return labels
+
+
+def largest_of_each(members: Ints, values: Floats) -> Floats:
+    """The largest value of each cluster."""
+    largest = np.zeros(int(members.max()) + 1, np.float32)
+    np.maximum.at(largest, members, values)
+    return largest

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from serve_app.speakers.frames import runs_of
-from serve_app.speakers.live.naming import NOBODY
+from serve_app.speakers.live.labeller_state import UNNAMED
+from serve_app.speakers.ports import WindowVoices, runs_of
 from serve_app.speakers.turns import Turn
-from serve_app.speakers.windows import WindowVoices
 
 GRID_S = 0.02
 MAX_AT_ONCE = 2
@@ -42,11 +41,11 @@ class Ballot:
 
 
 class Timeline:
-    """Of each grid frame, the speakers heard in it, the loudest vote first; `NOBODY` fills up."""
+    """Of each grid frame, the speakers heard in it, the loudest vote first; `UNNAMED` fills up."""
 
     def __init__(self, start: int = 0) -> None:
         self._first = self.settled = self.covered = start
-        self._speakers: Labels = np.full((0, MAX_AT_ONCE), NOBODY, np.int16)
+        self._speakers: Labels = np.full((0, MAX_AT_ONCE), UNNAMED, np.int16)
 
     def draw(self, ballots: Sequence[Ballot], covered: int) -> None:
         """Vote anew on everything that is not settled, up to `covered`."""
@@ -61,7 +60,7 @@ class Timeline:
         done = self._speakers[self.settled - self._first : frame - self._first]
         self.settled = frame
         forgotten = max(0, frame - keep - self._first)
-        labels = np.unique(done[done != NOBODY])
+        labels = np.unique(done[done != UNNAMED])
         self._speakers = self._speakers[forgotten:].copy()
         self._first += forgotten
         return labels
@@ -69,21 +68,21 @@ class Timeline:
     @property
     def labels(self) -> Labels:
         """Those in what is kept."""
-        return np.unique(self._speakers[self._speakers != NOBODY])
+        return np.unique(self._speakers[self._speakers != UNNAMED])
 
     def holder(self, start_s: float, end_s: float) -> int | None:
-        """Who holds most of a stretch, or is heard next to it; None where nobody is, or not yet known."""
+        """Who holds most of a stretch, or is heard next to it; None for silence, or not yet known."""
         start, end = round(start_s / GRID_S) - self._first, round(end_s / GRID_S) - self._first
         end = max(end, start + 1)
         if start < 0 or end > len(self._speakers):
             return None
         near = round(_NEAR_S / GRID_S)
-        counts = np.bincount(self._speakers[start:end][self._speakers[start:end] != NOBODY])
+        counts = np.bincount(self._speakers[start:end][self._speakers[start:end] != UNNAMED])
         if len(counts):
             return int(counts.argmax())
         first = max(0, start - near)
         around = self._speakers[first : end + near, 0]
-        frames = np.flatnonzero(around != NOBODY) + first
+        frames = np.flatnonzero(around != UNNAMED) + first
         if not len(frames):
             return None
         away = np.maximum(start - frames, frames - end + 1)
@@ -97,7 +96,7 @@ class Timeline:
 
 def turns_on_grid(speakers: Labels, first: int) -> tuple[Turn, ...]:
     found = []
-    for label in np.unique(speakers[speakers != NOBODY]).tolist():
+    for label in np.unique(speakers[speakers != UNNAMED]).tolist():
         for run in runs_of((speakers == label).any(1)):
             start_s, end_s = (round((first + frame) * GRID_S, 2) for frame in run)
             found.append(Turn(start_s, end_s, label))
@@ -117,12 +116,12 @@ def _vote(ballots: Sequence[Ballot], start: int, end: int) -> Labels:
         weight = _weights(len(ballot.activity))[skipped:]
         asked[place] += weight
         heard[place] += weight * np.minimum(activity.sum(1), MAX_AT_ONCE)
-        for label in set(ballot.labels) - {NOBODY}:
+        for label in set(ballot.labels) - {UNNAMED}:
             mine = [voice for voice, of in enumerate(ballot.labels) if of == label]
             votes[place, label] += weight * activity[:, mine].any(1)
     num_heard = np.floor(heard / np.maximum(asked, 1e-6) + 0.5)
     order = np.argsort(-votes, axis=1, kind="stable")[:, :MAX_AT_ONCE]
-    speakers = np.full((end - start, MAX_AT_ONCE), NOBODY, np.int16)
+    speakers = np.full((end - start, MAX_AT_ONCE), UNNAMED, np.int16)
     for rank in range(order.shape[1]):
         chosen = order[:, rank]
         valid = (num_heard > rank) & (votes[np.arange(len(votes)), chosen] > 0)

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from serve_app.errors import ModelUnavailable
+from serve_app.core.errors import ModelUnavailable
 
 NUM_MELS = 80
 NUM_DIMENSIONS = 192

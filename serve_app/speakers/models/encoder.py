@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torchaudio.compliance import kaldi  # type: ignore[import-untyped, unused-ignore]
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ
+from serve_app.core.samples import SAMPLE_RATE_HZ
 from serve_app.speakers.models.campplus import NUM_DIMENSIONS, NUM_MELS, load_campplus, traced_frames
 
 FEATURE_STEP_S = 0.01

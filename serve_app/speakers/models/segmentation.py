@@ -1,6 +1,6 @@
 """Who speaks when within ten seconds: pyannote's `segmentation-3.0`, frame by frame, for up to three voices.
 
-The model gives each frame one of seven classes: nobody, one of three voices, or two of them (Plaquet and
+The model gives each frame one of seven classes: silence, one of three voices, or two of them (Plaquet and
 Bredin 2023, "Powerset multi-class cross entropy loss for neural speaker diarization").
 """
 
@@ -16,16 +16,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from serve_app.errors import ModelUnavailable
-from serve_app.speakers.models.environment import quiet_pyannote, require_pyannote
-from serve_app.speakers.windows import WINDOW_S, WINDOW_SAMPLES
+from serve_app.core.errors import ModelUnavailable
+from serve_app.core.samples import SAMPLE_RATE_HZ
+from serve_app.speakers.models.weights import quiet_pyannote, require_pyannote
+from serve_app.speakers.ports import WINDOW_S, WINDOW_SAMPLES
 
 NUM_VOICES = 3
 MAX_AT_ONCE = 2
 NUM_FRAMES = 589
 """Of a whole window."""
-FRAME_STEP_S = 270 / 16_000
-FRAME_S = 991 / 16_000
+FRAME_STEP_S = 270 / SAMPLE_RATE_HZ
+FRAME_S = 991 / SAMPLE_RATE_HZ
 """What one frame hears; frame i is centred on `i * FRAME_STEP_S + FRAME_S / 2`."""
 
 Activity = npt.NDArray[np.uint8]

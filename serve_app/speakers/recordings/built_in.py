@@ -7,11 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
+from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16, as_float
 from serve_app.speakers.models.weights import encoder_path, segmentation_path
-from serve_app.speakers.recordings.diarizer import RecordingDiarizer
+from serve_app.speakers.recordings.diarizer import RecordingDiarizer, join_turns, relabelled, turns_of
 from serve_app.speakers.recordings.turn_grouping import group_turns
-from serve_app.speakers.recordings.turn_lists import join_turns, relabelled, turns_of
 from serve_app.speakers.turns import SpeakerCounts, Turn
 
 _FIRST_PASS = 0.9
@@ -78,7 +77,7 @@ class BuiltInDiarizer(RecordingDiarizer):
             if turn.end_s - turn.start_s >= _LEAST_EMBEDDED_S:
                 end_s = min(turn.end_s, turn.start_s + _MAX_EMBEDDED_S)
                 cut = audio[round(turn.start_s * SAMPLE_RATE_HZ) : round(end_s * SAMPLE_RATE_HZ)]
-                embeddings[number] = self._encoder.embed(cut.astype(np.float32) / np.float32(32768))
+                embeddings[number] = self._encoder.embed(as_float(cut))
             progress(_FIRST_PASS + (1 - _FIRST_PASS) * (number + 1) / len(turns))
         seconds = np.array([turn.end_s - turn.start_s for turn in turns], np.float32)
         speakers = group_turns(embeddings, seconds, counts)

@@ -13,14 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
-from serve_app.errors import ModelUnavailable
-from serve_app.speakers.models.environment import forbid_hub, quiet_pyannote
-from serve_app.speakers.recordings.diarizer import RecordingDiarizer
-from serve_app.speakers.recordings.turn_lists import exclusive_turns, turns_of
+from serve_app.core.errors import ModelUnavailable
+from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16, as_float
+from serve_app.speakers.models.weights import forbid_hub, quiet_pyannote
+from serve_app.speakers.recordings.diarizer import RecordingDiarizer, exclusive_turns, turns_of
 from serve_app.speakers.turns import SpeakerCounts, Turn
 
 _CONFIG = "config.yaml"
@@ -72,7 +70,7 @@ class HostedDiarizer(RecordingDiarizer):
                 start, end = _STEPS[step]
                 progress(start + (end - start) * min(1.0, completed / total))
 
-        waveform = torch.from_numpy(audio.astype(np.float32) / np.float32(32768))[None]
+        waveform = torch.from_numpy(as_float(audio))[None]
         with warnings.catch_warnings():
             # It warns of counts that it cannot reach; the answer says how many it found.
             warnings.simplefilter("ignore")

@@ -17,18 +17,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
-from serve_app.speakers.frames import runs_of
+from serve_app.core.samples import FULL_SCALE, SAMPLE_RATE_HZ, Pcm16
 from serve_app.speakers.models.encoder import Embeddings, SpeakerEncoder
-from serve_app.speakers.models.environment import quiet_pyannote
-from serve_app.speakers.models.segmentation import (
-    FRAME_S,
-    FRAME_STEP_S,
-    NUM_FRAMES,
-    SpeakerSegmenter,
-)
+from serve_app.speakers.models.segmentation import FRAME_S, FRAME_STEP_S, NUM_FRAMES, SpeakerSegmenter
+from serve_app.speakers.models.weights import quiet_pyannote
+from serve_app.speakers.ports import WINDOW_S, WINDOW_SAMPLES, runs_of
 from serve_app.speakers.recordings.voices import MAX_VOICES, alone_frames, tell_apart
-from serve_app.speakers.windows import WINDOW_S, WINDOW_SAMPLES
 
 quiet_pyannote()
 
@@ -161,7 +155,7 @@ class EncoderModel(Model):
 
 
 class NoPLDA(PLDA):
-    """pyannote asks for one whatever the clustering; this one uses none."""
+    """pyannote asks for one with every clustering; this one uses none."""
 
     def __init__(self) -> None:
         pass
@@ -171,7 +165,7 @@ def _window(samples: Pcm16, index: int) -> npt.NDArray[np.float32]:
     window = np.zeros(WINDOW_SAMPLES, np.float32)
     cut = samples[index * _STEP_SAMPLES : index * _STEP_SAMPLES + WINDOW_SAMPLES]
     window[: len(cut)] = cut
-    return window / np.float32(32768)
+    return window / np.float32(FULL_SCALE)
 
 
 def _first_frame(window: int) -> int:

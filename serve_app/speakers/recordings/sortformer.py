@@ -17,10 +17,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
-from serve_app.errors import ModelUnavailable
-from serve_app.speakers.recordings.diarizer import RecordingDiarizer
-from serve_app.speakers.recordings.turn_lists import exclusive_turns
+from serve_app.core.errors import ModelUnavailable
+from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16
+from serve_app.speakers.recordings.diarizer import RecordingDiarizer, exclusive_turns
 from serve_app.speakers.turns import SpeakerCounts, Turn
 
 HUB_ID = "nvidia/diar_streaming_sortformer_4spk-v2"
@@ -108,7 +107,7 @@ def _load(model: str, device: str, offline: bool) -> Any:
 
 
 def _most_heard(turns: list[Turn], most: int) -> list[Turn]:
-    """The turns of those who speak longest, at most so many."""
+    """The turns of those who speak longest, at most `most` of them."""
     seconds: dict[int, float] = {}
     for turn in turns:
         seconds[turn.speaker] = seconds.get(turn.speaker, 0.0) + turn.end_s - turn.start_s

@@ -14,9 +14,9 @@ import numpy.typing as npt
 import torch
 from scipy.cluster.hierarchy import fcluster, linkage
 
-from serve_app.speakers.frames import Run, frames_away, runs_of
 from serve_app.speakers.models.encoder import Audio, Embeddings, SpeakerEncoder, feature_frames
 from serve_app.speakers.models.segmentation import FRAME_STEP_S, NUM_VOICES, Activity
+from serve_app.speakers.ports import Run, frames_away, runs_of
 
 MAX_VOICES = 5
 """In one window, after runs have been told apart."""

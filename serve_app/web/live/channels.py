@@ -1,4 +1,4 @@
-"""The sessions of one connection: one, or one for each channel of its audio."""
+"""The sessions of one connection: one, or one for each channel of its audio, which may be its speakers."""
 
 from __future__ import annotations
 
@@ -6,25 +6,36 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
-from serve_app.errors import InvalidMessage, SottoError
-from serve_app.events import EndReason, Event, SessionEnded
+from serve_app.core.errors import InvalidMessage, SottoError
+from serve_app.core.events import (
+    Acknowledged,
+    EndReason,
+    Event,
+    Final,
+    Partial,
+    SessionEnded,
+    SessionStarted,
+    SpeakerRevision,
+    SpeechEnded,
+    SpeechStarted,
+)
+from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16
 from serve_app.protocols.choices import SessionChoices
 from serve_app.protocols.dialect import AudioInput, Open, RawAudio
-from serve_app.service import LiveSession
+from serve_app.service.contract import LiveSession
 from serve_app.session.options import SessionOptions
 from serve_app.speakers.turns import SpeakerMode
 from serve_app.web.door import Door, new_session_id
-from serve_app.web.live.channel_speakers import ChannelSpeakers, labelled
 from serve_app.web.live.intake import num_sessions
 
 
 class Channels:
-    """Opens them all or none; afterwards whatever is done is done to all of them."""
+    """Opens all sessions or none; audio goes to one channel, everything else to every session."""
 
     def __init__(self, door: Door, *, anchored: Callable[[float], None]) -> None:
-        """`anchored` hears the Unix time of the first sample, once."""
+        """`anchored` is called once, with the Unix time of the first sample."""
         self._door = door
         self._anchored = anchored
         self._sessions: list[LiveSession] = []
@@ -52,7 +63,7 @@ class Channels:
         """Of the first channel; they differ in the id alone."""
         return self._options[0]
 
-    def open(self, command: Open) -> list[LiveSession]:
+    def open(self, command: Open) -> None:
         """Admit the sessions; their audio comes as `self.audio` says. Raises `SottoError`: then none is
         open."""
         first_id = command.session_id or ("" if command.resume else new_session_id())
@@ -77,17 +88,21 @@ class Channels:
         self._merged = ChannelSpeakers(number) if audio != command.audio and number > 1 else None
         self._options = options
         self._num_samples = [0] * number
-        return list(self._sessions)
+
+    def start(self, on_event: Callable[[int, Event], None]) -> None:
+        """Let the sessions begin; `on_event` is told the events of each channel."""
+        for channel, session in enumerate(self._sessions):
+            session.start(partial(on_event, channel))
 
     @property
     def tells_speakers(self) -> bool:
         return self._options[0].speakers is not SpeakerMode.OFF
 
-    def heard(self, channel: int, event: Event) -> Event | None:
-        """An event as the client is to hear it; None: it is not."""
+    def for_client(self, channel: int, event: Event) -> Event | None:
+        """An event as the client is told it; None: it is not."""
         if self.options.speakers is SpeakerMode.CHANNEL:
             event = labelled(event, channel)
-        return event if self._merged is None else self._merged.heard(channel, event)
+        return event if self._merged is None else self._merged.merge(channel, event)
 
     async def push(self, channel: int, samples: Pcm16) -> None:
         if not any(self._num_samples):
@@ -119,9 +134,9 @@ class Channels:
 
     def close(self) -> None:
         """The connection is gone: their ids are free."""
-        for session in self._sessions:
+        sessions, self._sessions = self._sessions, []
+        for session in sessions:
             self._door.service.session_closed(session.session_id, session)
-        self._sessions = []
 
     def ended(self, channel: int, event: SessionEnded) -> None:
         self._ended[channel] = event
@@ -135,7 +150,9 @@ class Channels:
 
     @property
     def audio_ms(self) -> float:
-        return max((event.total_samples for event in self._ended.values()), default=0) * 1000 / SAMPLE_RATE_HZ
+        """Of what the sessions took; of what has come where none has ended."""
+        taken = (event.total_samples * 1000 / SAMPLE_RATE_HZ for event in self._ended.values())
+        return max(taken, default=self.received_ms)
 
     @property
     def num_finals(self) -> int:
@@ -143,15 +160,17 @@ class Channels:
 
 
 def _by_channel(command: Open, options: SessionOptions) -> tuple[SessionOptions, AudioInput]:
-    """Raw audio with a session for each of its channels. A container's channels are mixed before anybody
-    hears them: `InvalidMessage` where the client wants to know them apart, no speakers where only a default
+    """Raw audio with a session for each of its channels. Those of a container and of a request's body are
+    mixed: `InvalidMessage` where the client wants to know them apart, no speakers where only a default
     does."""
-    if isinstance(command.audio, RawAudio):
+    if isinstance(command.audio, RawAudio) and not command.is_body:
         return options, replace(command.audio, split_channels=True)
     if command.choices.wants_speakers:
         raise InvalidMessage(
-            "each channel is a speaker here, and those of a container are mixed: send raw samples, announced "
-            "with sample_rate and channels"
+            "each channel is a speaker, and channels are mixed here: use /ws/stt"
+            if command.is_body
+            else "each channel is a speaker here, and those of a container are mixed: send raw samples, "
+            "announced with sample_rate and channels"
         )
     return replace(options, speakers=SpeakerMode.OFF), command.audio
 
@@ -161,3 +180,60 @@ def with_reason(event: Event, reason: EndReason | None) -> Event:
     if reason is not None and isinstance(event, SessionEnded) and event.reason is EndReason.COMPLETED:
         return replace(event, reason=reason)
     return event
+
+
+def labelled(event: Event, channel: int) -> Event:
+    """A final is spoken by its channel, also where a voice says otherwise."""
+    if not isinstance(event, Final):
+        return event
+    return replace(
+        event, speaker=channel, words=tuple(replace(word, speaker=channel) for word in event.words)
+    )
+
+
+class ChannelSpeakers:
+    """The events of `num_channels` sessions that are one to the client.
+
+    Utterances get ids that no other channel has; the session starts and ends once. Speech begins with the
+    first channel that speaks and ends with the last. Several sessions cannot be resumed as one: there are no
+    tickets.
+    """
+
+    def __init__(self, num_channels: int) -> None:
+        self._num_channels = num_channels
+        self._started = False
+        self._speaking: set[int] = set()
+        self._ended: list[SessionEnded] = []
+
+    def merge(self, channel: int, event: Event) -> Event | None:
+        """The event as the client is told it; None: it is not."""
+        match event:
+            case SessionStarted():
+                is_first, self._started = not self._started, True
+                return replace(event, ticket="") if is_first else None
+            case SpeechStarted():
+                is_first = not self._speaking
+                self._speaking.add(channel)
+                return event if is_first else None
+            case SpeechEnded():
+                self._speaking.discard(channel)
+                return None if self._speaking else event
+            case Partial():
+                return replace(event, utterance_id=f"{event.utterance_id}.{channel}")
+            case Final() | SpeakerRevision():
+                return replace(event, utterance_id=f"{event.utterance_id}.{channel}", ticket="")
+            case Acknowledged():
+                return None
+            case SessionEnded():
+                self._ended.append(event)
+                return self._end() if len(self._ended) == self._num_channels else None
+            case _:
+                return event
+
+    def _end(self) -> SessionEnded:
+        failed = (event for event in self._ended if event.reason is not EndReason.COMPLETED)
+        return replace(
+            next(failed, self._ended[-1]),
+            total_samples=max(event.total_samples for event in self._ended),
+            num_finals=sum(event.num_finals for event in self._ended),
+        )

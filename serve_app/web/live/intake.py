@@ -8,12 +8,12 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from serve_app.asr.jobs import Pcm16
 from serve_app.audio.formats import SNIFF_BYTES
 from serve_app.audio.headless import PROBE_BYTES, sniff_stream
 from serve_app.audio.pcm import MAX_CHANNELS, PcmStream
 from serve_app.audio.stream_decoder import ContainerStream
-from serve_app.errors import InternalError, InvalidAudio, SottoError
+from serve_app.core.errors import InternalError, InvalidAudio, SottoError
+from serve_app.core.samples import Pcm16
 from serve_app.protocols.dialect import AudioInput, RawAudio
 
 Push: TypeAlias = Callable[[int, Pcm16], Awaitable[None]]
@@ -43,10 +43,14 @@ def num_sessions(audio: AudioInput) -> int:
 
 
 class RawIntake:
-    """Headerless samples. Raises `InvalidAudio` for a rate or channel count outside the limits."""
+    """Headerless samples. Raises `InvalidAudio` for a rate or channel count outside the limits.
 
-    def __init__(self, audio: RawAudio, push: Push) -> None:
+    `warn` is told of an end within a sample; None: it does not matter.
+    """
+
+    def __init__(self, audio: RawAudio, push: Push, warn: Complain | None = None) -> None:
         self._push = push
+        self._warn = warn
         self._whole_samples = audio.whole_samples
         self._num_channels = num_sessions(audio)
         channels = 1 if audio.split_channels else audio.channels
@@ -73,6 +77,9 @@ class RawIntake:
             tail = stream.finish()
             if len(tail):
                 await self._push(channel, tail)
+        num_bytes = len(self._rest) + sum(stream.num_dangling_bytes for stream in streams)
+        if num_bytes and self._warn is not None:
+            self._warn(InvalidAudio(f"the audio ends within a sample: {num_bytes} byte(s) left over"))
 
     async def aclose(self) -> None:
         return
@@ -92,8 +99,8 @@ class RawIntake:
 class ContainerIntake:
     """A container that is decoded while it comes in.
 
-    What is wrong with it is told to `fail` behind the last samples it gave, damage that could be passed
-    over to `warn` at the end.
+    `fail` is told what is wrong with it, behind the last samples it gave; `warn` at the end of damage that
+    could be passed over.
     """
 
     def __init__(
@@ -195,12 +202,15 @@ def open_intake(
     *,
     fail: Complain,
     warn: Complain,
+    is_body: bool,
     allowed_formats: frozenset[str],
     max_samples: int,
 ) -> Intake:
-    """The intake for what the client announced. Raises `InvalidAudio`."""
+    """The intake for what the client announced. Raises `InvalidAudio`. `is_body`: see `dialect.Open`."""
+    if is_body:
+        warn = fail
     if isinstance(audio, RawAudio):
-        return RawIntake(audio, push)
+        return RawIntake(audio, push, warn if is_body else None)
 
     def container(format_name: str | None = None) -> Intake:
         return ContainerIntake(

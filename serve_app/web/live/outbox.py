@@ -1,8 +1,9 @@
-"""What waits to be sent on one connection: bounded in bytes, since a client may read as late as it likes.
+"""The one queue between the sessions of a connection and its client, and the task that empties it.
 
-Events wait as events, not as frames: a dialect that sends differences must see only what is really sent. From
-`COALESCE_BYTES` on an unread interim is replaced by the next one of its utterance, and dropped when the
-utterance's final comes. Finals wait. Of the unread revisions of one final's speakers only the newest does.
+It is bounded in bytes, since a client may read as late as it likes. Events wait as events, not as frames: a
+dialect that sends differences must see only what is really sent. From `COALESCE_BYTES` on an unread interim
+is replaced by the next one of its utterance, and dropped when the utterance's final comes. Finals wait. Of
+the unread revisions of one final's speakers only the newest does.
 """
 
 from __future__ import annotations
@@ -14,8 +15,14 @@ from dataclasses import dataclass
 from typing import Final as Constant
 from typing import TypeAlias
 
-from serve_app.events import Event, Final, Partial, SpeakerRevision
-from serve_app.protocols.dialect import Frame
+import structlog
+
+from serve_app.core.events import Event, Final, Partial, SpeakerRevision
+from serve_app.protocols.dialect import Dialect, Frame
+from serve_app.web.live.send_limit import SendLimit
+from serve_app.web.live.transports import ClientGone, Transport
+
+log = structlog.get_logger(__name__)
 
 COALESCE_BYTES: Constant = 16 * 1024
 MAX_UNREAD_BYTES: Constant = 2 * 1024 * 1024
@@ -23,6 +30,9 @@ MAX_UNREAD_BYTES: Constant = 2 * 1024 * 1024
 
 _MESSAGE_BYTES, _WORD_BYTES, _LABEL_BYTES = 400, 80, 16
 """About what a message, each of its words and a speaker's label take besides the text itself."""
+
+MAX_READING: Constant = 10
+"""A client that reads slowly has so many times the wait for one frame for all of them, at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,3 +135,52 @@ def _size_bytes(item: Item) -> int:
             return _MESSAGE_BYTES + _LABEL_BYTES * len(words)
         case _:
             return _MESSAGE_BYTES
+
+
+class Sender:
+    """Sends what waits, one message after the other, in one task.
+
+    `sent_s`: when a frame went out last; `sending_since_s`: since when one could not, if one cannot.
+    """
+
+    def __init__(self, transport: Transport, dialect: Dialect, outbox: Outbox, limit: SendLimit) -> None:
+        self._transport = transport
+        self._dialect = dialect
+        self._outbox = outbox
+        self._send_limit = limit
+        self._now_s = asyncio.get_running_loop().time
+        self.sent_s = self._now_s()
+        self.sending_since_s: float | None = None
+
+    async def run(self) -> None:
+        """Until the outbox is closed and empty. Raises `ClientGone`."""
+        while (item := await self._outbox.take()) is not None:
+            await self._send_limit.until_free()
+            frames: Sequence[Frame]
+            if isinstance(item, ChannelEvent):
+                frames = self._dialect.send(item.event, item.channel)
+            else:
+                frames = (item,)
+            for frame in frames:
+                await self._send(frame)
+
+    async def _send(self, frame: Frame) -> None:
+        self.sending_since_s = self._now_s()
+        await self._transport.send(frame)
+        self.sent_s = self._now_s()
+        self.sending_since_s = None
+        self._send_limit.sent()
+
+    async def until_read(self, running: asyncio.Task[None], patience_s: float) -> None:
+        """Returns once `running` has sent everything, or could not send a frame for `patience_s`."""
+        last_s = self._now_s() + MAX_READING * patience_s
+        while not running.done():
+            left_s = min(last_s, (self.sending_since_s or self._now_s()) + patience_s) - self._now_s()
+            if left_s <= 0:
+                return
+            await asyncio.wait([running], timeout=left_s)
+        error = running.exception()
+        if isinstance(error, ClientGone):
+            raise error
+        if error is not None:
+            log.error("messages could not be sent", exc_info=error)

@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import soundfile
-from fakes.transcribers import on_ctranslate2
 
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
+from fakes.transcribers import on_ctranslate2
 from serve_app.asr.whisper import WhisperTranscriber
-from serve_app.errors import ModelUnavailable
-from serve_app.models import resolve_model
+from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16
 
 if TYPE_CHECKING:
     from fakes.two_engines import Model
@@ -33,23 +31,6 @@ def read_audio(path: Path) -> Pcm16:
     assert rate_hz == SAMPLE_RATE_HZ
     samples.setflags(write=False)
     return samples
-
-
-def _folder(name: str) -> Path:
-    try:
-        return resolve_model(name, offline=True).path
-    except ModelUnavailable as error:
-        pytest.skip(f"the model {name} is not installed: {error}")
-
-
-@pytest.fixture(scope="session")
-def tiny_folder() -> Path:
-    return _folder("tiny.en")
-
-
-@pytest.fixture(scope="session")
-def base_folder() -> Path:
-    return _folder("base")
 
 
 @pytest.fixture(scope="session")

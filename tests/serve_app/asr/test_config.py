@@ -8,8 +8,14 @@ import numpy as np
 import pytest
 
 from serve_app.asr.config import HostedModel, RecogniserConfig, build_recogniser
-from serve_app.asr.jobs import DecodeFailure, DecodeJob, Pcm16, Role, Transcript
-from serve_app.errors import ModelUnavailable
+from serve_app.core.errors import ModelUnavailable
+from serve_app.core.jobs import (
+    DecodeFailure,
+    DecodeJob,
+    Role,
+    Transcript,
+)
+from serve_app.core.samples import Pcm16
 
 NOWHERE = HostedModel("none", Path("/nonexistent"))
 
@@ -17,11 +23,11 @@ NOWHERE = HostedModel("none", Path("/nonexistent"))
 def test_defaults_on_a_cpu_and_on_a_card() -> None:
     config = RecogniserConfig({Role.FINAL: NOWHERE}, num_workers=4)
     cpu, card = config.limits(on_card=False), config.limits(on_card=True)
-    assert cpu.max_batch == {Role.FINAL: 1, Role.OFFLINE: 1, Role.INTERIM: 4}
+    assert cpu.max_batch == {Role.FINAL: 1, Role.RECORDING: 1, Role.INTERIM: 4}
     assert card.max_batch == dict.fromkeys(Role, 8)
     small = RecogniserConfig({Role.FINAL: NOWHERE}, max_batch=2)
     assert small.limits(on_card=False).max_batch[Role.INTERIM] == 2
-    assert (cpu.max_workers(Role.FINAL), cpu.max_workers(Role.INTERIM), cpu.max_workers(Role.OFFLINE)) == (
+    assert (cpu.max_workers(Role.FINAL), cpu.max_workers(Role.INTERIM), cpu.max_workers(Role.RECORDING)) == (
         4,
         1,
         3,
@@ -34,7 +40,7 @@ def test_defaults_on_a_cpu_and_on_a_card() -> None:
 
 def test_full_windows_are_for_finals_and_recordings() -> None:
     windows = RecogniserConfig({Role.FINAL: NOWHERE}, full_window_finals=True).windows(on_card=False)
-    assert [windows[role].full_window for role in (Role.FINAL, Role.OFFLINE, Role.INTERIM)] == [
+    assert [windows[role].full_window for role in (Role.FINAL, Role.RECORDING, Role.INTERIM)] == [
         True,
         True,
         False,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from serve_app.asr.folder import count_vocabulary, open_model_folder
-from serve_app.errors import ModelUnavailable
+from serve_app.core.errors import ModelUnavailable
 
 pytestmark = pytest.mark.models
 

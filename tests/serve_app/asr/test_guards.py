@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import sounds
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.guards import guarded
-from benchmarks.raw_decoder import RawDecoder
+from benchmarks.text.guards import RawDecoder, guarded
+from fakes import sounds
 from serve_app.asr.guards import (
     RETRIES,
     DecodeEvidence,
@@ -28,11 +27,10 @@ from serve_app.asr.guards import (
     judge,
     needs_fallback,
 )
-from serve_app.asr.jobs import SAMPLE_RATE_HZ, Pcm16
-from serve_app.asr.voice import voice_of
-from serve_app.errors import ModelUnavailable
+from serve_app.assembly.voice_activity import load_detector, voice_of
+from serve_app.core.errors import ModelUnavailable
+from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16
 from serve_app.vad.detector import VoiceDetector
-from serve_app.vad.loading import load_detector
 
 GOOD = DecodeEvidence("Please call the pharmacy.", avg_logprob=-0.15, no_speech_prob=0.1, audio_s=3.0)
 HUM = DecodeEvidence("you", avg_logprob=-0.85, no_speech_prob=0.91, audio_s=10.0)

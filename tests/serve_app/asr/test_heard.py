@@ -11,9 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve_app.asr.heard import sounding, where_heard
-from serve_app.asr.jobs import DecodeJob, Pcm16, Role, Transcript, Word
 from serve_app.asr.whisper import WhisperTranscriber
 from serve_app.audio.recordings import decode_recording
+from serve_app.core.jobs import (
+    DecodeJob,
+    Role,
+    Transcript,
+    Word,
+)
+from serve_app.core.samples import Pcm16
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "files"
 Speech = Callable[..., Pcm16]
@@ -112,7 +118,7 @@ def test_ten_seconds_of_near_silence(request: pytest.FixtureRequest, name: str, 
     engine: WhisperTranscriber = request.getfixturevalue(name)
     audio = decode_recording(GOLDEN / "t12_ten.flac").samples.copy()
     audio[:160_000] += noise(10.0, level)
-    heard = engine.transcribe([DecodeJob(0, Role.OFFLINE, audio, "en", word_timestamps=True)])[0]
+    heard = engine.transcribe([DecodeJob(0, Role.RECORDING, audio, "en", word_timestamps=True)])[0]
     assert isinstance(heard, Transcript)
     assert heard.text == "Please call the pharmacy before noon."
     assert heard.words[0].start_s == pytest.approx(10.5, abs=0.1)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.asr.jobs import LanguageHint
 from serve_app.asr.language_choice import CandidateText, choose_text, guess_language, known_language
+from serve_app.core.jobs import LanguageHint
 from serve_app.models.languages import LANGUAGES
 
 KNOWN = tuple(LANGUAGES)

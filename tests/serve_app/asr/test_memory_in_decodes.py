@@ -7,28 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.fake_transcriber import fake_info
 
+from fakes.fake_transcriber import fake_info
 from serve_app.asr.engines.ctranslate2_engine import CTranslate2Engine
+from serve_app.asr.failed_batches import BatchCap, decode_isolated, try_largest_batch
 from serve_app.asr.features import FloatArray
 from serve_app.asr.folder import open_model_folder
-from serve_app.asr.isolation import decode_isolated
-from serve_app.asr.jobs import (
-    SAMPLE_RATE_HZ,
+from serve_app.asr.recogniser import Recogniser
+from serve_app.asr.scheduler import SchedulerLimits
+from serve_app.asr.whisper import TranscriberOptions, WhisperTranscriber
+from serve_app.asr.windows import WindowPolicy
+from serve_app.core.errors import ModelUnavailable
+from serve_app.core.jobs import (
     DecodeFailure,
     DecodeJob,
     DecodeResult,
-    Pcm16,
     Role,
     Transcript,
 )
-from serve_app.asr.out_of_memory import BatchCap
-from serve_app.asr.recogniser import Recogniser
-from serve_app.asr.scheduler import SchedulerLimits
-from serve_app.asr.trial import try_largest_batch
-from serve_app.asr.whisper import TranscriberOptions, WhisperTranscriber
-from serve_app.asr.windows import WindowPolicy
-from serve_app.errors import ModelUnavailable
+from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16
 
 Speech = Callable[..., Pcm16]
 
@@ -99,7 +96,7 @@ def test_an_engine_that_cannot_encode_at_all_is_no_model(engine: SmallEngine, ti
         transcriber_on(engine, tiny_folder)
 
 
-# -- the trial at the start ---------------------------------------------------------------------------
+# -- the largest batch, tried---------------------------------------------------------------------------
 
 
 class HoldingTranscriber:

@@ -8,14 +8,21 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from fakes.fake_transcriber import FakeTranscriber, fake_info
 
-from serve_app.asr.jobs import DecodeFailure, DecodeJob, DecodeResult, Role, Task, Transcript
+from fakes.fake_transcriber import FakeTranscriber, fake_info
 from serve_app.asr.recogniser import Recogniser
 from serve_app.asr.scheduler import SchedulerLimits
-from serve_app.errors import ModelUnavailable, QueueFull
+from serve_app.core.errors import ModelUnavailable, QueueFull
+from serve_app.core.jobs import (
+    DecodeFailure,
+    DecodeJob,
+    DecodeResult,
+    Role,
+    Task,
+    Transcript,
+)
 
-F, I, O = Role.FINAL, Role.INTERIM, Role.OFFLINE  # noqa: E741
+F, I, O = Role.FINAL, Role.INTERIM, Role.RECORDING  # noqa: E741
 
 
 def job(job_id: int, role: Role = F, *, language: str | None = "en", **more: object) -> DecodeJob:

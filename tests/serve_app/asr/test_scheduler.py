@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.asr.jobs import Role
 from serve_app.asr.scheduler import Batch, Scheduler, SchedulerLimits
-from serve_app.errors import QueueFull
+from serve_app.core.errors import QueueFull
+from serve_app.core.jobs import Role
 
-F, I, O = Role.FINAL, Role.INTERIM, Role.OFFLINE  # noqa: E741
+F, I, O = Role.FINAL, Role.INTERIM, Role.RECORDING  # noqa: E741
 
 
 def filled(limits: SchedulerLimits, *jobs: tuple[Role, str] | tuple[Role, str, Hashable]) -> Scheduler[str]:

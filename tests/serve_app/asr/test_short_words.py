@@ -7,20 +7,26 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from fakes.transcribers import on_ctranslate2
 
-from benchmarks.short_words import PROMPTS, Prompted, breaths, own_window, words_of
-from serve_app.asr.config import SHORT_S, RecogniserConfig
+from benchmarks.text.short_words import (
+    PROMPTS,
+    Prompted,
+    breaths,
+    own_window,
+    words_of,
+)
+from fakes.transcribers import on_ctranslate2
+from serve_app.asr.config import LONE_S, SHORT_S, RecogniserConfig
 from serve_app.asr.engines.base import DecodeOptions, Hypothesis, Prompt
 from serve_app.asr.engines.ctranslate2_engine import CTranslate2Engine
+from serve_app.asr.fallback import GuardOptions
 from serve_app.asr.features import FloatArray
 from serve_app.asr.folder import open_model_folder
-from serve_app.asr.guarded import GuardOptions
-from serve_app.asr.jobs import DecodeJob, Pcm16, Role, Transcript
-from serve_app.asr.voice import voice_of
 from serve_app.asr.whisper import TranscriberOptions, WhisperTranscriber
-from serve_app.asr.windows import WindowPolicy
-from serve_app.vad.loading import load_detector
+from serve_app.asr.windows import WindowPolicy, plan_window
+from serve_app.assembly.voice_activity import load_detector, voice_of
+from serve_app.core.jobs import DecodeJob, Role, Transcript
+from serve_app.core.samples import Pcm16
 
 pytestmark = pytest.mark.models
 
@@ -42,7 +48,7 @@ WORDS = (
 
 def options(policy: WindowPolicy) -> TranscriberOptions:
     guards = GuardOptions(ask_voice=partial(voice_of, detector=load_detector("silero")))
-    windows = {Role.FINAL: policy, Role.OFFLINE: WindowPolicy(full_window=True)}
+    windows = {Role.FINAL: policy, Role.RECORDING: WindowPolicy(full_window=True)}
     return TranscriberOptions(windows=windows, guards=guards)
 
 
@@ -64,7 +70,7 @@ def test_lone_words_are_as_right_as_in_the_full_window(model: WhisperTranscriber
             words_of(heard(model, DecodeJob(0, role, speech(*cut), "en"))) == [word] for word, *cut in WORDS
         )
 
-    assert right(Role.FINAL) >= right(Role.OFFLINE)
+    assert right(Role.FINAL) >= right(Role.RECORDING)
 
 
 @pytest.mark.parametrize("prompt", PROMPTS[1:4], ids=lambda prompt: prompt.name)
@@ -137,5 +143,14 @@ def test_prompted_short_words_do_not_depend_on_their_batch(tiny: WhisperTranscri
 def test_finals_and_recordings_have_the_longer_window_for_lone_words() -> None:
     for on_card in (False, True):
         windows = RecogniserConfig({}).windows(on_card=on_card)
-        assert windows[Role.FINAL].short_s == windows[Role.OFFLINE].short_s == SHORT_S
-        assert windows[Role.INTERIM].short_s == 0
+        assert windows[Role.FINAL].short_s == windows[Role.RECORDING].short_s == SHORT_S
+        assert windows[Role.FINAL].lone_s == windows[Role.RECORDING].lone_s == LONE_S
+        assert windows[Role.INTERIM].short_s == windows[Role.INTERIM].lone_s == 0
+        off = RecogniserConfig({}, short_floor_s=0.0).windows(on_card=on_card)
+        assert off[Role.FINAL].lone_s == 0
+
+
+def test_lone_words_are_encoded_in_full_and_short_sentences_in_part() -> None:
+    policy = WindowPolicy(floor_s=1.0, short_s=SHORT_S, short_floor_s=10.0, lone_s=LONE_S)
+    frames = [plan_window(round(s * 16_000), "en", policy).num_frames for s in (0.3, 1.2, 1.3, 2.0, 2.1)]
+    assert frames == [3_000, 3_000, 1_000, 1_000, 260]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from serve_app.asr.silence import is_silent
+from serve_app.asr.heard import is_silent
 
 
 @pytest.mark.parametrize("num_samples", [0, 1, 319, 320, 16_000])

@@ -10,26 +10,26 @@ import ctranslate2
 import jiwer
 import numpy as np
 import pytest
-from fakes.transcribers import on_ctranslate2
 from whisper_normalizer.english import EnglishTextNormalizer
 
+from fakes.transcribers import on_ctranslate2
 from serve_app.asr.engines.ctranslate2_engine import CTranslate2Engine
-from serve_app.asr.guarded import GuardOptions
-from serve_app.asr.jobs import (
-    AttentionRule,
-    DecodeFailure,
-    DecodeJob,
-    DecodeResult,
-    Pcm16,
-    Role,
-    Task,
-    Transcript,
-)
+from serve_app.asr.fallback import GuardOptions
 from serve_app.asr.recogniser import Recogniser
 from serve_app.asr.scheduler import SchedulerLimits
 from serve_app.asr.whisper import TranscriberOptions, WhisperTranscriber
 from serve_app.asr.windows import WindowPolicy
-from serve_app.errors import ModelUnavailable
+from serve_app.core.errors import ModelUnavailable
+from serve_app.core.jobs import (
+    AttentionRule,
+    DecodeFailure,
+    DecodeJob,
+    DecodeResult,
+    Role,
+    Task,
+    Transcript,
+)
+from serve_app.core.samples import Pcm16
 
 pytestmark = pytest.mark.models
 
@@ -52,10 +52,10 @@ def word_error_rate(engine: WhisperTranscriber, turns: list[tuple[Pcm16, str]], 
 
 
 def test_short_windows_read_as_well_as_full_ones(tiny_folder: Path, turns: list[tuple[Pcm16, str]]) -> None:
-    windows = {Role.OFFLINE: WindowPolicy(full_window=True), Role.INTERIM: WindowPolicy(tail_s=5.0)}
+    windows = {Role.RECORDING: WindowPolicy(full_window=True), Role.INTERIM: WindowPolicy(tail_s=5.0)}
     engine = on_ctranslate2("tiny.en", tiny_folder, TranscriberOptions(windows=windows))
     turns = turns[::2]
-    full = word_error_rate(engine, turns, Role.OFFLINE)
+    full = word_error_rate(engine, turns, Role.RECORDING)
     assert full < 0.10
     assert word_error_rate(engine, turns, Role.FINAL) <= full + 0.02
     assert word_error_rate(engine, turns, Role.INTERIM) <= full + 0.03

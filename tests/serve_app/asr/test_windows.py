@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from serve_app.asr.features import MAX_FRAMES
-from serve_app.asr.windows import MAX_STATES, Window, WindowPolicy, full_window, plan_window
+from serve_app.asr.windows import (
+    Window,
+    WindowPolicy,
+    full_window,
+    plan_window,
+)
+from serve_app.models.footprint import MAX_STATES
 
 
 @pytest.mark.parametrize(

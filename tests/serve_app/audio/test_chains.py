@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes.encoded_audio import CONTAINERS, chirp, encoded, silent_film, timed, wav
 
-from serve_app.audio import chains
-from serve_app.audio.chains import HeaderFinder, PartReader, parts_of, skip_tags
+from fakes.encoded_audio import CONTAINERS, chirp, encoded, silent_film, timed, wav
+from serve_app.audio import recordings, stream_decoder
+from serve_app.audio.chains import TOO_MANY_PARTS, HeaderFinder, PartReader, parts_of, skip_tags
 from serve_app.audio.recordings import decode_recording
 from serve_app.audio.stream_decoder import ContainerStream
-from serve_app.errors import InvalidAudio
+from serve_app.core.errors import InvalidAudio
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "files"
 TAG = b"ID3\x04\0\0" + bytes([0, 0, 2, 0]) + bytes(256)
@@ -152,11 +152,6 @@ def test_a_film_without_sound_in_front_is_still_refused() -> None:
         decode_recording(silent_film() + encoded("mp4_fragments"))
 
 
-def test_the_number_of_recordings_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chains, "MAX_PARTS", 3)
-    assert decode_recording(wav(chirp(0.1, 16_000), 16_000) * 5).duration_s == pytest.approx(0.3)
-
-
 @pytest.mark.parametrize("name", LIVE)
 def test_headers_are_found_however_the_bytes_are_cut(name: str) -> None:
     data = encoded(name, 0.2)
@@ -184,3 +179,17 @@ def test_bytes_that_may_begin_a_header_wait_for_more() -> None:
     assert finder.find(b"....fLaC", 1, ended=True) == (None, 8)
     assert finder.find(b"....fLaC\0\0\0\x22", 1, ended=False) == (4, 4)
     assert finder.find(b"....fLaX", 1, ended=False) == (None, 8)
+
+
+async def test_recordings_past_the_limit_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (recordings, stream_decoder):
+        monkeypatch.setattr(module, "MAX_PARTS", 2)
+    data = encoded("flac", 0.5)
+    recording = decode_recording(data * 3)
+    assert_again_and_again("flac", recording.samples, decode_recording(data).samples, 2)
+    assert recording.complete is False
+    assert recording.warning == TOO_MANY_PARTS
+    samples, warning = await streamed(data * 3, 900)
+    assert_again_and_again("flac", samples, decode_recording(data).samples, 2)
+    assert warning == TOO_MANY_PARTS
+    assert (await streamed(data * 2, 900))[1] is None

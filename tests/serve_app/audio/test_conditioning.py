@@ -1,16 +1,22 @@
 from __future__ import annotations
 
 import itertools
-import json
+import sys
 from dataclasses import FrozenInstanceError
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve_app.asr.jobs import Pcm16
-from serve_app.audio.conditioning import Conditioner, ConditioningOptions, normalise_peak
+from serve_app.audio.conditioning import (
+    MAX_BLOCK_SAMPLES,
+    Conditioner,
+    ConditioningOptions,
+    normalise_peak,
+)
+from serve_app.core.samples import Pcm16
 
 RATE_HZ = 16_000
 
@@ -84,40 +90,11 @@ def test_sample_by_sample_is_the_same_too(options: ConditioningOptions) -> None:
     np.testing.assert_array_equal(np.concatenate(pieces), conditioned(options, samples))
 
 
-@pytest.mark.parametrize("cut", [1, 1_024, 5_001])
-@pytest.mark.parametrize("options", [EVERYTHING, *ONE_AT_A_TIME])
-def test_goes_on_elsewhere_from_its_state(options: ConditioningOptions, cut: int) -> None:
-    samples = talk(3_000, 0.7)
-    here = Conditioner(options)
-    first = here.process(samples[:cut])
-    there = Conditioner(options)
-    there.restore(tuple(tuple(stage) for stage in json.loads(json.dumps(here.state))))
-    here.process(tone(300, 30_000))  # what the first one does afterwards is not the other's business
-    joined = np.concatenate([first, there.process(samples[cut:])])
-    np.testing.assert_array_equal(joined, conditioned(options, samples))
-
-
-@pytest.mark.parametrize(
-    "state",
-    [
-        (),
-        ((0, 0.0, 0.0), (0, 0.0, 0.0)),
-        ((0, 0.0),),
-        ((1_024, 0.0, 0.0),),
-        ((-1, 0.0, 0.0),),
-        ((0.5, 0.0, 0.0),),
-        ((0, float("nan"), 0.0),),
-    ],
-)
-def test_refuses_a_state_that_is_not_its_own(state: tuple[tuple[float, ...], ...]) -> None:
-    with pytest.raises(ValueError, match="expected"):
-        Conditioner(ConditioningOptions(dc_removal=True)).restore(state)
-
-
-def test_refuses_a_state_from_outside_the_hop() -> None:
-    conditioner = Conditioner(ConditioningOptions(compressor=True))
-    with pytest.raises(ValueError, match="expected an offset of 0 to 31, got 32"):
-        conditioner.restore(((32, 0.0, 1.0, 1.0, 0.0),))
+def test_a_recording_longer_than_a_block() -> None:
+    samples = talk(9_000, (MAX_BLOCK_SAMPLES + 1_234) / RATE_HZ)
+    conditioner = Conditioner(EVERYTHING)
+    halves = [conditioner.process(half) for half in np.array_split(samples, 2)]
+    np.testing.assert_array_equal(conditioned(EVERYTHING, samples), np.concatenate(halves))
 
 
 def test_nothing_is_done_by_default() -> None:
@@ -232,15 +209,16 @@ def test_the_compressor_lets_loud_parts_grow_by_its_ratio_only() -> None:
         got = conditioned(options, sound)[RATE_HZ // 2 :]
         levels.append(20 * np.log10(got.max() / 32_768))
     assert levels[0] == pytest.approx(-36, abs=0.1)
-    assert levels[1] == pytest.approx(-30 + 12 / 3, abs=0.2)
-    assert levels[2] == pytest.approx(-30 + 24 / 3, abs=0.2)
+    # The level that it follows stands somewhat below the peaks.
+    assert levels[1] == pytest.approx(-30 + 12 / 3, abs=0.6)
+    assert levels[2] - levels[1] == pytest.approx(12 / 3, abs=0.05)
 
 
 def test_attack_release_and_makeup_of_the_compressor() -> None:
     options = ConditioningOptions(
         compressor=True,
         compressor_threshold_dbfs=-30.0,
-        compressor_ratio=100.0,
+        compressor_ratio=20.0,
         compressor_attack_ms=10.0,
         compressor_release_ms=200.0,
         compressor_makeup_db=6.0,
@@ -256,11 +234,12 @@ def test_attack_release_and_makeup_of_the_compressor() -> None:
 
     settled_db = gain_db(1.9)
     assert gain_db(0.5) == pytest.approx(6.0, abs=0.1)
-    assert settled_db == pytest.approx(6 - 0.99 * (30 - 4.3), abs=0.3)
+    assert settled_db == pytest.approx(6 - 0.95 * (30 - 4.3), abs=1.0)
     assert gain_db(1.0) > settled_db + 10
-    assert gain_db(1.05) == pytest.approx(settled_db, abs=0.5)
-    # One time constant after the loud part, 1/e of the reduction is left.
-    assert gain_db(2.2) == pytest.approx(6 + (settled_db - 6) / np.e, abs=0.6)
+    assert gain_db(1.05) == pytest.approx(settled_db, abs=1.0)
+    # The level falls to 1/e within one time constant after the loud part, by 8.7 dB.
+    assert gain_db(2.2) - gain_db(2.0) == pytest.approx(0.95 * 8.686, abs=0.5)
+    assert gain_db(2.9) == pytest.approx(6.0, abs=0.1)
 
 
 def test_the_limiter_bends_and_does_not_clip() -> None:
@@ -302,15 +281,48 @@ def test_peak_normalisation_refuses_a_target_over_full_scale() -> None:
         ({"auto_gain_target_dbfs": 0.0}, "auto_gain_target_dbfs"),
         ({"auto_gain_max_db": -1.0}, "auto_gain_max_db"),
         ({"compressor_threshold_dbfs": 1.0}, "compressor_threshold_dbfs"),
+        ({"compressor_threshold_dbfs": -61.0}, "compressor_threshold_dbfs"),
         ({"compressor_ratio": 0.5}, "compressor_ratio"),
+        ({"compressor_ratio": 21.0}, "compressor_ratio"),
         ({"compressor_attack_ms": 0.0}, "compressor_attack_ms"),
         ({"compressor_release_ms": 0.0}, "compressor_release_ms"),
+        ({"compressor_attack_ms": 501.0}, "compressor_attack_ms"),
+        ({"compressor_release_ms": 2_001.0}, "compressor_release_ms"),
+        ({"compressor_makeup_db": -1.0}, "compressor_makeup_db"),
         ({"compressor_makeup_db": 31.0}, "compressor_makeup_db"),
     ],
 )
 def test_senseless_options_are_refused(arguments: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ConditioningOptions(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        {"threshold_dbfs": -60, "ratio": 1, "attack_ms": 0.1, "release_ms": 1, "makeup_db": 0},
+        {"threshold_dbfs": 0, "ratio": 20, "attack_ms": 500, "release_ms": 2_000, "makeup_db": 30},
+    ],
+)
+@pytest.mark.parametrize("gain_db", [-60.0, 60.0])
+@pytest.mark.parametrize("rate_hz", [8_000, 48_000])
+def test_libavfilter_takes_all_that_the_bounds_allow(
+    bounds: dict[str, float], gain_db: float, rate_hz: int
+) -> None:
+    options = ConditioningOptions(
+        compressor=True, gain_db=gain_db, **{f"compressor_{name}": value for name, value in bounds.items()}
+    )
+    sound = talk(3_000, 0.1)
+    assert len(Conditioner(options, rate_hz).process(sound)) == len(sound)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+def test_a_conditioner_starts_no_threads() -> None:
+    before = len(list(Path("/proc/self/task").iterdir()))
+    conditioners = [Conditioner(EVERYTHING) for _ in range(20)]
+    for conditioner in conditioners:
+        conditioner.process(talk(3_000, 0.1))
+    assert len(list(Path("/proc/self/task").iterdir())) == before
 
 
 def test_options_do_not_change_and_rates_are_bounded() -> None:

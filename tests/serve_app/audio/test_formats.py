@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import av
 import pytest
-from fakes.encoded_audio import CONTAINERS, encoded
 
+from fakes.encoded_audio import CONTAINERS, encoded
 from serve_app.audio.formats import (
     DEMUXERS,
     canonical_format,
@@ -12,7 +12,7 @@ from serve_app.audio.formats import (
     require_allowed,
     sniff_format,
 )
-from serve_app.errors import UnsupportedFormat
+from serve_app.core.errors import UnsupportedFormat
 
 
 @pytest.mark.parametrize("name", CONTAINERS)

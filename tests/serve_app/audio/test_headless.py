@@ -5,10 +5,10 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from fakes.encoded_audio import CONTAINERS, encoded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fakes.encoded_audio import CONTAINERS, encoded
 from serve_app.audio.headless import PROBE_BYTES, Sniffed, problem_of, sniff_stream
 
 CHECKOUT = Path(__file__).parents[3]

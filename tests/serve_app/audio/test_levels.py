@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve_app.asr.jobs import Pcm16
 from serve_app.audio.levels import LevelLimits, LevelMeter, LevelProblem, LevelWarning
+from serve_app.core.samples import Pcm16
 
 RATE_HZ = 16_000
 SECOND = RATE_HZ

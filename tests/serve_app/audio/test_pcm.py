@@ -4,12 +4,12 @@ import itertools
 
 import numpy as np
 import pytest
-from fakes.encoded_audio import chirp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fakes.encoded_audio import chirp
 from serve_app.audio.pcm import ENCODINGS, Encoding, PcmStream
-from serve_app.errors import InvalidAudio
+from serve_app.core.errors import InvalidAudio
 
 RATES_HZ = (8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000, 192_000)
 

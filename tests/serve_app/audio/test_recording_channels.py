@@ -8,11 +8,11 @@ import av
 import numpy as np
 import pytest
 import soundfile
-from fakes.encoded_audio import chirp, wav
 
+from fakes.encoded_audio import chirp, wav
 from serve_app.audio.recordings import decode_recording
 from serve_app.audio.resampling import FrameResampler
-from serve_app.errors import InvalidAudio, PayloadTooLarge
+from serve_app.core.errors import InvalidAudio, PayloadTooLarge
 
 
 def channels(count: int, seconds: float = 1.0, rate_hz: int = 16_000) -> np.ndarray:

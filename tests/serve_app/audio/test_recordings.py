@@ -8,10 +8,10 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from fakes.encoded_audio import CONTAINERS, chirp, encoded, silent_film, wav
 
+from fakes.encoded_audio import CONTAINERS, chirp, encoded, silent_film, wav
 from serve_app.audio.recordings import decode_recording
-from serve_app.errors import InvalidAudio, PayloadTooLarge, UnsupportedFormat
+from serve_app.core.errors import InvalidAudio, PayloadTooLarge, UnsupportedFormat
 
 
 def damaged(data: bytes, start: float, end: float) -> bytes:
@@ -180,6 +180,7 @@ def test_absurd_rates_are_refused(rate_hz: int) -> None:
         decode_recording(wav(np.zeros(8_000, np.int16), rate_hz))
 
 
+@pytest.mark.slow
 def test_memory_is_little_more_than_the_samples() -> None:
     seconds = 600
     data = wav(np.zeros(seconds * 16_000, np.int16), 16_000)

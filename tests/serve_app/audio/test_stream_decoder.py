@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from fakes.encoded_audio import encoded, silent_film, wav
 
+from fakes.encoded_audio import encoded, silent_film, wav
 from serve_app.audio.formats import ALL_FORMATS
 from serve_app.audio.recordings import decode_recording
 from serve_app.audio.stream_decoder import ContainerStream
-from serve_app.errors import InvalidAudio, PayloadTooLarge, UnsupportedFormat
+from serve_app.core.errors import InvalidAudio, PayloadTooLarge, UnsupportedFormat
 
 STREAMABLE = ("webm", "ogg", "mp3", "flac", "wav", "m4a_faststart", "mp4_fragments", "aac", "aiff", "caf")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes.encoded_audio import Pieces, chirp, encoded, timed
 
+from fakes.encoded_audio import Pieces, chirp, encoded, timed
 from serve_app.audio.recordings import decode_recording
 from serve_app.audio.stream_decoder import ContainerStream
 from serve_app.audio.timeline import TOLERANCE_S, Timeline

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakes.held_server import HeldServer, running_held_server
-from fakes.speech_server import running_fake_server
 from typer.testing import CliRunner
 
 import serve_app
+from fakes.held_server import HeldServer, running_held_server
+from fakes.speech_server import running_fake_server
 from serve_app.cli.app import app
 from serve_app.launch.cluster import SOURCE_DIR
 
@@ -56,9 +56,8 @@ def run(*arguments: str, **environ: str) -> tuple[int, str, str]:
 
 def piped(data: bytes, *arguments: str) -> tuple[int, str, str]:
     """A process with `data` on its standard input."""
-    environ = {**os.environ, "PYTHONPATH": str(SOURCE_DIR)}
     command = [sys.executable, "-m", "serve_app.cli", *arguments]
-    done = subprocess.run(command, input=data, capture_output=True, env=environ, timeout=120)
+    done = subprocess.run(command, input=data, capture_output=True, timeout=120)
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
@@ -128,12 +127,14 @@ def test_damaged_audio_is_said_and_has_a_status(url: str, folder: Path) -> None:
 # -- standard input ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_recording_from_standard_input(url: str) -> None:
     status, out, errors = piped(CLIP.read_bytes(), "transcribe", "-", "--url", url, "--format", "json")
     assert (status, errors) == (0, "")
     assert json.loads(out)["num_bytes"] == CLIP.stat().st_size
 
 
+@pytest.mark.slow
 def test_a_container_live_from_standard_input(url: str) -> None:
     status, out, errors = piped(CLIP.read_bytes(), "live", "-", "--url", url)
     assert (status, errors) == (0, "")
@@ -141,11 +142,13 @@ def test_a_container_live_from_standard_input(url: str) -> None:
     assert out.endswith("[00:00.00] hello\n")
 
 
+@pytest.mark.slow
 def test_raw_samples_live_from_standard_input(url: str) -> None:
     status, out, _ = piped(bytes(3201), "live", "-", "--sample-rate", "16000", "--url", url)
     assert (status, out.splitlines()[-1]) == (0, "[00:00.00] hello")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", [b"", bytes(3200), b"no audio in here"])
 def test_standard_input_that_is_no_container(url: str, data: bytes) -> None:
     status, _, errors = piped(data, "live", "-", "--url", url)
@@ -162,7 +165,6 @@ def test_a_terminal_is_no_audio(command: str) -> None:
         stdin=terminal,
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(SOURCE_DIR)},
         timeout=120,
     )
     os.close(keyboard)

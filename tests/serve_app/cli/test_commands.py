@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
 from fakes.app_server import running_app
 from fakes.encoded_audio import chirp, wav
 from fakes.fake_service import FakeService, FakeSettings
 from fakes.speech_server import running_fake_server
-from typer.testing import CliRunner
-
 from serve_app.cli.app import app
 from serve_app.cli.serving import describe_models
 from serve_app.launch.cluster import SOURCE_DIR

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from fakes.nvml import GIB, FakeCard, FakeNvml, rtx_2060
 
+from fakes.nvml import GIB, FakeCard, FakeNvml, rtx_2060
+from serve_app.capacity import machine as gpus
 from serve_app.cli import doctor
 from serve_app.launch import plan
-from serve_app.telemetry import gpus
 
 
 def findings(

@@ -1,6 +1,6 @@
 import pytest
 
-from serve_app.cli.flags import FlagError, parse_flags
+from serve_app.cli.app import FlagError, parse_flags
 
 
 @pytest.mark.parametrize(

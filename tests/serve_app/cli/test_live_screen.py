@@ -1,9 +1,8 @@
 from typing import Any
 
 from fakes.speech_server import final_message
-
 from serve_app.cli.live import show
-from serve_app.clients.messages import parse_message
+from sotto_client.messages import parse_message
 
 
 class Screen:

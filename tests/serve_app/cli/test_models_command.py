@@ -3,14 +3,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.huggingface_folder import write_huggingface
-from fakes.whisper_folder import write_model
 from typer.testing import CliRunner
 
-from serve_app.asr.jobs import ModelInfo
+from fakes.huggingface_folder import write_huggingface
+from fakes.whisper_folder import write_model
 from serve_app.cli import models
 from serve_app.cli.app import app
-from serve_app.cli.warming import load_and_warm
+from serve_app.cli.models import load_and_warm
+from serve_app.core.jobs import ModelInfo
 from serve_app.models import MODELS, resolve_model
 
 

@@ -1,11 +1,12 @@
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from serve_app.cli import serving
 from serve_app.cli.app import app
-from serve_app.cli.serving import ServeRequest
 from serve_app.launch import plan as plan_module
 from serve_app.launch.certificates import CertificateFiles
 from serve_app.launch.plan import ServicePlan, plan_service
@@ -21,16 +22,16 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def planned(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> ServicePlan:
     """What `sotto serve ARGUMENTS` would start."""
-    requests: list[ServeRequest] = []
+    given: list[Mapping[str, Any]] = []
 
-    def note_request(request: ServeRequest) -> int:
-        requests.append(request)
+    def note_flags(flags: Mapping[str, Any], **_: object) -> int:
+        given.append(flags)
         return 0
 
-    monkeypatch.setattr(serving, "run_service", note_request)
+    monkeypatch.setattr(serving, "run_service", note_flags)
     answer = CliRunner().invoke(app, ["serve", *arguments])
     assert answer.exit_code == 0, answer.output
-    return plan_service(requests[0].flags)
+    return plan_service(given[0])
 
 
 def test_without_certificate_there_is_no_edge(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.asr.jobs import Word
+from serve_app.core.jobs import Word
 from serve_app.formatting.edits import Edit, edit_text, edit_words
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve_app.asr.jobs import Word
+from serve_app.core.jobs import Word
 from serve_app.formatting import FormattingOptions, format_text, format_words
 
 ALL = FormattingOptions(casing=True, spacing=True, numerals=True, closing_stop=True)
@@ -46,6 +46,7 @@ def words_of(texts: list[str]) -> tuple[Word, ...]:
     return tuple(Word(text, index, index + 0.5, (index % 10) / 10) for index, text in enumerate(texts))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=500)
 @given(st.lists(st.sampled_from(SPOKEN), max_size=25), languages, options_of, st.booleans())
 def test_the_words_joined_are_the_text(

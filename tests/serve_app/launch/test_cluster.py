@@ -1,4 +1,5 @@
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,15 @@ from textwrap import dedent
 import pytest
 
 from serve_app.launch import cluster
-from serve_app.launch.cluster import ClusterOptions, LaunchError, RayCluster, start_ray
+from serve_app.launch.cluster import (
+    ClusterOptions,
+    LaunchError,
+    RayCluster,
+    free_ports,
+    port_is_free,
+    prefer_port,
+    start_ray,
+)
 
 
 def test_a_failed_start_puts_the_environment_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,6 +46,7 @@ def test_a_failed_start_puts_the_environment_back(monkeypatch: pytest.MonkeyPatc
     assert changed <= {"RAY_CLIENT_MODE", "PYTHONBREAKPOINT"}
 
 
+@pytest.mark.slow
 def test_a_serve_that_has_read_its_environment_already_is_refused() -> None:
     """It would serve without HAProxy, and its nodes would not know the token."""
     lines = """
@@ -59,3 +69,19 @@ def test_ray_says_what_its_processes_complained_about(tmp_path: Path) -> None:
     (logs / "raylet.err").write_text("fine\nthe agent died\n")
     (logs / "gcs_server.err").write_text("")
     assert cluster._last_words(tmp_path) == "raylet.err: fine\nraylet.err: the agent died"
+
+
+def test_free_ports_differ_and_are_free() -> None:
+    ports = free_ports(5)
+    assert len(set(ports)) == 5
+    assert all(port_is_free(port) for port in ports)
+
+
+def test_a_listening_port_is_taken_and_another_is_chosen() -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        assert not port_is_free(port)
+        assert prefer_port(port) != port
+    assert prefer_port(port) == port

@@ -17,9 +17,6 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from fakes.app_server import running_app
-from fakes.duplex_upload import curl_part_by_part, sizes_of_parts
-from fakes.extended_connect import extended_connect
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -27,17 +24,19 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.asyncio.client import connect
 
-from serve_app.clients.duplex_http import DuplexRequest, lines
+from fakes.app_server import running_app
+from fakes.duplex_upload import curl_part_by_part, sizes_of_parts
+from fakes.extended_connect import extended_connect
 from serve_app.launch import edge as edge_module
 from serve_app.launch.certificates import CertificateFiles, self_signed
-from serve_app.launch.cluster import SOURCE_DIR, ClusterOptions, LaunchError, RayCluster
+from serve_app.launch.cluster import SOURCE_DIR, ClusterOptions, LaunchError, RayCluster, free_ports
 from serve_app.launch.edge import Edge
 from serve_app.launch.edge_config import EdgeOptions
+from serve_app.launch.environment import make_runtime_dir, remove_runtime_dir
 from serve_app.launch.keeper import start_keeper
-from serve_app.launch.ports import free_ports
 from serve_app.launch.processes import processes_of
-from serve_app.launch.runtime_dir import make_runtime_dir, remove_runtime_dir
 from serve_app.launch.serving import RunningService, start_service
+from sotto_client.duplex_http import DuplexRequest, lines
 
 
 async def headers(request: Request) -> Response:

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.nvml import GIB, FakeCard, FakeNvml, h200, rtx_2060, turing_12gb
 
+from fakes.nvml import GIB, FakeCard, FakeNvml, h200, rtx_2060, turing_12gb
+from serve_app.capacity.machine import read_gpus
 from serve_app.launch import gpu_plan
 from serve_app.launch import plan as plan_module
 from serve_app.launch.cluster import ClusterOptions
 from serve_app.launch.gpu_plan import TOO_SMALL, UNREADABLE, wanted_of
 from serve_app.launch.plan import ServicePlan, plan_service
 from serve_app.settings import Settings
-from serve_app.telemetry.gpus import read_gpus
 
 
 @pytest.fixture(autouse=True)

@@ -8,9 +8,9 @@ import psutil
 import pytest
 
 from serve_app.launch.cluster import SOURCE_DIR
+from serve_app.launch.environment import make_runtime_dir, remove_runtime_dir
 from serve_app.launch.keeper import start_keeper
 from serve_app.launch.processes import end_processes, processes_of
-from serve_app.launch.runtime_dir import make_runtime_dir, remove_runtime_dir
 
 SLEEP = "import time; print('up', flush=True); time.sleep(60)"
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + SLEEP

@@ -19,10 +19,9 @@ import psutil
 import pytest
 from websockets.asyncio.client import connect
 
-from serve_app.clients.duplex_http import DuplexRequest, lines
-from serve_app.launch.cluster import SOURCE_DIR
-from serve_app.launch.ports import free_ports
+from serve_app.launch.cluster import SOURCE_DIR, free_ports
 from serve_app.launch.processes import processes_of
+from sotto_client.duplex_http import DuplexRequest, lines
 
 pytestmark = pytest.mark.cluster
 

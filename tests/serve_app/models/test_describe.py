@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 
 import pytest
+
 from fakes.huggingface_folder import write_huggingface
 from fakes.whisper_folder import install_split_model, write_model
-
 from serve_app.models import ModelFormat, ModelSource, registry, resolve_model
 from serve_app.models.describe import describe_model
 from serve_app.models.export import export_model

@@ -6,14 +6,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from fakes.huggingface_folder import write_huggingface
 from fakes.whisper_folder import install_split_model, write_model
-
-from serve_app.errors import ModelUnavailable
+from serve_app.core.errors import ModelUnavailable
 from serve_app.models import ModelSource, registry, resolve_model
 from serve_app.models.export import export_model
-from serve_app.models.sums import SUMS_NAME, expected_sums, read_sums
-from serve_app.models.verify import check_folder, check_sums
+from serve_app.models.verify import SUMS_NAME, check_folder, check_sums, expected_sums, read_sums
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.models.figures import MEASURED, Precision
+from serve_app.models.footprint import MEASURED, Precision
 from serve_app.models.registry import MODELS, ModelSpec
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "models.md").read_text(encoding="utf-8")

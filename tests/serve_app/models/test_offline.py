@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from fakes.whisper_folder import write_model
 from typer.testing import CliRunner
 
+from fakes.whisper_folder import write_model
 from serve_app.cli.app import app
-from serve_app.errors import ModelUnavailable
+from serve_app.core.errors import ModelUnavailable
 from serve_app.models import MODELS, find_spec, resolve_model, resolve_or_fallback
 
 

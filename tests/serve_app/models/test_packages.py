@@ -9,9 +9,9 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from fakes.whisper_folder import install_package, install_split_model, model_files
 
-from serve_app.errors import ModelUnavailable
+from fakes.whisper_folder import install_package, install_split_model, model_files
+from serve_app.core.errors import ModelUnavailable
 from serve_app.models import packages
 from serve_app.models.packages import (
     PackageDamaged,
@@ -185,6 +185,7 @@ print(len(joined))
 """
 
 
+@pytest.mark.slow
 def test_several_processes_join_it_once(tmp_path: Path) -> None:
     gate = tmp_path / "go"
     cache = tmp_path / "cache"

@@ -10,12 +10,12 @@ from typing import Any
 
 import huggingface_hub
 import pytest
-from fakes.huggingface_folder import write_huggingface
-from fakes.whisper_folder import install_split_model, write_model
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from structlog.testing import capture_logs
 
-from serve_app.errors import ModelUnavailable
+from fakes.huggingface_folder import write_huggingface
+from fakes.whisper_folder import install_split_model, write_model
+from serve_app.core.errors import ModelUnavailable
 from serve_app.models import ModelFormat, registry
 from serve_app.models.registry import MODELS, ModelSpec
 from serve_app.models.resolve import (

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.whisper_folder import model_bin, write_model
 
+from fakes.whisper_folder import model_bin, write_model
 from serve_app.models import find_spec, resolve_model
 from serve_app.models.verify import check_folder, check_sums, inspect_folder, read_num_mels
 

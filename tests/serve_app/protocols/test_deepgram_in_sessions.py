@@ -6,9 +6,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+
 from fakes.session_driver import Driver
 from fakes.talk import Say, speak
-
 from serve_app.protocols.deepgram.live import DeepgramDialect
 from serve_app.protocols.dialect import Reply
 from serve_app.session.options import SessionOptions

@@ -5,6 +5,9 @@ import random
 from contextlib import suppress
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fakes.deepgram_stream import (
     CREATED,
     EVERYTHING,
@@ -17,10 +20,7 @@ from fakes.deepgram_stream import (
     partial,
     replies,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-
-from serve_app.errors import (
+from serve_app.core.errors import (
     InferenceError,
     InvalidAudio,
     InvalidMessage,
@@ -28,7 +28,12 @@ from serve_app.errors import (
     SottoError,
     UnsupportedLanguage,
 )
-from serve_app.events import EndReason, SessionEnded, SpeechEnded, SpeechStarted
+from serve_app.core.events import (
+    EndReason,
+    SessionEnded,
+    SpeechEnded,
+    SpeechStarted,
+)
 from serve_app.protocols.deepgram.live import DeepgramDialect
 from serve_app.protocols.dialect import (
     Audio,
@@ -178,6 +183,7 @@ def mutated(rng, text):
     return bytes(frame) if rng.random() < 0.1 else frame.decode("utf-8", "surrogateescape")
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_mutated_frames_are_commands_or_refusals():
     rng = random.Random(20_260_505)
     dialect, refused = dialect_of(EVERYTHING), 0
@@ -203,6 +209,7 @@ EVENTS = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(EVENTS | st.binary(max_size=64) | st.sampled_from(CLIENT) | st.just(None), max_size=30))
 def test_any_order_of_events_and_frames_gives_messages(steps):
     dialect = dialect_of(EVERYTHING)

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from serve_app.events import Final, Timing
+from serve_app.core.events import Final, Timing
 from serve_app.protocols.deepgram.pauses import BUSY_BEATS, QUIET_BEATS, Pauses
 
 S = 16_000
@@ -11,8 +11,8 @@ S = 16_000
 def final(start_s, end_s, *, resume_s=None, decided_s=None):
     resume_s = end_s if resume_s is None else resume_s
     decided_s = end_s if decided_s is None else decided_s
-    samples = [round(at * S) for at in (start_s, end_s, resume_s)]
-    return Final("u", 0, "x", (), 0.9, -0.1, "en", 0.9, *samples, Timing(), round(decided_s * S))
+    start, end, resume = (round(at * S) for at in (start_s, end_s, resume_s))
+    return Final("u", 0, "x", (), 0.9, -0.1, "en", 0.9, start, end, resume, Timing(), round(decided_s * S))
 
 
 def spoken(pauses, start_s, end_s):

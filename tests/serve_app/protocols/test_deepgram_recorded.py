@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from fakes.fake_service import HELLO, TWO_VOICES
 
-from serve_app.asr.jobs import Word
-from serve_app.errors import (
+from fakes.fake_service import HELLO, TWO_VOICES
+from fakes.on_the_wire import assert_same_json, written
+from serve_app.core.errors import (
     InferenceError,
     InternalError,
     InvalidMessage,
@@ -16,10 +16,13 @@ from serve_app.errors import (
     QueueFull,
     UnsupportedFormat,
 )
+from serve_app.core.jobs import Word
+from serve_app.protocols.deepgram import recorded
 from serve_app.protocols.deepgram.options import OptionWarning, parse_options
-from serve_app.protocols.deepgram.recorded import RequestFacts, error_body, listen_body
-from serve_app.service import RecordingSegment
+from serve_app.protocols.deepgram.recorded import RequestFacts
+from serve_app.service.contract import RecordingSegment
 
+listen_body, error_body = written(recorded.listen_body), written(recorded.error_body)
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "deepgram_recorded.json").read_text())
 FACTS = RequestFacts(
     "0f3c8a52-7e4b-4f0e-9d52-3a1f5a6d7c11",
@@ -72,7 +75,7 @@ def bodies():
 
 @pytest.mark.parametrize("name", sorted(GOLDEN))
 def test_every_body_is_the_golden_one(name):
-    assert json.loads(json.dumps(bodies()[name])) == GOLDEN[name]
+    assert_same_json(bodies()[name], GOLDEN[name])
 
 
 def test_every_body_has_a_golden_one():

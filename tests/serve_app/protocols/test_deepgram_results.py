@@ -5,11 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fakes.deepgram_stream import EVERYTHING, RAW, SECOND, dialect_of, final, messages, partial, replies
-from fakes.spoken_events import revision, spoken_by
 
-from serve_app.errors import InvalidAudio, InvalidMessage, MaxSessionsReached
-from serve_app.events import (
+from fakes.deepgram_stream import EVERYTHING, RAW, SECOND, dialect_of, final, messages, partial, replies
+from fakes.on_the_wire import assert_same_json
+from fakes.spoken_events import revision, spoken_by
+from serve_app.core.errors import InvalidAudio, InvalidMessage, MaxSessionsReached
+from serve_app.core.events import (
     EndReason,
     SessionEnded,
     SessionError,
@@ -62,7 +63,7 @@ def conversation():
 
 @pytest.mark.parametrize("name", sorted(GOLDEN))
 def test_every_message_is_the_golden_one(name):
-    assert conversation()[name] == GOLDEN[name]
+    assert_same_json(conversation()[name], GOLDEN[name])
 
 
 def test_every_message_has_a_golden_one():

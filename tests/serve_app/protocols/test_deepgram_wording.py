@@ -1,16 +1,18 @@
 import pytest
 
-from serve_app.asr.jobs import Word
+from fakes.on_the_wire import written
+from serve_app.core.jobs import Word
+from serve_app.protocols.deepgram import wording
 from serve_app.protocols.deepgram.options import TextOptions
 from serve_app.protocols.deepgram.wording import (
     mean_probability,
     probability,
     replace_words,
-    search_records,
     timed_words,
     transcript_of,
-    word_records,
 )
+
+search_records, word_records = written(wording.search_records), written(wording.word_records)
 
 WORDS = (
     Word(" Olá,", 0.0, 0.4, 0.99),

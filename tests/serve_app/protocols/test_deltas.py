@@ -1,7 +1,7 @@
-from fakes.spoken_events import final, partial
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fakes.spoken_events import final, partial
 from serve_app.protocols.deltas import MAX_OPEN_UTTERANCES, NewWords, split_stable
 
 WORDS = st.lists(st.sampled_from(["Hello", "world", "Olá,", "you", "日本", "I"]), max_size=8).map(" ".join)

@@ -1,9 +1,9 @@
 from dataclasses import replace
 
-from fakes.spoken_events import ANSWER, GREETING, WORDS, final, partial, revision, spoken_by
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fakes.spoken_events import ANSWER, GREETING, WORDS, final, partial, revision, spoken_by
 from serve_app.protocols.speaker_runs import MAX_WAITING
 from serve_app.protocols.transcript_lines import UNKNOWN, LineDiff, TranscriptLines
 

@@ -2,8 +2,11 @@
 
 import pytest
 
-from serve_app.asr.jobs import Task
-from serve_app.errors import ClientError, InvalidMessage, UnsupportedLanguage
+from serve_app.core.errors import ClientError, InvalidMessage, UnsupportedLanguage
+from serve_app.core.jobs import Task
+from serve_app.protocols.browser.first_frame import FirstFrameDialect
+from serve_app.protocols.browser.interim_final import STATUS_EVERY, InterimFinalDialect
+from serve_app.protocols.browser.whisper_live_kit import WhisperLiveKitDialect
 from serve_app.protocols.choices import SessionChoices
 from serve_app.protocols.dialect import (
     Audio,
@@ -20,11 +23,8 @@ from serve_app.protocols.dialect import (
     Reply,
     Totals,
 )
-from serve_app.protocols.first_frame import FirstFrameDialect
-from serve_app.protocols.interim_final import STATUS_EVERY, InterimFinalDialect
-from serve_app.protocols.native_dialect import NativeDialect
-from serve_app.protocols.opus_stream import OpusStreamDialect
-from serve_app.protocols.whisper_live_kit import WhisperLiveKitDialect
+from serve_app.protocols.native.dialect import NativeDialect
+from serve_app.protocols.native.opus_stream import OpusStreamDialect
 
 CALM = Load("normal", 300, 8.0, False)
 
@@ -52,7 +52,7 @@ def test_audio_without_start_opens():
     ("rate", "choices"),
     [
         ("4", SessionChoices(partial_results=True, partial_interval_ms=250)),
-        ("0.0001", SessionChoices(partial_results=True, partial_interval_ms=10_000)),
+        ("0.0001", SessionChoices(partial_results=True, partial_interval_ms=60_000)),
         ("500", SessionChoices(partial_results=True, partial_interval_ms=50)),
         ("0", SessionChoices(partial_results=False)),
     ],

@@ -4,15 +4,16 @@ import json
 from pathlib import Path
 
 import pytest
-from fakes.spoken_events import DIALOGUE, TALK
 
-from serve_app.errors import InvalidMessage, MaxSessionsReached
+from fakes.on_the_wire import assert_same_json
+from fakes.spoken_events import DIALOGUE, TALK
+from serve_app.core.errors import InvalidMessage, MaxSessionsReached
+from serve_app.protocols.browser.first_frame import FirstFrameDialect
+from serve_app.protocols.browser.interim_final import InterimFinalDialect
+from serve_app.protocols.browser.whisper_live_kit import WhisperLiveKitDialect
 from serve_app.protocols.dialect import Load, Open, OpensAtOnce, Totals
-from serve_app.protocols.first_frame import FirstFrameDialect
-from serve_app.protocols.interim_final import InterimFinalDialect
-from serve_app.protocols.native_dialect import NativeDialect
-from serve_app.protocols.opus_stream import OpusStreamDialect
-from serve_app.protocols.whisper_live_kit import WhisperLiveKitDialect
+from serve_app.protocols.native.dialect import NativeDialect
+from serve_app.protocols.native.opus_stream import OpusStreamDialect
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "live"
 BUSY = Load("high", 440, 4.2, True)
@@ -69,13 +70,13 @@ def conversation(make, parameters, first_frame, talk=TALK):
 @pytest.mark.parametrize("name", DIALECTS)
 def test_every_frame_is_as_written(name):
     golden = json.loads((GOLDEN / f"{name}.json").read_text())
-    assert conversation(*DIALECTS[name]) == golden
+    assert_same_json(conversation(*DIALECTS[name]), golden)
 
 
 @pytest.mark.parametrize("name", SPEAKERS)
 def test_every_frame_with_speakers_is_as_written(name):
     golden = json.loads((GOLDEN / f"{name}.json").read_text())
-    assert conversation(*SPEAKERS[name], DIALOGUE) == golden
+    assert_same_json(conversation(*SPEAKERS[name], DIALOGUE), golden)
 
 
 @pytest.mark.parametrize("name", DIALECTS)

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.errors import InvalidMessage, SottoError, UnsupportedFormat
-from serve_app.protocols.media_type import ContainerAudio, RawAudio, parse_audio_type
+from serve_app.core.errors import InvalidMessage, SottoError, UnsupportedFormat
+from serve_app.protocols.dialect import ContainerAudio, RawAudio
+from serve_app.protocols.media_type import parse_audio_type
 
 
 @pytest.mark.parametrize(

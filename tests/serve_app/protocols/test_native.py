@@ -7,9 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.asr.jobs import Task, Word
-from serve_app.errors import InvalidMessage, MaxSessionsReached, QueueFull, SottoError, UnsupportedLanguage
-from serve_app.events import (
+from serve_app.core.errors import (
+    InvalidMessage,
+    MaxSessionsReached,
+    QueueFull,
+    SottoError,
+    UnsupportedLanguage,
+)
+from serve_app.core.events import (
     EndReason,
     Final,
     Partial,
@@ -20,11 +25,19 @@ from serve_app.events import (
     SpeechStarted,
     Timing,
 )
-from serve_app.protocols import native
+from serve_app.core.jobs import Task, Word
 from serve_app.protocols.choices import SessionChoices, choices_from_query
-from serve_app.protocols.native import Cancel, EndSession, Flush, StartSession, decode_command
-from serve_app.protocols.native_dialect import NativeEvents
-from serve_app.session.options import EndpointingOptions, SessionOptions
+from serve_app.protocols.native import messages as native
+from serve_app.protocols.native.dialect import NativeEvents
+from serve_app.protocols.native.messages import (
+    Cancel,
+    EndSession,
+    Flush,
+    StartSession,
+    decode_command,
+)
+from serve_app.session.options import SessionOptions
+from serve_app.vad.options import EndpointingOptions
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "native"
 CLIENT = json.loads((GOLDEN / "client.json").read_text())
@@ -266,7 +279,7 @@ def test_errors_of_the_shell_carry_code_and_whether_to_retry():
 )
 def test_confidence_is_always_a_probability(value, sent):
     event = Partial("seg-1", "x", 0, value, "en", 0, 1, Timing())
-    assert native.event_message(event, "s")["confidence"] == sent
+    assert native.event_message(event, "s").confidence == sent
 
 
 def test_segment_ids_begin_with_seg():

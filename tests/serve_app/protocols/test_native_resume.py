@@ -5,11 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.errors import InvalidMessage, InvalidTicket
-from serve_app.events import Acknowledged, Final, SessionStarted, Timing
-from serve_app.protocols import native
-from serve_app.protocols.native import StartSession, decode_command
-from serve_app.protocols.native_dialect import NativeEvents
+from serve_app.core.errors import InvalidMessage, InvalidTicket
+from serve_app.core.events import (
+    Acknowledged,
+    Final,
+    SessionStarted,
+    Timing,
+)
+from serve_app.protocols.native import messages as native
+from serve_app.protocols.native.dialect import NativeEvents
+from serve_app.protocols.native.messages import StartSession, decode_command
 from serve_app.session.ticket import MAX_TICKET_CHARS
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "native" / "resume.json").read_text())

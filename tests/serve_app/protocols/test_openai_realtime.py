@@ -2,6 +2,8 @@ import json
 from pathlib import Path
 
 import pytest
+
+from fakes.on_the_wire import assert_same_json
 from fakes.realtime_talk import (
     BETA,
     GA,
@@ -14,11 +16,8 @@ from fakes.realtime_talk import (
     transcripts,
     update,
 )
-
-from serve_app.errors import (
-    QueueFull,
-)
-from serve_app.events import (
+from serve_app.core.errors import QueueFull
+from serve_app.core.events import (
     EndReason,
     Flushed,
     SessionEnded,
@@ -78,7 +77,7 @@ def audio_opens_at_once(monkeypatch, request):
 
 def test_conversations_are_the_golden_ones():
     golden = json.loads(GOLDEN.read_text())
-    assert scenes() == {name: golden[name] for name in ("ga", "beta")}
+    assert_same_json(scenes(), {name: golden[name] for name in ("ga", "beta")})
 
 
 def test_every_event_has_an_id_of_its_own():

@@ -5,6 +5,7 @@ import json
 import random
 
 import pytest
+
 from fakes.realtime_talk import (
     BETA,
     GA,
@@ -12,8 +13,7 @@ from fakes.realtime_talk import (
     talk,
     update,
 )
-
-from serve_app.errors import (
+from serve_app.core.errors import (
     InferenceError,
     InvalidAudio,
     PayloadTooLarge,

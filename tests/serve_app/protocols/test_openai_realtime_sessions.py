@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fakes.session_driver import Driver
-from fakes.talk import Say, speak
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from serve_app.events import Final, SessionEnded
+from fakes.session_driver import Driver
+from fakes.talk import Say, speak
+from serve_app.core.events import Final, SessionEnded
 from serve_app.protocols.dialect import Audio, Flush, Open, Reply
 from serve_app.protocols.openai.errors import RefusedParameter
 from serve_app.protocols.openai.realtime import RealtimeDialect

@@ -5,10 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from fakes.realtime_talk import final, kinds, talk, update
 from fakes.spoken_events import revision, spoken_by
-
-from serve_app.events import EndReason, SessionEnded, SpeechEnded, SpeechStarted
+from serve_app.core.events import (
+    EndReason,
+    SessionEnded,
+    SpeechEnded,
+    SpeechStarted,
+)
 from serve_app.protocols.speaker_runs import MAX_WAITING
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "openai_realtime.json"

@@ -4,12 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fakes.fake_service import HELLO, TWO_VOICES
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.asr.jobs import ModelInfo, Task, Word
-from serve_app.errors import (
+from fakes.fake_service import HELLO, TWO_VOICES
+from fakes.on_the_wire import assert_same_json, on_the_wire, written
+from serve_app.core.errors import (
     InferenceError,
     InvalidAudio,
     ModelUnavailable,
@@ -20,20 +20,23 @@ from serve_app.errors import (
     UnsupportedFormat,
     UnsupportedLanguage,
 )
+from serve_app.core.jobs import ModelInfo, Task, Word
+from serve_app.protocols.openai import answer, models
 from serve_app.protocols.openai.answer import (
     MIN_LOGPROB,
     StreamedTranscript,
     logprob,
-    logprobs,
-    transcription_body,
 )
-from serve_app.protocols.openai.errors import ModelNotFound, RefusedParameter, error_body, error_status
-from serve_app.protocols.openai.models import OPENAI_NAMES, hosted_model, model_list
+from serve_app.protocols.openai.errors import ModelNotFound, RefusedParameter, error_fields, error_status
+from serve_app.protocols.openai.models import OPENAI_NAMES, hosted_model
+from serve_app.protocols.openai.records import Error
 from serve_app.protocols.openai.request import MAX_KEYWORDS, ServerVad, transcription_request
-from serve_app.service import RecordingOptions
-from serve_app.session.options import EndpointingOptions
+from serve_app.service.contract import RecordingOptions
 from serve_app.speakers.turns import SpeakerCounts, SpeakerMode
+from serve_app.vad.options import EndpointingOptions
 
+transcription_body, logprobs = written(answer.transcription_body), written(answer.logprobs)
+model_list = written(models.model_list)
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "openai_rest.json").read_text())
 
 BASE = ModelInfo("base", "final", "ctranslate2", "cpu", "int8", True, "/models/base")
@@ -66,7 +69,7 @@ def events_of(frames):
     ],
 )
 def test_bodies_are_the_golden_ones(name, fields, task):
-    assert transcription_body(HELLO, asked(*fields), task) == GOLDEN[name]
+    assert_same_json(transcription_body(HELLO, asked(*fields), task), GOLDEN[name])
 
 
 @pytest.mark.parametrize(
@@ -77,13 +80,13 @@ def test_bodies_are_the_golden_ones(name, fields, task):
     ],
 )
 def test_bodies_with_speakers_are_the_golden_ones(name, fields):
-    assert transcription_body(TWO_VOICES, asked(*fields), Task.TRANSCRIBE) == GOLDEN[name]
+    assert_same_json(transcription_body(TWO_VOICES, asked(*fields), Task.TRANSCRIBE), GOLDEN[name])
 
 
 def test_a_stream_with_speakers_is_the_golden_one():
     stream = StreamedTranscript(asked(("stream", "true"), ("response_format", "diarized_json")))
     frames = b"".join(stream.segment(segment) for segment in TWO_VOICES.segments) + stream.done(TWO_VOICES)
-    assert events_of(frames) == GOLDEN["stream_diarized_json"]
+    assert_same_json(events_of(frames), GOLDEN["stream_diarized_json"])
 
 
 def test_somebody_unknown_has_an_empty_name():
@@ -137,7 +140,7 @@ def test_how_speakers_are_told_apart_reaches_the_options():
 def test_streams_are_the_golden_ones(name, fields):
     stream = StreamedTranscript(asked(("stream", "true"), *fields))
     frames = b"".join(stream.segment(segment) for segment in HELLO.segments) + stream.done(HELLO)
-    assert events_of(frames) == GOLDEN[name]
+    assert_same_json(events_of(frames), GOLDEN[name])
 
 
 def test_a_stream_that_fails_ends_with_the_error():
@@ -157,7 +160,7 @@ def test_deltas_put_together_are_the_text(texts):
 
 
 def test_models_are_the_golden_list():
-    assert model_list((TINY, BASE), 1_700_000_000) == GOLDEN["models"]
+    assert_same_json(model_list((TINY, BASE), 1_700_000_000), GOLDEN["models"])
     assert model_list((), 0) == {"object": "list", "data": []}
 
 
@@ -178,7 +181,7 @@ def test_models_are_the_golden_list():
 )
 def test_errors_are_the_golden_ones(error):
     golden = GOLDEN["errors"][type(error).__name__]
-    assert [error_status(error), error_body(error)] == golden
+    assert_same_json([error_status(error), on_the_wire(Error(error=error_fields(error)))], golden)
 
 
 def test_every_choice_reaches_the_options():

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.errors import InvalidMessage
+from serve_app.core.errors import InvalidMessage
 from serve_app.protocols.choices import SessionChoices, choices_from_query
 from serve_app.session.options import SessionOptions
 from serve_app.speakers.turns import SpeakerCounts, SpeakerMode

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from serve_app.errors import InvalidMessage, SpeakersUnavailable
+from serve_app.core.errors import InvalidMessage, SpeakersUnavailable
+from serve_app.protocols.native.transcribe import UploadChoices
 from serve_app.protocols.speaker_choices import with_speakers
-from serve_app.protocols.transcribe import UploadChoices
-from serve_app.service import RecordingOptions
+from serve_app.service.contract import RecordingOptions
 from serve_app.speakers.turns import SpeakerCounts, SpeakerMode
 
 OFF, VOICE, CHANNEL = SpeakerMode.OFF, SpeakerMode.VOICE, SpeakerMode.CHANNEL

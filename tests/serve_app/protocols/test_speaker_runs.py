@@ -1,10 +1,10 @@
 from dataclasses import replace
 
-from fakes.spoken_events import GREETING, WORDS, final, revision, spoken_by
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.asr.jobs import Word
+from fakes.spoken_events import GREETING, WORDS, final, revision, spoken_by
+from serve_app.core.jobs import Word
 from serve_app.protocols.speaker_runs import (
     MAX_WAITING,
     SentFinals,

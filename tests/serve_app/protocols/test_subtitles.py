@@ -3,11 +3,11 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-from fakes.fake_service import HELLO
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.asr.jobs import Word
+from fakes.fake_service import HELLO
+from serve_app.core.jobs import Word
 from serve_app.protocols.subtitles import (
     MAX_CUE_MS,
     MAX_LINE_CHARS,
@@ -18,8 +18,8 @@ from serve_app.protocols.subtitles import (
     to_turns,
     to_vtt,
 )
-from serve_app.service import RecordingSegment
-from serve_app.speakers.labels import openai_label, speaker_label
+from serve_app.service.contract import RecordingSegment
+from serve_app.speakers.turns import openai_label, speaker_label
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "subtitles"
 

@@ -4,23 +4,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from fakes.fake_service import HELLO, TWO_VOICES
 
-from serve_app.asr.jobs import Task
-from serve_app.errors import InvalidMessage, SottoError, UnsupportedLanguage
-from serve_app.protocols.transcribe import (
+from fakes.fake_service import HELLO, TWO_VOICES
+from fakes.on_the_wire import written
+from serve_app.core.errors import InvalidMessage, SottoError, UnsupportedLanguage
+from serve_app.core.jobs import Task
+from serve_app.protocols.native import transcribe
+from serve_app.protocols.native.transcribe import (
     ProcessingTime,
     ResponseFormat,
     UploadChoices,
-    transcript_body,
     upload_choices,
 )
-from serve_app.service import RecordingOptions, RecordingTranscript
+from serve_app.service.contract import RecordingOptions, RecordingTranscript
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "transcribe.json"
 WITH_SPEAKERS = GOLDEN.with_name("transcribe_speakers.json")
 AT = datetime(2026, 2, 2, 12, 30, 45, 123456, tzinfo=UTC)
 TIME = ProcessingTime(preprocess_s=0.0123, transcribe_s=0.5, total_s=0.53)
+transcript_body = written(transcribe.transcript_body)
 
 
 def test_the_body_is_the_golden_one():

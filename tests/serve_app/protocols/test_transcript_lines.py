@@ -1,7 +1,7 @@
-from fakes.spoken_events import final, partial
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fakes.spoken_events import final, partial
 from serve_app.protocols.transcript_lines import SILENCE, LineDiff, TranscriptLines, clock
 
 STEPS = st.lists(

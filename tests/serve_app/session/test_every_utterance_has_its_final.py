@@ -7,17 +7,18 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from fakes.session_driver import Driver
-from fakes.talk import Say, decode, speak
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fakes.session_driver import Driver
+from fakes.talk import Say, decode, speak
 from serve_app.asr.confidence import MAX_DOUBTED
-from serve_app.asr.jobs import DecodeFailure, LanguageHint, Transcript
-from serve_app.events import Final, Partial, SessionError
+from serve_app.core.events import Final, Partial, SessionError
+from serve_app.core.jobs import DecodeFailure, LanguageHint, Transcript
 from serve_app.session.effects import DecodeRequest, Purpose
-from serve_app.session.options import EndpointingOptions, SessionOptions
+from serve_app.session.options import SessionOptions
 from serve_app.session.session import Session
+from serve_app.vad.options import EndpointingOptions
 
 SAID = [Say(1), Say(2, pause_ms=700), Say(3), Say(4, pause_ms=900), Say(5), Say(6), Say(7, pause_ms=900)]
 OPTIONS = SessionOptions("s", language="en", partial_interval_ms=200)
@@ -106,7 +107,7 @@ def test_doubted_text_is_no_evidence_of_a_language() -> None:
 def test_utterances_without_a_lock_hint_at_the_next_ones() -> None:
     options = replace(OPTIONS, language=None, language_lock_s=None, languages=("en", "de"))
     driver = run(options, ["text"])
-    hints = [request.hint for request in driver.requests if request.purpose is not Purpose.INTERIM]
+    hints = [request.job.hint for request in driver.requests if request.purpose is not Purpose.INTERIM]
     assert hints[0] == LanguageHint(("en", "de"))
     assert 0 < hints[-1].seconds("en") < 10
     assert hints[-1].seconds("de") == 0
@@ -114,7 +115,7 @@ def test_utterances_without_a_lock_hint_at_the_next_ones() -> None:
 
 def test_one_language_of_a_list_is_fixed() -> None:
     driver = run(replace(OPTIONS, language=None, languages=("de",)), ["text"])
-    assert {request.language for request in driver.requests} == {"de"}
+    assert {request.job.language for request in driver.requests} == {"de"}
 
 
 def test_interims_of_an_utterance_keep_their_language() -> None:
@@ -140,7 +141,7 @@ def test_interims_of_an_utterance_keep_their_language() -> None:
 def test_an_interim_without_a_language_is_not_shown() -> None:
     def answer(request: DecodeRequest) -> Transcript:
         transcript = decode(request)
-        if request.purpose is Purpose.INTERIM and len(request.audio) < 16_000:
+        if request.purpose is Purpose.INTERIM and len(request.job.audio) < 16_000:
             return replace(transcript, text="", words=(), language="")
         return transcript
 

@@ -6,9 +6,8 @@ from dataclasses import replace
 
 from fakes.session_driver import Driver
 from fakes.talk import Say, decode, speak
-
-from serve_app.asr.jobs import Transcript
-from serve_app.events import Final
+from serve_app.core.events import Final
+from serve_app.core.jobs import Transcript
 from serve_app.formatting import FormattingOptions
 from serve_app.session.effects import DecodeRequest
 from serve_app.session.options import SessionOptions
@@ -18,7 +17,7 @@ SAID = {" w1": " twenty", " w2": " three", " w3": " drops"}
 
 
 def spelled(request: DecodeRequest) -> Transcript:
-    heard = decode(replace(request, word_timestamps=True))
+    heard = decode(replace(request, job=replace(request.job, word_timestamps=True)))
     words = tuple(replace(word, word=SAID[word.word]) for word in heard.words)
     return replace(heard, text="".join(word.word for word in words).strip(), words=words)
 

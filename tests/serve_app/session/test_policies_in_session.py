@@ -7,13 +7,18 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
-from fakes.session_driver import Driver
-from fakes.talk import Say, decode_like_a_model, speak
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve_app.asr.jobs import AttentionRule, Role
-from serve_app.events import Event, Final, Partial, SessionError
+from fakes.session_driver import Driver
+from fakes.talk import Say, decode_like_a_model, speak
+from serve_app.core.events import (
+    Event,
+    Final,
+    Partial,
+    SessionError,
+)
+from serve_app.core.jobs import AttentionRule, Role
 from serve_app.session.effects import Purpose
 from serve_app.session.options import SessionOptions
 from serve_app.session.session import Session
@@ -54,6 +59,7 @@ def check_stable(events: list[Event], *, commits: bool) -> None:
             assert event.text.startswith(stable.get(event.utterance_id, ""))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     name=st.sampled_from(list(PolicyName)),
@@ -82,8 +88,8 @@ def test_most_words_are_certain_long_before_the_final(name: PolicyName) -> None:
 def test_a_long_utterance_gives_up_audio_and_keeps_its_words_and_times(name: PolicyName) -> None:
     driver = run(options(name, trimming_s=3.0), LONG)
     interims = [request for request in driver.requests if request.purpose is Purpose.INTERIM]
-    assert max(len(request.audio) for request in interims) / 16_000 < 7
-    assert len(driver.requests[-1].audio) / 16_000 < 7
+    assert max(len(request.job.audio) for request in interims) / 16_000 < 7
+    assert len(driver.requests[-1].job.audio) / 16_000 < 7
     (final,) = [event for event in driver.events if isinstance(event, Final)]
     assert [word.word.strip() for word in final.words] == words_of(LONG).split()
     starts = [0.5 + sum(w.ms + w.pause_ms for w in LONG[:n]) / 1000 for n in range(len(LONG))]
@@ -96,22 +102,22 @@ def test_text_whose_audio_is_given_up_becomes_the_prompt(name: PolicyName) -> No
     driver = run(session_options, LONG)
     last = driver.requests[-1]
     assert last.purpose is not Purpose.INTERIM
-    assert last.prompt.startswith("Names follow. w0 w1 w2 ")
-    assert last.hotwords == "Sotto"
-    assert last.prompt.split()[-1] != last.prefix.split()[0]
+    assert last.job.prompt.startswith("Names follow. w0 w1 w2 ")
+    assert last.job.hotwords == "Sotto"
+    assert last.job.prompt.split()[-1] != last.job.prefix.split()[0]
 
 
 def test_committing_policies_use_the_final_model_and_attention_only_where_it_is_the_policy() -> None:
     for name in PolicyName:
         interims = [r for r in run(options(name), LONG).requests if r.purpose is Purpose.INTERIM]
-        assert {r.model for r in interims} == {None if name is PolicyName.DUAL else Role.FINAL}
-        assert {r.attention is not None for r in interims} == {name is PolicyName.ALIGN_ATT}
-        assert any(r.prefix for r in interims) == (name is not PolicyName.DUAL)
+        assert {r.job.model for r in interims} == {None if name is PolicyName.DUAL else Role.FINAL}
+        assert {r.job.attention is not None for r in interims} == {name is PolicyName.ALIGN_ATT}
+        assert any(r.job.prefix for r in interims) == (name is not PolicyName.DUAL)
 
 
 def test_finals_never_carry_an_attention_rule() -> None:
     requests = run(options(PolicyName.ALIGN_ATT), LONG).requests
-    assert all(r.attention is None for r in requests if r.purpose is not Purpose.INTERIM)
+    assert all(r.job.attention is None for r in requests if r.purpose is not Purpose.INTERIM)
 
 
 def test_certain_text_survives_a_final_that_a_guard_took_away() -> None:
@@ -150,10 +156,10 @@ def test_certain_text_survives_a_final_that_failed() -> None:
 def test_context_of_earlier_utterances_is_in_view_where_it_is_asked_for() -> None:
     session_options = replace(options(PolicyName.DUAL), carry_context=True, prompt="Names follow.")
     finals = [r for r in run(session_options, SHORT).requests if r.purpose is not Purpose.INTERIM]
-    assert finals[0].prompt == "Names follow."
-    assert finals[-1].prompt == "Names follow. w1 w2 w3 w4 w5"
+    assert finals[0].job.prompt == "Names follow."
+    assert finals[-1].job.prompt == "Names follow. w1 w2 w3 w4 w5"
     plain = run(options(PolicyName.DUAL), SHORT).requests
-    assert all(request.prompt == "" for request in plain)
+    assert all(request.job.prompt == "" for request in plain)
 
 
 def test_context_ends_with_a_loop() -> None:
@@ -164,4 +170,4 @@ def test_context_ends_with_a_loop() -> None:
 
     driver = Driver(Session(replace(options(PolicyName.DUAL), carry_context=True)), rng, decode)
     driver.run(speak(SHORT))
-    assert all(request.prompt == "" for request in driver.requests)
+    assert all(request.job.prompt == "" for request in driver.requests)

@@ -5,17 +5,26 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from fakes.session_driver import Driver
-from fakes.talk import Say, speak
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve_app.asr.jobs import Pcm16, Transcript
-from serve_app.events import Acknowledged, Event, Final, SessionEnded, SessionStarted
+from fakes.session_driver import Driver
+from fakes.talk import Say, speak
+from serve_app.core.events import (
+    Acknowledged,
+    Event,
+    Final,
+    SessionEnded,
+    SessionStarted,
+)
+from serve_app.core.jobs import Transcript
+from serve_app.core.samples import Pcm16
 from serve_app.session.checkpoint import Checkpoint
 from serve_app.session.effects import DecodeRequest
-from serve_app.session.options import EndpointingOptions, SessionOptions
+from serve_app.session.options import SessionOptions
 from serve_app.session.session import Session
+from serve_app.vad.options import EndpointingOptions
 
 OPTIONS = SessionOptions("s", language="en", partial_interval_ms=200)
 AUDIO = speak(
@@ -73,6 +82,7 @@ WHOLE = {
 }
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(
     st.sampled_from(sorted(WHOLE)),

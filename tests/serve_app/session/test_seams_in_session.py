@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from fakes.session_driver import Driver
-from fakes.talk import Say, speak
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve_app.events import Final
-from serve_app.session.options import EndpointingOptions, SessionOptions
+from fakes.session_driver import Driver
+from fakes.talk import Say, speak
+from serve_app.core.events import Final
+from serve_app.session.options import SessionOptions
 from serve_app.session.session import Session
+from serve_app.vad.options import EndpointingOptions
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(
     lengths_ms=st.lists(st.integers(80, 900), min_size=8, max_size=25),

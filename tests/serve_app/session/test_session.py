@@ -7,13 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fakes.session_driver import Driver
-from fakes.talk import Say, decode, speak
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve_app.asr.jobs import Pcm16
-from serve_app.events import (
+from fakes.session_driver import Driver
+from fakes.talk import Say, decode, speak
+from serve_app.core.events import (
     EndReason,
     Event,
     Final,
@@ -23,9 +22,11 @@ from serve_app.events import (
     SpeechEnded,
     SpeechStarted,
 )
+from serve_app.core.samples import Pcm16
 from serve_app.session.effects import Purpose
-from serve_app.session.options import EndpointingOptions, SessionOptions
+from serve_app.session.options import SessionOptions
 from serve_app.session.session import Session
+from serve_app.vad.options import EndpointingOptions
 
 OPTIONS = SessionOptions("s", language="en", partial_interval_ms=200)
 DIALOGUE = [
@@ -64,6 +65,7 @@ def test_every_word_once_in_utterances_cut_at_silences() -> None:
     assert ended == SessionEnded(EndReason.COMPLETED, len(speak(DIALOGUE)), 3)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(1, 30_000), min_size=1, max_size=12), st.integers(0, 10_000), st.booleans())
 def test_chunking_delays_and_speculation_change_no_final(
@@ -85,6 +87,7 @@ def test_speech_events_do_not_depend_on_chunking(chunks: list[int], seed: int) -
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     st.integers(0, 2), st.lists(st.integers(1, 9_000), min_size=1, max_size=6), st.sampled_from([None, "en"])
@@ -105,6 +108,7 @@ def test_resuming_at_any_final_gives_the_same_rest(
 LONG = [Say(number, ms=280, pause_ms=40) for number in range(1, 61)]
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(
     st.integers(2_000, 9_000), st.lists(st.integers(1, 20_000), min_size=1, max_size=5), st.integers(0, 99)
@@ -218,7 +222,7 @@ def test_a_failed_final_says_so_and_the_rest_goes_on() -> None:
 def test_language_is_detected_until_it_is_sure_and_then_kept() -> None:
     options = replace(OPTIONS, language=None)
     driver = run(speak(DIALOGUE * 3), options)
-    asked = [request.language for request in driver.requests if request.purpose is not Purpose.INTERIM]
+    asked = [request.job.language for request in driver.requests if request.purpose is not Purpose.INTERIM]
     assert asked[0] is None
     assert asked[-1] == "en"
     assert asked == sorted(asked, key=lambda language: language is not None)

@@ -8,18 +8,24 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fakes.session_driver import Driver
-from fakes.talk import Say, speak
-from fakes.voices import speaker_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve_app.events import Event, Final, SessionEnded, SpeakerRevision
+from fakes.session_driver import Driver
+from fakes.talk import Say, speak
+from fakes.voices import speaker_of
+from serve_app.core.events import (
+    Event,
+    Final,
+    SessionEnded,
+    SpeakerRevision,
+)
 from serve_app.session.checkpoint import Checkpoint
-from serve_app.session.options import EndpointingOptions, SessionOptions
+from serve_app.session.options import SessionOptions
 from serve_app.session.session import Session
 from serve_app.session.ticket import MAX_TICKET_CHARS, TicketOffice
 from serve_app.speakers.turns import SpeakerCounts, SpeakerMode
+from serve_app.vad.options import EndpointingOptions
 
 OPTIONS = SessionOptions("s", language="en", partials=False, speakers=SpeakerMode.VOICE)
 SILENT = replace(OPTIONS, speakers=SpeakerMode.OFF)
@@ -90,6 +96,7 @@ def test_a_quick_diarizer_labels_finals_before_they_are_sent() -> None:
     assert [final.speaker for final in finals] == [0, 1, 0, 2, 1, 0]
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10_000), st.lists(st.integers(160, 16_000), min_size=1, max_size=5))
 def test_late_answers_change_no_text_and_labels_are_right_in_the_end(seed: int, chunks: list[int]) -> None:

@@ -10,14 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serve_app.asr.guards import DecodeEvidence
-from serve_app.asr.jobs import Task, Word
-from serve_app.errors import InvalidTicket
+from serve_app.core.errors import InvalidTicket
+from serve_app.core.jobs import Task, Word
 from serve_app.session.checkpoint import Checkpoint, SpeakerCheckpoint, UnlabelledFinal
-from serve_app.session.options import EndpointingOptions, SessionOptions
+from serve_app.session.options import SessionOptions
 from serve_app.session.speakers import MAX_TICKET_WORDS
 from serve_app.session.ticket import MAX_TICKET_CHARS, TicketOffice
 from serve_app.speakers.live.labeller_state import LabellerState, SpeakerRow
 from serve_app.streaming.policy import PolicyName, PolicyOptions
+from serve_app.vad.options import EndpointingOptions
 
 NOW_S = 1_800_000_000.0
 OFFICE = TicketOffice(b"the key", lifetime_s=3600)
@@ -62,6 +63,7 @@ checkpoints = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(checkpoints, st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=128))
 def test_what_comes_back_is_what_went_in(checkpoint: Checkpoint, session_id: str) -> None:
@@ -144,6 +146,7 @@ def test_nothing_can_be_cut_off_or_put_behind(length: int) -> None:
             OFFICE.redeem(forged, OPTIONS, NOW_S)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.text(max_size=400))
 def test_any_text_is_refused_and_nothing_else_happens(forged: str) -> None:

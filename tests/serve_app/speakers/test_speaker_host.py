@@ -8,15 +8,16 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-from fakes.voices import analyse, turns_in
 
-from serve_app.asr.jobs import Pcm16
-from serve_app.errors import InferenceError, ModelUnavailable
+from fakes.voices import analyse, turns_in
+from serve_app.assembly.speakers import status_of
+from serve_app.core.errors import InferenceError, ModelUnavailable
+from serve_app.core.samples import Pcm16
 from serve_app.settings import Settings
 from serve_app.speakers import host as host_module
 from serve_app.speakers.host import SpeakerHost
+from serve_app.speakers.ports import SpeakerWindow, WindowVoices
 from serve_app.speakers.turns import Diarization, SpeakerCounts
-from serve_app.speakers.windows import SpeakerWindow, WindowVoices
 
 WINDOW = SpeakerWindow(np.full(16_000, 2_000, np.int16))
 
@@ -55,7 +56,7 @@ class Ears:
             raise self.fail_with
         return turns_in(audio)
 
-    def load(self, settings: Settings) -> Ears:
+    def load(self) -> Ears:
         self.loads += 1
         return self
 
@@ -68,7 +69,7 @@ def ears() -> Ears:
 @pytest.fixture
 def host(ears: Ears, monkeypatch: pytest.MonkeyPatch) -> SpeakerHost:
     monkeypatch.setattr(host_module.os, "nice", lambda _: 0)
-    return SpeakerHost(Settings(), load_live=ears.load, load_offline=ears.load)
+    return SpeakerHost(status_of(Settings()), load_live=ears.load, load_recordings=ears.load)
 
 
 async def test_models_are_loaded_once_and_only_when_they_are_needed(host: SpeakerHost, ears: Ears) -> None:
@@ -127,7 +128,7 @@ async def test_a_recording_that_nobody_waits_for_is_given_up(host: SpeakerHost, 
     ears.go_on.clear()
     answers = host.diarize(np.zeros(32_000, np.int16), SpeakerCounts())
     await anext(answers)
-    await answers.aclose()
+    await answers.aclose()  # type: ignore[attr-defined]
     ears.go_on.set()
     again = await asyncio.wait_for(_collect(host), 60)
     assert isinstance(again[-1], Diarization)

@@ -4,10 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from fakes.local_metrics import LocalInstruments
 from serve_app.telemetry.exposition import merge_expositions
 from serve_app.telemetry.families import FAMILIES, Kind
-from serve_app.telemetry.local_metrics import LocalInstruments
-from serve_app.telemetry.metrics import Recorder
+from serve_app.telemetry.metrics import Metrics
 
 RAY = (Path(__file__).parents[2] / "golden" / "ray_exporter.txt").read_text()
 
@@ -69,10 +69,16 @@ def test_what_cannot_be_read_is_left_out():
     assert samples(merge_expositions([broken]))[("stt_active_connections", ())] == 2.0
 
 
+def test_a_bucket_without_a_readable_bound_is_left_out():
+    line = 'stt_decode_duration_seconds_bucket{job_type="final",le="%s"} 1\n'
+    found = samples(merge_expositions([line % "often" + line % "0.5"]))
+    assert [key[1] for key in found if "bucket" in key[0]] == [(("job_type", "final"), ("le", "0.5"))]
+
+
 def test_two_processes_add_up_to_what_one_would_have_counted():
     one, first, second = LocalInstruments(), LocalInstruments(), LocalInstruments()
-    whole = Recorder(one)
-    for part, seconds in ((Recorder(first), (0.2, 0.7)), (Recorder(second), (3.0, 40.0))):
+    whole = Metrics(one)
+    for part, seconds in ((Metrics(first), (0.2, 0.7)), (Metrics(second), (3.0, 40.0))):
         for duration_s in seconds:
             for recorder in (part, whole):
                 recorder.job_processed("final", "success", duration_s)
@@ -91,7 +97,7 @@ def test_any_text_gives_valid_output(texts):
 @given(st.text())
 def test_any_label_value_survives(value):
     local = LocalInstruments()
-    Recorder(local).job_processed(value, "success", 0.1)
+    Metrics(local).job_processed(value, "success", 0.1)
     found = samples(merge_expositions([local.exposition()]))
     expected = (("job_type", value), ("status", "success"))
     assert ("stt_jobs_processed_total", expected) in found

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from fakes.nvml import GIB, FakeNvml, rtx_2060
 from structlog.testing import capture_logs
 
+from fakes.local_metrics import LocalInstruments
+from fakes.nvml import GIB, FakeNvml, rtx_2060
+from serve_app.capacity.machine import Gpu, read_gpus
 from serve_app.telemetry.exposition import merge_expositions
 from serve_app.telemetry.gpu_metrics import GpuRecorder, ReplicaOnCard, publish_gpu_metrics
-from serve_app.telemetry.gpus import Gpu, read_gpus
-from serve_app.telemetry.local_metrics import LocalInstruments
 
 CARD = {"gpu_id": "0", "gpu_uuid": "GPU-0000-fake"}
 NAMED = {**CARD, "gpu_name": "NVIDIA GeForce RTX 2060"}
@@ -70,7 +70,8 @@ def test_more_memory_than_the_share_is_said_once_each_time() -> None:
 def test_it_is_read_again_and_again_until_ended() -> None:
     gpus = read_gpus(FakeNvml([rtx_2060()]))
     reads = threading.Semaphore(0)
-    failing = iter([gpus, RuntimeError(), gpus, gpus])
+    answers: list[Sequence[Gpu] | Exception] = [gpus, RuntimeError(), gpus, gpus]
+    failing = iter(answers)
 
     def read() -> Sequence[Gpu]:
         reads.release()

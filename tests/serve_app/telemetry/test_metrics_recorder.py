@@ -5,12 +5,12 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from serve_app.telemetry import ray_metrics
-from serve_app.telemetry.document import metrics_document
+from fakes.local_metrics import LocalInstruments
+from serve_app.telemetry import cluster as ray_metrics
+from serve_app.telemetry.__main__ import metrics_document
+from serve_app.telemetry.cluster import RayInstruments, ray_exporter_urls
 from serve_app.telemetry.families import FAMILIES, GPU_FAMILIES, Kind
-from serve_app.telemetry.local_metrics import LocalInstruments
-from serve_app.telemetry.metrics import Recorder, no_metrics
-from serve_app.telemetry.ray_metrics import RayInstruments, ray_exporter_urls
+from serve_app.telemetry.metrics import Metrics, no_metrics
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def local():
 
 @pytest.fixture
 def recorder(local):
-    return Recorder(local)
+    return Metrics(local)
 
 
 def test_the_families_of_the_service():
@@ -146,9 +146,9 @@ def test_the_recorder_speaks_rays_dialect(monkeypatch):
         return made[args[0]]
 
     serve = ModuleType("ray.serve")
-    serve.metrics = SimpleNamespace(Counter=make, Gauge=make, Histogram=make)
+    serve.metrics = SimpleNamespace(Counter=make, Gauge=make, Histogram=make)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "ray.serve", serve)
-    recorder = Recorder(RayInstruments())
+    recorder = Metrics(RayInstruments())
     recorder.job_processed("final", "success", 0.3)
     recorder.connections(4)
     assert made.keys() == {family.name for family in set(FAMILIES) - set(GPU_FAMILIES)}
@@ -169,7 +169,7 @@ def test_exporters_of_live_nodes_only(monkeypatch):
         {"Alive": True, "NodeManagerAddress": "fd00::1", "MetricsExportPort": 9000},
     ]
     ray = ModuleType("ray")
-    ray.nodes = lambda: nodes
+    ray.nodes = lambda: nodes  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "ray", ray)
     assert ray_exporter_urls() == ["http://10.0.0.1:9000/metrics", "http://[fd00::1]:9000/metrics"]
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.session.options import EndpointingOptions
 from serve_app.vad.endpointer import Closed, Endpointer, Opened, Paused, Resumed, Signal, State
+from serve_app.vad.options import EndpointingOptions
 
 W = 512
 PROBABILITY = {"S": 0.9, "q": 0.4, "_": 0.05}

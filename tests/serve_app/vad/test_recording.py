@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve_app.session.options import EndpointingOptions
+from serve_app.vad.options import EndpointingOptions
 from serve_app.vad.recording import AudioWindow, WindowPlanner, plan_windows
 
 W = 512
@@ -151,6 +151,7 @@ def coverage(windows: list[AudioWindow], num_samples: int) -> np.ndarray:
     return times
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(PROBS, OPTIONS, LIMITS, st.integers(0, 511))
 def test_all_speech_is_in_exactly_one_window(
@@ -165,6 +166,7 @@ def test_all_speech_is_in_exactly_one_window(
     assert (times[voiced] == 1).all()
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(PROBS, OPTIONS, LIMITS)
 def test_windows_are_in_order_and_within_their_limits(

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes.silero_files import silero_file, speech
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve_app.errors import ModelUnavailable
+from fakes.silero_files import silero_file, speech
+from serve_app.core.errors import ModelUnavailable
 from serve_app.vad.detector import SILERO_STATE, VadRequest, VadState, VoiceDetector, pack_requests
 from serve_app.vad.silero import SileroDetector
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fakes.silero_files import speech
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fakes.silero_files import speech
 from serve_app.vad.detector import VadRequest, VadState, VoiceDetector
 from serve_app.vad.webrtc import WebRtcDetector
 
@@ -45,7 +45,6 @@ def test_more_aggressive_hears_less_speech() -> None:
 
 def test_agrees_with_the_other_detector_on_most_windows() -> None:
     from fakes.silero_files import silero_file
-
     from serve_app.vad.silero import SileroDetector
 
     path = silero_file("silero_vad.onnx")

@@ -3,14 +3,14 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fakes.app_server import running_app
-from fakes.asgi_socket import AsgiSocket
-from fakes.fake_service import FakeService, FakeSettings
 from prometheus_client.parser import text_string_to_metric_families
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from serve_app.errors import UnsupportedLanguage
+from fakes.app_server import running_app
+from fakes.asgi_socket import AsgiSocket
+from fakes.fake_service import FakeService, FakeSettings
+from serve_app.core.errors import UnsupportedLanguage
 from serve_app.web.app import create_app
 from serve_app.web.request_ids import RequestIds
 
@@ -61,7 +61,7 @@ async def test_the_root_names_its_doors(client):
 async def test_every_door_that_the_root_names_is_there(client, service):
     body = (await client.get("/")).json()
     for method, path in (endpoint.split() for endpoint in body["endpoints"]):
-        if method != "WS":
+        if method != "WS" and "{" not in path:
             assert (await client.request(method, path)).status_code != 404
     async with AsgiSocket(create_app(service, FakeSettings())):
         pass

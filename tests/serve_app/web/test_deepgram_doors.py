@@ -8,22 +8,27 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
-from fakes.app_server import running_app
-from fakes.asgi_socket import AsgiSocket
-from fakes.encoded_audio import chirp, encoded, wav
-from fakes.fake_service import FakeService, FakeSettings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from serve_app.errors import InferenceError, MaxSessionsReached, QueueFull, SpeakersUnavailable
+from fakes.app_server import running_app
+from fakes.asgi_socket import AsgiSocket
+from fakes.encoded_audio import chirp, encoded, wav
+from fakes.fake_service import FakeService, FakeSettings
+from fakes.local_metrics import LocalInstruments
+from serve_app.core.errors import (
+    InferenceError,
+    MaxSessionsReached,
+    QueueFull,
+    SpeakersUnavailable,
+)
 from serve_app.speakers.turns import SpeakerMode
-from serve_app.telemetry.local_metrics import LocalInstruments
-from serve_app.telemetry.metrics import Recorder
-from serve_app.web.deepgram_doors import deepgram_routes
+from serve_app.telemetry.metrics import Metrics
 from serve_app.web.door import Door
+from serve_app.web.door_table import DEEPGRAM, routes_of
 from serve_app.web.errors import exception_handlers
 
 TWO_SECONDS = wav(chirp(2.0, 16_000), 16_000)
@@ -37,8 +42,8 @@ def container_of(samples, name):
 
 
 def app_of(service, local=None, **changes):
-    door = Door(service, FakeSettings(**changes), Recorder(local or LocalInstruments()))
-    return Starlette(routes=deepgram_routes(door), exception_handlers=exception_handlers())
+    door = Door(service, FakeSettings(**changes), Metrics(local or LocalInstruments()))
+    return Starlette(routes=routes_of(door, [DEEPGRAM]), exception_handlers=exception_handlers())
 
 
 @asynccontextmanager

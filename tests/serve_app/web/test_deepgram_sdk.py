@@ -8,16 +8,16 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.applications import Starlette
+
 from fakes.app_server import running_app
 from fakes.encoded_audio import chirp, wav
 from fakes.fake_service import FakeService, FakeSettings
-from starlette.applications import Starlette
-
-from serve_app.errors import SottoError
+from serve_app.core.errors import SottoError
 from serve_app.protocols.deepgram.options import OptionWarning, parse_options
 from serve_app.telemetry.metrics import no_metrics
-from serve_app.web.deepgram_doors import deepgram_routes
 from serve_app.web.door import Door
+from serve_app.web.door_table import DEEPGRAM, routes_of
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # it imports what its own libraries have retired
@@ -49,7 +49,7 @@ def client_of(app):
 
 
 def app_of(service):
-    return Starlette(routes=deepgram_routes(Door(service, FakeSettings(), no_metrics())))
+    return Starlette(routes=routes_of(Door(service, FakeSettings(), no_metrics()), [DEEPGRAM]))
 
 
 @pytest.mark.parametrize("name", sorted(LIVE))

@@ -10,12 +10,12 @@ from types import SimpleNamespace
 import pytest
 import uvicorn
 import websockets
-from fakes.fake_service import FakeService, FakeSettings
 from uvicorn.protocols.websockets import auto
 from uvicorn.server import ServerState
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 
+from fakes.fake_service import FakeService, FakeSettings
 from serve_app.web.app import create_app
 from serve_app.web.keepalive import (
     GATHER_S,

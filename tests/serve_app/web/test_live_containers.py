@@ -6,10 +6,10 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+
 from fakes.asgi_socket import AsgiSocket
 from fakes.encoded_audio import encoded
 from fakes.fake_service import FakeService, FakeSettings
-
 from serve_app.web.app import create_app
 
 FILES = Path(__file__).parents[2] / "golden" / "files"

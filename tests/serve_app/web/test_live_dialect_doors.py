@@ -5,25 +5,24 @@ import time
 
 import numpy as np
 import pytest
+from starlette.applications import Starlette
+
 from fakes.asgi_socket import AsgiSocket, kinds
 from fakes.encoded_audio import encoded
 from fakes.fake_service import FakeService, FakeSettings
-from starlette.applications import Starlette
-
-from serve_app.errors import QueueFull
+from serve_app.core.errors import QueueFull
 from serve_app.telemetry.metrics import no_metrics
-from serve_app.web import live_socket
-from serve_app.web.deepgram_doors import deepgram_routes
 from serve_app.web.door import Door
-from serve_app.web.live_doors import live_routes
-from serve_app.web.refusals import MAX_REFUSALS
+from serve_app.web.door_table import BROWSER, DEEPGRAM, NATIVE, routes_of
+from serve_app.web.live import shell
+from serve_app.web.live.shell import MAX_REFUSALS
 
 SECOND = bytes(32_000)
 
 
-def app_of(service, ws_protocol="auto", **changes):
+def app_of(service, **changes):
     door = Door(service, FakeSettings(**changes), no_metrics())
-    return Starlette(routes=[*live_routes(door, ws_protocol=ws_protocol), *deepgram_routes(door)])
+    return Starlette(routes=routes_of(door, [NATIVE, BROWSER, DEEPGRAM]))
 
 
 # /ws, interim and final
@@ -129,7 +128,7 @@ async def test_a_short_recording_of_samples_is_not_lost_in_sniffing():
 
 @pytest.mark.parametrize("path", ["/asr", "/ws", "/ws/stream", "/v1/listen"])
 async def test_a_recorder_may_begin_with_an_empty_frame(path, monkeypatch):
-    monkeypatch.setattr(live_socket, "MORE_S", 0.01)
+    monkeypatch.setattr(shell, "MORE_S", 0.01)
     service, audio = FakeService(), encoded("webm")
     async with AsgiSocket(app_of(service), path) as socket:
         socket.say(b"")
@@ -159,7 +158,7 @@ async def test_an_empty_frame_in_the_middle_of_a_stream_says_nothing():
 
 @pytest.mark.parametrize("path", ["/asr", "/ws"])
 async def test_an_empty_frame_alone_is_the_end(path, monkeypatch):
-    monkeypatch.setattr(live_socket, "MORE_S", 0.01)
+    monkeypatch.setattr(shell, "MORE_S", 0.01)
     async with AsgiSocket(app_of(FakeService()), path) as socket:
         socket.say(b"")
         messages = await socket.heard_until("close")

@@ -5,14 +5,14 @@ import base64
 import json
 
 import pytest
+
 from fakes.asgi_socket import AsgiSocket
 from fakes.fake_service import FakeService, FakeSettings
 from fakes.talk import Say, speak
 from fakes.talking_server import talking_speech
-
 from serve_app.settings import Settings
 from serve_app.web.app import create_app
-from serve_app.web.live.quiet import Quiet
+from serve_app.web.live.timers import IdleFinal
 
 FIRST = speak([Say(1), Say(2), Say(3, pause_ms=60)])
 REST = speak([Say(4), Say(5)], lead_ms=0)
@@ -194,12 +194,12 @@ def test_it_is_two_seconds_unless_set():
 
 async def test_the_wait_of_a_full_buffer_is_no_pause_of_the_client():
     flushed = []
-    quiet = Quiet(0.01, lambda: flushed.append(True))
-    running = asyncio.create_task(quiet.run())
-    quiet.taking()
+    idle_final = IdleFinal(0.01, lambda: flushed.append(True))
+    running = asyncio.create_task(idle_final.run())
+    idle_final.taking()
     await asyncio.sleep(0.05)
     assert flushed == []
-    quiet.taken()
+    idle_final.taken()
     while not flushed:
         await asyncio.sleep(0.001)
     running.cancel()

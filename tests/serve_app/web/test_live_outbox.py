@@ -1,8 +1,10 @@
 import asyncio
 
-from fakes.spoken_events import ANSWER, GREETING, WORDS, final, partial, revision
+from hypothesis import given
+from hypothesis import strategies as st
 
-from serve_app.events import SpeechStarted
+from fakes.spoken_events import ANSWER, GREETING, WORDS, final, partial, revision
+from serve_app.core.events import Final, Partial, SpeechStarted
 from serve_app.web.live.outbox import ChannelEvent, Outbox
 
 
@@ -95,3 +97,44 @@ async def test_a_revision_that_was_read_is_not_taken_back():
     assert await outbox.take() == ChannelEvent(0, first)
     outbox.put_event(0, second)
     assert await drained(outbox) == [second]
+
+
+KINDS = st.sampled_from(["partial", "final", "revision", "take"])
+STEPS = st.lists(st.tuples(KINDS, st.integers(0, 1), st.integers(0, 3)), max_size=80)
+INTERIM_BYTES = 400 + 2 * len("one two")
+
+
+def event_of(kind, channel, number):
+    if kind == "partial":
+        return partial("one two", 0, 2.5, number=number)
+    if kind == "final":
+        return final("One two.", WORDS, number, 1.0, 2.5)
+    return revision(GREETING, channel, 1, 1, 1, 1)
+
+
+@given(STEPS, st.sampled_from([0, 1_000, 16_384]))
+def test_no_final_is_lost_and_interims_take_a_bounded_room(steps, coalesce_bytes):
+    """However slowly it is read: finals come out in order, each once."""
+
+    async def run():
+        outbox = Outbox(coalesce_bytes=coalesce_bytes)
+        finals, told, utterances = [], [], set()
+        for kind, channel, number in steps:
+            if kind == "take":
+                if outbox.num_bytes:
+                    told.append(await outbox.take())
+                continue
+            event = event_of(kind, channel, number)
+            outbox.put_event(channel, event)
+            utterances.add((channel, number))
+            if kind == "final":
+                finals.append(ChannelEvent(channel, event))
+            waiting = [item for item in outbox._items.values() if isinstance(item.event, Partial)]
+            assert len(waiting) * INTERIM_BYTES <= coalesce_bytes + INTERIM_BYTES * (len(utterances) + 1)
+        outbox.close()
+        while (item := await outbox.take()) is not None:
+            told.append(item)
+        assert [item for item in told if isinstance(item.event, Final)] == finals
+        assert outbox.num_bytes == 0
+
+    asyncio.run(run())

@@ -6,9 +6,9 @@ import json
 import numpy as np
 import pytest
 import websockets
+
 from fakes.app_server import running_app
 from fakes.fake_service import FakeService, FakeSettings
-
 from serve_app.web.app import create_app
 
 

@@ -4,18 +4,20 @@ import asyncio
 
 import numpy as np
 import pytest
-from fakes.asgi_socket import AsgiSocket, kinds
-from fakes.fake_service import FakeService, FakeSettings
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 
+from fakes.asgi_socket import AsgiSocket, kinds
+from fakes.fake_service import FakeService, FakeSettings
 from serve_app.protocols.choices import SessionChoices
 from serve_app.protocols.dialect import Audio, End, Farewell, Flush, KeepAlive, Open, RawAudio
-from serve_app.protocols.native_dialect import NativeDialect
+from serve_app.protocols.native.dialect import NativeDialect
 from serve_app.telemetry.metrics import no_metrics
 from serve_app.web.door import Door
-from serve_app.web.live_doors import dialect_route
-from serve_app.web.live_socket import LiveSocket
+from serve_app.web.door_table import live_endpoint
+from serve_app.web.live.channels import Channels
+from serve_app.web.live.shell import LiveShell
+from serve_app.web.live.transports import WebSocketTransport
 
 SECOND = bytes(32_000)
 
@@ -60,7 +62,7 @@ class _Stereo:
 
 def stereo_app(service, dialect=_Stereo, **changes):
     door = Door(service, FakeSettings(**changes), no_metrics())
-    return Starlette(routes=[dialect_route("/stereo", door, dialect)])
+    return Starlette(routes=[WebSocketRoute("/stereo", live_endpoint(door, dialect))])
 
 
 @pytest.mark.parametrize("cut", [3, 4, 1_000])
@@ -137,12 +139,32 @@ async def test_a_dialect_that_cannot_write_closes_with_1011():
     assert service.live == {}
 
 
+async def test_a_fault_with_an_event_is_not_the_services(monkeypatch):
+    """Sessions hand their events over within a call of the service, which serves others too."""
+
+    def fail(self, channel, event):
+        raise RuntimeError("secret")
+
+    service = FakeService()
+    async with AsgiSocket(stereo_app(service), "/stereo") as socket:
+        socket.say(bytes(640))
+        while not service.sessions or not service.sessions[0].num_samples:
+            await asyncio.sleep(0.001)
+        monkeypatch.setattr(Channels, "for_client", fail)
+        service.sessions[0].flush()  # raises nothing
+        messages = await socket.heard_until("close")
+    assert messages[0] == {"type": "error", "message": "internal error"}
+    assert messages[-1] == {"close": 1011}
+    assert service.live == {}
+
+
 async def test_too_much_unread_closes_the_connection_and_slows_nobody_else():
     service = FakeService()
     door = Door(service, FakeSettings(), no_metrics())
 
     def route(websocket):
-        return LiveSocket(websocket, door, NativeDialect(), max_unread_bytes=20_000).run()
+        transport = WebSocketTransport(websocket)
+        return LiveShell(transport, door, NativeDialect(), max_unread_bytes=20_000).run()
 
     app = Starlette(routes=[WebSocketRoute("/ws/stt", route)])
     async with AsgiSocket(app) as deaf:

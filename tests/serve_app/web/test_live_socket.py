@@ -2,15 +2,15 @@ import asyncio
 
 import numpy as np
 import pytest
-from fakes.asgi_socket import AsgiSocket
-from fakes.fake_service import FakeService, FakeSettings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve_app.errors import InferenceError, QueueFull
-from serve_app.events import EndReason, SessionEnded, SessionError
-from serve_app.telemetry.local_metrics import LocalInstruments
-from serve_app.telemetry.metrics import Recorder
+from fakes.asgi_socket import AsgiSocket
+from fakes.fake_service import FakeService, FakeSettings
+from fakes.local_metrics import LocalInstruments
+from serve_app.core.errors import InferenceError, QueueFull
+from serve_app.core.events import EndReason, SessionEnded, SessionError
+from serve_app.telemetry.metrics import Metrics
 from serve_app.web.app import create_app
 
 SECOND = bytes(32_000)
@@ -284,7 +284,8 @@ async def test_an_unexpected_failure_says_nothing_of_its_inside():
     service = FakeService()
     async with AsgiSocket(app_of(service)) as socket:
         await socket.start()
-        service.sessions[0].fail(RuntimeError("secret path /etc/passwd"))
+        service.sessions[0].fail_with = RuntimeError("secret path /etc/passwd")
+        socket.say(SECOND)
         error, closed = await socket.heard(), await socket.heard()
     assert (error["code"], error["message"]) == ("INTERNAL_ERROR", "internal error")
     assert closed == {"close": 1011}
@@ -301,7 +302,7 @@ async def test_a_session_that_fails_by_itself_closes_with_1011():
 
 async def test_open_connections_are_counted():
     local = LocalInstruments()
-    app = create_app(FakeService(), FakeSettings(), Recorder(local))
+    app = create_app(FakeService(), FakeSettings(), Metrics(local))
     async with AsgiSocket(app):
         async with AsgiSocket(app):
             assert local.value("stt_active_connections") == 2
@@ -317,6 +318,7 @@ def cut(data, sizes):
     return [*frames, data[at:]]
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(0, 9_000).map(lambda n: 2 * n), max_size=12))
 def test_however_the_audio_is_cut_the_events_are_the_same(sizes):

@@ -4,14 +4,14 @@ import json
 
 import numpy as np
 import pytest
+from starlette.testclient import TestClient
+
 from fakes.asgi_socket import AsgiSocket
 from fakes.encoded_audio import encoded
 from fakes.fake_service import FakeService, FakeSettings
 from fakes.spoken_events import ANSWER, GREETING, revision
-from starlette.testclient import TestClient
-
-from serve_app.errors import SpeakersUnavailable
-from serve_app.events import (
+from serve_app.core.errors import SpeakersUnavailable
+from serve_app.core.events import (
     Acknowledged,
     EndReason,
     SessionEnded,
@@ -21,7 +21,7 @@ from serve_app.events import (
 )
 from serve_app.speakers.turns import SpeakerMode
 from serve_app.web.app import create_app
-from serve_app.web.live.channel_speakers import ChannelSpeakers
+from serve_app.web.live.channels import ChannelSpeakers
 
 SECOND = bytes(32_000)
 STEREO = np.arange(32_000, dtype="<i2").reshape(-1, 2)
@@ -172,7 +172,7 @@ async def test_deepgrams_channels_stay_transcripts_of_their_own():
 
 
 def heard(channels, *events):
-    return [channels.heard(channel, event) for channel, event in events]
+    return [channels.merge(channel, event) for channel, event in events]
 
 
 def test_speech_is_that_of_any_channel():
@@ -185,8 +185,8 @@ def test_one_session_begins_and_ends_and_cannot_be_resumed():
     channels = ChannelSpeakers(2)
     start = SessionStarted("s", ticket="t")
     assert heard(channels, (0, start), (1, start)) == [SessionStarted("s"), None]
-    assert channels.heard(0, Acknowledged(5, "t")) is None
-    told = channels.heard(1, revision(ANSWER, 1, 1, 1, 1, ticket="t"))
+    assert channels.merge(0, Acknowledged(5, "t")) is None
+    told = channels.merge(1, revision(ANSWER, 1, 1, 1, 1, ticket="t"))
     assert (told.utterance_id, told.ticket) == ("seg-0001.1", "")
     ends = [SessionEnded(EndReason.ERROR, 10, 1), SessionEnded(EndReason.COMPLETED, 20, 2)]
     assert heard(channels, *enumerate(ends)) == [None, SessionEnded(EndReason.ERROR, 20, 3)]

@@ -7,17 +7,17 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from fakes.encoded_audio import chirp, encoded, wav
-from fakes.fake_service import HELLO, FakeService
-from fakes.openai_client import KEY, app_of, client_of, door_of
 from starlette.applications import Starlette
 
-from serve_app.asr.jobs import Task
-from serve_app.errors import InferenceError, QueueFull, SpeakersUnavailable
+from fakes.encoded_audio import chirp, encoded, wav
+from fakes.fake_service import HELLO, FakeService
+from fakes.local_metrics import LocalInstruments
+from fakes.openai_client import app_of, client_of, door_of
+from serve_app.core.errors import InferenceError, QueueFull, SpeakersUnavailable
+from serve_app.core.jobs import Task
 from serve_app.speakers.turns import SpeakerMode
-from serve_app.telemetry.local_metrics import LocalInstruments
 from serve_app.web import door as doors
-from serve_app.web.openai_doors import openai_routes
+from serve_app.web.door_table import OPENAI, routes_of
 
 TWO_SECONDS = wav(chirp(2.0, 16_000), 16_000)
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "openai_rest.json").read_text())
@@ -209,7 +209,7 @@ async def test_a_client_that_leaves_a_stream_ends_the_work(service):
     door = door_of(service, heartbeat_s=30.0)
     scope, incoming = streamed_upload("base")
     sent = asyncio.Queue()
-    serving = asyncio.create_task(Starlette(routes=openai_routes(door, KEY))(scope, incoming.get, sent.put))
+    serving = asyncio.create_task(Starlette(routes=routes_of(door, [OPENAI]))(scope, incoming.get, sent.put))
     async with asyncio.timeout(60):
         await sent.get()
         assert door._num_uploads == 1

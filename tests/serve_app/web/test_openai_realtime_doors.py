@@ -4,11 +4,11 @@ import json
 import time
 
 import pytest
-from fakes.fake_service import FakeService
-from fakes.openai_client import KEY, client_of, door_of
 from starlette.websockets import WebSocket
 
-from serve_app.errors import InvalidMessage
+from fakes.fake_service import FakeService
+from fakes.openai_client import KEY, client_of, door_of
+from serve_app.core.errors import InvalidMessage
 from serve_app.protocols.openai.client_secrets import verify_secret
 from serve_app.protocols.openai.errors import ModelNotFound, RefusedParameter
 from serve_app.web.openai_realtime import realtime_dialect

@@ -4,14 +4,14 @@ import json
 
 import httpx
 import pytest
-from fakes.app_server import running_app
-from fakes.asgi_socket import AsgiSocket
-from fakes.fake_service import FakeService, FakeSettings
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from fakes.app_server import running_app
+from fakes.asgi_socket import AsgiSocket
+from fakes.fake_service import FakeService, FakeSettings
 from serve_app.web.app import create_app
 from serve_app.web.origins import KnownOrigins
 
@@ -61,6 +61,7 @@ async def test_live_doors_refuse_a_page_that_is_not_listed_and_say_why(port, pat
     assert "cors_origins" in str(body)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", LIVE_DOORS)
 @pytest.mark.parametrize("origin", [None, PAGE, "same"])
 async def test_live_doors_take_native_clients_listed_pages_and_their_own(port, path, origin):

@@ -9,9 +9,12 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+
 from fakes.encoded_audio import chirp, encoded, silent_film, timed, wav
 from fakes.fake_service import FakeService
 from fakes.transcribe_client import client_of, file_of
+
+pytestmark = pytest.mark.slow
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "files"
 WHOLE = wav(chirp(2.0, 16_000), 16_000)

@@ -5,15 +5,15 @@ import struct
 import httpx
 import numpy as np
 import pytest
-from fakes.encoded_audio import chirp, encoded, wav
-from fakes.fake_service import HELLO, FakeService, FakeSettings
-from fakes.transcribe_client import client_of, file_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from serve_app.asr.jobs import Task
-from serve_app.errors import InferenceError, QueueFull
-from serve_app.telemetry.local_metrics import LocalInstruments
+from fakes.encoded_audio import chirp, encoded, wav
+from fakes.fake_service import HELLO, FakeService, FakeSettings
+from fakes.local_metrics import LocalInstruments
+from fakes.transcribe_client import client_of, file_of
+from serve_app.core.errors import InferenceError, QueueFull
+from serve_app.core.jobs import Task
 from serve_app.web import door
 from serve_app.web.app import create_app
 
@@ -293,6 +293,7 @@ async def test_what_is_sent_as_json_has_no_nan(client, service):
     assert json.loads(answer.content, parse_constant=pytest.fail)["confidence"] is None
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_uploads_are_answered_with_text_or_a_clients_error(data):

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+
 from fakes.encoded_audio import chirp, wav
 from fakes.fake_service import FakeService
 from fakes.transcribe_client import client_of, file_of
-
-from serve_app.errors import SpeakersUnavailable
+from serve_app.core.errors import SpeakersUnavailable
 from serve_app.speakers.turns import SpeakerCounts, SpeakerMode
 
 TWO_SECONDS = wav(chirp(2.0, 16_000), 16_000)

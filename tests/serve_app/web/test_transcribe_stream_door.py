@@ -4,16 +4,16 @@ import json
 import httpx
 import numpy as np
 import pytest
-from fakes.app_server import running_app
-from fakes.encoded_audio import chirp, encoded
-from fakes.fake_service import FakeService, FakeSettings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve_app.errors import SessionExists
-from serve_app.events import EndReason
-from serve_app.web import transcribe_stream
+from fakes.app_server import running_app
+from fakes.encoded_audio import chirp, encoded
+from fakes.fake_service import FakeService, FakeSettings
+from serve_app.core.errors import SessionExists
+from serve_app.core.events import EndReason
 from serve_app.web.app import create_app
+from serve_app.web.live import shell
 
 SECOND = bytes(32_000)
 PCM = "audio/pcm;rate=16000"
@@ -257,12 +257,95 @@ async def test_a_container_that_stands_still_ends_with_timeout_too():
 
 
 async def test_a_session_that_does_not_finish_is_cancelled(monkeypatch):
-    monkeypatch.setattr(transcribe_stream, "DRAIN_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(shell, "DRAIN_TIMEOUT_S", 0.05)
     service = FakeService(on_open=lambda session: setattr(session, "end", lambda: None))
     async with Exchange(service, idle_timeout_s=0.05) as exchange:
         lines = await exchange.lines()
     assert lines[-1]["reason"] == "timeout"
     assert service.sessions[0].cancelled is EndReason.TIMEOUT
+
+
+async def test_the_rest_of_a_body_is_read_when_we_have_ended():
+    """A client that sends everything before it reads must not wait for ever."""
+    service = FakeService(on_open=lambda session: setattr(session, "end", lambda: None))
+    async with Exchange(service, "audio/wav") as exchange:
+        exchange.upload(b"this is no audio at all, is it?" * 10)
+        while (await exchange.line())["type"] != "error":
+            pass
+        for _ in range(20):
+            exchange.upload(SECOND)
+        async with asyncio.timeout(60):
+            while exchange.incoming.qsize():
+                await asyncio.sleep(0.001)
+        service.sessions[0].cancel(EndReason.COMPLETED)
+        lines = await exchange.lines()
+    assert kinds(lines) == ["session_ended"]
+    assert lines[-1]["reason"] == "error"
+
+
+async def test_a_client_that_goes_away_when_we_have_ended_frees_its_session():
+    service = FakeService(on_open=lambda session: setattr(session, "end", lambda: None))
+    async with Exchange(service, "audio/wav") as exchange:
+        exchange.upload(b"this is no audio at all, is it?" * 10)
+        while (await exchange.line())["type"] != "error":
+            pass
+        exchange.go_away()
+        await asyncio.wait_for(exchange.task, 10)  # not the time that finals may take
+        assert service.live == {}
+
+
+async def test_heartbeats_go_on_while_the_last_finals_are_computed():
+    service = FakeService(on_open=lambda session: setattr(session, "end", lambda: None))
+    async with Exchange(service, heartbeat_s=0.02, idle_timeout_s=0.1) as exchange:
+        exchange.upload(bytes(8_000))
+        async with asyncio.timeout(60):
+            while service.sessions[0].num_samples == 0:
+                await asyncio.sleep(0.001)
+        await asyncio.sleep(0.3)  # ended by the idle limit
+        while not exchange.outgoing.empty():
+            exchange.outgoing.get_nowait()
+        assert await exchange.line() == {"type": "heartbeat", "t_ms": 250.0}
+        service.sessions[0].cancel(EndReason.COMPLETED)
+        lines = await exchange.lines()
+    assert lines[-1]["reason"] == "timeout"
+
+
+async def test_a_client_that_reads_last_gets_every_final():
+    service = FakeService()
+    async with Exchange(service) as exchange:
+        await exchange.line()
+        exchange.reads.clear()
+        for number in range(1, 501):
+            exchange.upload(bytes(640))
+            async with asyncio.timeout(60):
+                while service.sessions[0].num_samples < number * 320:
+                    await asyncio.sleep(0)
+            service.sessions[0].flush()
+        exchange.finish()
+        exchange.reads.set()
+        lines = await exchange.lines()
+    assert kinds(lines).count("final_transcript") == 500
+    assert lines[-1]["reason"] == "completed"
+
+
+async def test_too_much_unread_ends_the_answer_with_its_reason(monkeypatch):
+    monkeypatch.setattr(shell, "MAX_UNREAD_BYTES", 20_000)
+    service = FakeService()
+    async with Exchange(service) as exchange:
+        await exchange.line()
+        exchange.reads.clear()
+        session = service.sessions[0]
+        for number in range(1, 100):
+            exchange.upload(bytes(6_400))
+            async with asyncio.timeout(60):
+                while session.num_samples < number * 3_200 and not session.cancelled:
+                    await asyncio.sleep(0.001)
+            session.flush()
+        exchange.reads.set()
+        lines = await exchange.lines()
+    assert session.cancelled is EndReason.ERROR
+    assert (lines[-2]["message"], lines[-1]["reason"]) == ("too much was not read", "error")
+    assert len(lines) < 10
 
 
 async def test_a_full_buffer_holds_the_upload_back_and_is_no_idleness():
@@ -295,7 +378,8 @@ async def test_an_unexpected_failure_says_nothing_of_its_inside():
     service = FakeService()
     async with Exchange(service) as exchange:
         await exchange.line()
-        service.sessions[0].fail(RuntimeError("secret"))
+        service.sessions[0].fail_with = RuntimeError("secret")
+        exchange.upload(SECOND)
         lines = await exchange.lines()
     assert [line["type"] for line in lines] == ["error", "session_ended"]
     assert (lines[0]["code"], lines[0]["message"]) == ("INTERNAL_ERROR", "internal error")
@@ -313,6 +397,7 @@ def pieces(data, sizes):
 AUDIO = np.random.default_rng(3).integers(-3000, 3000, 30_000, np.int16).tobytes()
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(0, 20_001), max_size=12))
 def test_however_the_body_is_cut_the_lines_are_the_same(sizes):

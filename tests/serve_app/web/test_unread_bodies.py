@@ -3,10 +3,10 @@
 import asyncio
 
 import pytest
-from fakes.fake_service import FakeService, FakeSettings
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 
+from fakes.fake_service import FakeService, FakeSettings
 from serve_app.web.app import create_app
 from serve_app.web.unread_bodies import MAX_LINGER_BYTES, ClosedWhereUnread
 

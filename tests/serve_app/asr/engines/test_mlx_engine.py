@@ -21,9 +21,9 @@ from serve_app.asr.engines.ctranslate2_engine import CTranslate2Engine
 from serve_app.asr.engines.mlx_engine import MlxEngine
 from serve_app.asr.engines.mlx_model import log_softmax
 from serve_app.asr.features import MAX_FRAMES, FloatArray, log_mel
-from serve_app.asr.jobs import Pcm16
 from serve_app.asr.vocabulary import Vocabulary
-from serve_app.errors import ModelUnavailable
+from serve_app.core.errors import ModelUnavailable
+from serve_app.core.samples import Pcm16
 
 pytestmark = pytest.mark.extras
 

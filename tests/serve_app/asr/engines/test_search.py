@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve_app.asr.engines.base import MAX_TEXT_POSITIONS, DecodeOptions, Hypothesis, Prompt
+from serve_app.asr.engines.base import DecodeOptions, Hypothesis, Prompt
 from serve_app.asr.engines.search import (
     Beginning,
     IntArray,
@@ -20,6 +20,7 @@ from serve_app.asr.engines.search import (
     search,
     wants_attention,
 )
+from serve_app.models.footprint import MAX_TEXT_POSITIONS
 
 VOCABULARY = 12
 END = 11

@@ -13,8 +13,8 @@ import pytest
 pytest.importorskip("torch", reason="torch is not installed")
 
 import torch
-from fakes.two_engines import NUM_FRAMES, Model, same, states_of
 
+from fakes.two_engines import NUM_FRAMES, Model, same, states_of
 from serve_app.asr.engines.base import DecodeOptions, Hypothesis, Prompt
 from serve_app.asr.engines.search import search, wants_attention
 from serve_app.asr.engines.torch_decoder import TorchStepDecoder
@@ -22,7 +22,8 @@ from serve_app.asr.engines.torch_graphs import GraphArena, Sizes, StaticRunner, 
 from serve_app.asr.engines.torch_model import TorchWhisper
 from serve_app.asr.engines.weights import read_weights
 from serve_app.asr.features import MAX_FRAMES, log_mel
-from serve_app.asr.jobs import Pcm16, Task
+from serve_app.core.jobs import Task
+from serve_app.core.samples import Pcm16
 
 pytestmark = [pytest.mark.models, pytest.mark.extras]
 

@@ -13,14 +13,14 @@ import pytest
 pytest.importorskip("torch", reason="torch is not installed")
 
 import torch
-from fakes.two_engines import NUM_FRAMES, NUM_STATES, Model
 
+from fakes.two_engines import NUM_FRAMES, NUM_STATES, Model
 from serve_app.asr.engines import torch_engine
 from serve_app.asr.engines.base import Hypothesis, Prompt
 from serve_app.asr.engines.torch_engine import TorchEngine, choose_compute_type, choose_device
 from serve_app.asr.features import MAX_FRAMES, log_mel
-from serve_app.asr.jobs import Pcm16
-from serve_app.errors import ModelUnavailable
+from serve_app.core.errors import ModelUnavailable
+from serve_app.core.samples import Pcm16
 
 pytestmark = [pytest.mark.models, pytest.mark.extras]
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import structlog
+from safetensors.numpy import load_file, save_file
+
 from fakes.tiny_weights import (
     AUDIO_POSITIONS,
     MELS,
@@ -21,9 +23,9 @@ from fakes.tiny_weights import (
     safetensors,
     tiny_variables,
 )
-
 from serve_app.asr.engines.weights import folder_kind, read_weights, tokenizer_file
-from serve_app.errors import ModelUnavailable
+from serve_app.core.errors import ModelUnavailable
+from serve_app.models.tensor_files import read_safetensors
 
 
 @pytest.fixture
@@ -64,6 +66,24 @@ def test_both_kinds_of_folder_give_the_same(tmp_path: Path, named: Variables) ->
     assert theirs.tensors.keys() == ours.tensors.keys()
     for name, tensor in ours.tensors.items():
         np.testing.assert_array_equal(theirs.tensors[name], tensor)
+
+
+def test_tensors_are_views_where_the_library_finds_them(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    written = {
+        f"{kind}{shape}": generator.normal(size=shape).astype(kind)
+        for kind in ("f8", "f4", "f2")
+        for shape in ((1,), (3, 5), (2, 3, 1))
+    }
+    save_file(written, tmp_path / "x")
+    read = read_safetensors(tmp_path / "x")
+    theirs = load_file(tmp_path / "x")
+    assert read.keys() == theirs.keys() == written.keys()
+    for name, tensor in theirs.items():
+        assert read[name].dtype == tensor.dtype
+        np.testing.assert_array_equal(read[name], tensor)
+        assert not read[name].flags.owndata, "not copied"
+        assert not read[name].flags.writeable
 
 
 def test_bfloat16_becomes_float32(tmp_path: Path, named: Variables) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from serve_app.speakers.live.labeller import LabellerOptions, OnlineLabeller
 from serve_app.speakers.live.labeller_state import MAX_LIVE_SPEAKERS, LabellerState
-from serve_app.speakers.windows import WINDOW_S, WindowVoices
+from serve_app.speakers.ports import WINDOW_S, WindowVoices
 
 FRAME_S = 0.02
 DIMENSIONS = 192
@@ -191,6 +191,7 @@ def test_a_gap_of_hours_costs_nothing() -> None:
     assert labeller.settled_until_s > 89_000
 
 
+@pytest.mark.slow
 def test_half_an_hour_in_bounded_memory_with_every_voice_under_its_label() -> None:
     script = take_turns(3, 450)
     labeller = OnlineLabeller()

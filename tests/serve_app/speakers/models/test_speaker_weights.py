@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from serve_app.errors import ModelUnavailable
+from serve_app.core.errors import ModelUnavailable
 from serve_app.models import packages
 from serve_app.models.packages import PackageDamaged, PackageMissing
 from serve_app.models.registry import FilePart

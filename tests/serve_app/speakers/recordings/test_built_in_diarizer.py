@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serve_app.errors import ModelUnavailable
+from serve_app.assembly.speakers import load_diarizer
+from serve_app.core.errors import ModelUnavailable
 from serve_app.settings import Settings
-from serve_app.speakers.backends import load_diarizer
 from serve_app.speakers.models.weights import encoder_path, segmentation_path
 from serve_app.speakers.turns import Diarization, SpeakerCounts
 

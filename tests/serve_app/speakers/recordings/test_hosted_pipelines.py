@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serve_app.errors import ModelUnavailable
+from serve_app.core.errors import ModelUnavailable
 from serve_app.speakers.recordings.hosted import HostedDiarizer, as_folder, check_folder
 from serve_app.speakers.turns import SpeakerCounts
 
@@ -81,7 +81,7 @@ def test_a_folder_without_a_pipeline(tmp_path: Path, config: str) -> None:
 @pytest.fixture(scope="module")
 def random_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as the hub has it, its models untrained."""
-    from serve_app.speakers.models.environment import quiet_pyannote
+    from serve_app.speakers.models.weights import quiet_pyannote
 
     quiet_pyannote()
     torch = pytest.importorskip("torch")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serve_app.errors import ModelUnavailable
+from serve_app.core.errors import ModelUnavailable
 from serve_app.speakers.recordings import sortformer
 from serve_app.speakers.recordings.sortformer import HUB_ID, SortformerDiarizer, parse_segments
 from serve_app.speakers.turns import SpeakerCounts, Turn

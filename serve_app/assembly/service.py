@@ -1,0 +1,116 @@
+"""From settings and ports to a running speech service: the one place where its parts are put together."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from serve_app.capacity.machine import available_cores
+from serve_app.core.jobs import ModelInfo, Role
+from serve_app.service.conductor import Conductor, ConductorConfig
+from serve_app.service.counters import Counters
+from serve_app.service.listening import MAX_WINDOWS_PER_CALL
+from serve_app.service.ports import RecogniserPort, SpeakerPort, VoicePort
+from serve_app.service.recording_speakers import SpeakerRecordings
+from serve_app.service.recordings import RecordingTranscriber
+from serve_app.service.routing import ShortAudioRoute
+from serve_app.service.speech import AdmissionLimits, Speech
+from serve_app.session.backpressure import InterimBudget
+from serve_app.session.ticket import TicketOffice
+from serve_app.settings import Settings
+from serve_app.speakers.ports import SpeakerStatus
+from serve_app.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+GPU_BATCHES_IN_FLIGHT = 2
+NO_SPEAKERS = SpeakerStatus(missing="nothing here tells speakers apart")
+MAX_CPU_INTERIMS = 4
+"""One batch: more would only wait, and be old when their turn comes."""
+
+
+def assemble(
+    settings: Settings,
+    *,
+    voice: VoicePort,
+    interim: RecogniserPort,
+    final: RecogniserPort,
+    shared_cores: bool,
+    models: Callable[[], tuple[ModelInfo, ...]],
+    metrics_text: Callable[[], Awaitable[str]],
+    final_models: Callable[[], tuple[ModelInfo, ...]] | None = None,
+    short: RecogniserPort | None = None,
+    speakers: SpeakerPort | None = None,
+    speaker_status: Callable[[], SpeakerStatus] | None = None,
+    metrics: Metrics | None = None,
+) -> tuple[Speech, Conductor]:
+    """Build the service of one ingress replica; the caller runs `conductor.run()`.
+
+    `shared_cores`: interims and finals share workers, so that interims are held to `interim_share` of
+    their time; otherwise interims may fill workers of their own. `final_models`: those of `models` that
+    answer finals and recordings, where not all do. `short`: decodes short finals, where
+    there is one. `speakers`: what tells them apart, where something does.
+    """
+    num_workers = settings.num_workers or available_cores()
+    counters = Counters(metrics)
+    parallel = num_workers if shared_cores else num_workers * settings.max_batch_size
+    budget = InterimBudget(
+        num_workers=parallel,
+        max_in_flight=MAX_CPU_INTERIMS if shared_cores else parallel * GPU_BATCHES_IN_FLIGHT,
+        share=settings.interim_share if shared_cores else None,
+    )
+    config = ConductorConfig(
+        tick_s=settings.tick_ms / 1000,
+        speculative_finals=settings.speculative_finals,
+        max_speculative_in_flight=parallel,
+        interim_budget=budget,
+        max_interim_window_ms=int(settings.max_partial_window_s * 1000),
+        beam_size=settings.beam_size,
+        interim_beam_size=settings.interim_beam_size,
+        speaker_step_s=settings.diarization_step_s,
+        max_speaker_windows=1 if shared_cores else MAX_WINDOWS_PER_CALL,
+    )
+    finals: RecogniserPort = final
+    if short is not None and settings.short_audio_on_cpu_s is not None:
+        finals = ShortAudioRoute(
+            short, final, max_audio_s=settings.short_audio_on_cpu_s, max_in_flight=num_workers
+        )
+    conductor = Conductor(
+        config, voice=voice, interim=interim, final=finals, counters=counters, speakers=speakers
+    )
+    recordings = RecordingTranscriber(
+        voice=voice,
+        recogniser=final,
+        beam_size=settings.beam_size_for(Role.RECORDING),
+        max_windows_in_flight=2 * parallel,
+        on_retry=counters.retried,
+    )
+    limits = AdmissionLimits(
+        max_sessions=settings.max_sessions,
+        max_queue_depth=settings.max_queue_depth,
+        max_buffer_ms=settings.max_buffer_ms,
+        num_workers=parallel,
+    )
+    speech = Speech(
+        limits,
+        conductor=conductor,
+        recordings=SpeakerRecordings(recordings, speakers, on_retry=counters.retried),
+        counters=counters,
+        models=models,
+        final_models=final_models or models,
+        metrics_text=metrics_text,
+        tickets=ticket_office(settings),
+        speakers=speaker_status or (lambda: NO_SPEAKERS),
+    )
+    return speech, conductor
+
+
+def ticket_office(settings: Settings) -> TicketOffice:
+    """With the service's key; without one, a key of this process, whose tickets no other takes."""
+    secret = settings.secret("ticket_secret")
+    if not secret:
+        log.warning("no ticket_secret: sessions can be resumed on their own ingress replica only")
+    key = (secret or secrets.token_hex(32)).encode()
+    return TicketOffice(key, lifetime_s=settings.ticket_lifetime_s)

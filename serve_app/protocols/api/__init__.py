@@ -1,1 +1,0 @@
-"""What the API documents are made of: records of the wire's shapes, and tables of the doors."""

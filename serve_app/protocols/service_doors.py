@@ -1,0 +1,36 @@
+"""The doors of the service itself: what it is, probes, metrics and the documents."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from serve_app.protocols import health
+from serve_app.protocols.doors import Answer, Operation
+
+
+def _page(path: str, name: str, summary: str, record: Any, *, not_ready: bool = False) -> Operation:
+    answers = [Answer(record=record)]
+    if not_ready:
+        answers.append(Answer(503, "Not yet.", record))
+    return Operation("get", path, name, "service", summary, tuple(answers))
+
+
+DOORS: Final = (
+    _page("/openapi.json", "openapi", "This document", dict[str, Any]),
+    _page("/asyncapi.json", "asyncapi", "The WebSocket doors, as AsyncAPI 3.0", dict[str, Any]),
+    _page("/", "root", "What this is, its settings and its doors", health.Root),
+    _page("/health", "health", "Alive, with model and cache; always 200", health.Health),
+    _page("/health/live", "live", "The process answers", health.Live),
+    _page("/health/ready", "healthReady", "The models are loaded", health.Ready, not_ready=True),
+    _page("/health/startup", "startup", "It has been ready once", health.Startup, not_ready=True),
+    _page("/health/status", "status", "Models, queue, sessions and load", health.Status),
+    _page("/ready", "ready", "The models are loaded", health.Ready, not_ready=True),
+    Operation(
+        method="get",
+        path="/metrics",
+        name="metrics",
+        tag="service",
+        summary="Prometheus text of the whole cluster",
+        answers=(Answer(texts=("text/plain",)),),
+    ),
+)

@@ -1,0 +1,87 @@
+"""What the conductor counts: the queue figures of the status page and the metric families."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from serve_app.core.events import Final, Partial
+from serve_app.core.jobs import DecodeResult, Transcript
+from serve_app.session.effects import Purpose
+from serve_app.telemetry.metrics import Metrics
+
+SMOOTHING = 0.1
+CRITICAL_DEPTH = 4
+
+
+@dataclass(slots=True)
+class Counters:
+    """Totals and exponential means since the start of this ingress replica."""
+
+    metrics: Metrics | None = None
+    total_requests: int = 0
+    rejected_requests: int = 0
+    num_retries: int = 0
+    avg_partial_ms: float = 0.0
+    avg_final_ms: float = 0.0
+    final_cost: float = 0.0
+    """Seconds of inference per second of final audio, an exponential mean."""
+
+    def decoded(self, purpose: Purpose, result: DecodeResult, total_ms: float, audio_s: float) -> None:
+        self.total_requests += 1
+        job_type = "interim" if purpose is Purpose.INTERIM else "final"
+        if self.metrics is not None:
+            if isinstance(result, Transcript):
+                self.metrics.job_processed(job_type, "success", result.timing.inference_ms / 1000)
+                if result.rejected or result.doubted:
+                    self.metrics.text_dropped(job_type, result.rejected or result.doubted)
+            else:
+                self.metrics.job_processed(job_type, "error")
+        if not isinstance(result, Transcript):
+            return
+        if purpose is Purpose.INTERIM:
+            self.avg_partial_ms = _smooth(self.avg_partial_ms, total_ms)
+        else:
+            self.avg_final_ms = _smooth(self.avg_final_ms, total_ms)
+            if audio_s > 0:
+                self.final_cost = _smooth(self.final_cost, result.timing.inference_ms / 1000 / audio_s)
+
+    def estimated_speakers(self, num_workers: int) -> int:
+        """How many people may talk without pause before finals alone keep the workers busy; 0: unknown."""
+        return int(num_workers / self.final_cost) if self.final_cost > 0 else 0
+
+    def queued(self, num_finals: int, num_interims: int, num_workers: int) -> None:
+        """Publish what is out. Backpressure: 0 normal, 1 finals queue and hold interims back, 2 they queue
+        `CRITICAL_DEPTH` deep for every worker."""
+        if self.metrics is not None:
+            critical = num_finals > CRITICAL_DEPTH * num_workers
+            self.metrics.backpressure(2 if critical else int(num_finals > num_workers))
+            self.metrics.queue_depth("final", num_finals)
+            self.metrics.queue_depth("interim", num_interims)
+
+    def listened(self, total_ms: float, num_windows: int) -> None:
+        """The voices of some windows have come; a call's time is that of each of them."""
+        if self.metrics is not None:
+            for _ in range(num_windows):
+                self.metrics.job_processed("speakers", "success", total_ms / 1000)
+
+    def retried(self) -> None:
+        self.num_retries += 1
+
+    def text_sent(self, text: Partial | Final, latency_s: float) -> None:
+        """`latency_s`: since the last audio that it needed had arrived."""
+        if self.metrics is not None:
+            self.metrics.text_sent("final" if isinstance(text, Final) else "interim", latency_s)
+
+    def session_started(self, *, resumed: bool) -> None:
+        if self.metrics is not None:
+            self.metrics.session_started(resumed=resumed)
+
+    def refused(self, request_type: str, reason: str) -> None:
+        """There was no room for a "session" or an "upload"."""
+        self.rejected_requests += 1
+        if self.metrics is not None:
+            self.metrics.refused(request_type, reason)
+
+
+def _smooth(mean: float, value: float) -> float:
+    return value if mean == 0.0 else mean + SMOOTHING * (value - mean)

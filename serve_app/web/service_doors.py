@@ -1,0 +1,73 @@
+"""`GET /`, the probes, metrics, and the documents of all doors for machines."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from serve_app import __version__
+from serve_app.protocols import health
+from serve_app.protocols.documents.build import asyncapi_document, openapi_document
+from serve_app.protocols.health import ServiceInfo
+from serve_app.telemetry.exposition import CONTENT_TYPE
+from serve_app.web.door import Door, Endpoints
+from serve_app.web.records import RecordResponse
+
+
+def service_endpoints(door: Door) -> Endpoints:
+    info = ServiceInfo(
+        version=__version__,
+        language=door.settings.language or "auto",
+        max_audio_length_s=door.settings.max_audio_length_seconds,
+        endpoints=tuple(map(str, door.described)),
+    )
+    http = openapi_document(__version__, door.described)
+    channels = asyncapi_document(__version__, door.described)
+    has_started = False
+
+    async def root(request: Request) -> Response:
+        return RecordResponse(health.root_body(door.service.status(), info))
+
+    async def alive(request: Request) -> Response:
+        return RecordResponse(health.health_body(door.service.status(), info))
+
+    async def live(request: Request) -> Response:
+        return RecordResponse(health.Live())
+
+    async def ready(request: Request) -> Response:
+        status = door.service.status()
+        return RecordResponse(health.ready_body(status), status_code=200 if status.ready else 503)
+
+    async def startup(request: Request) -> Response:
+        nonlocal has_started
+        has_started = has_started or door.service.status().ready
+        return RecordResponse(health.startup_body(has_started), status_code=200 if has_started else 503)
+
+    async def status_page(request: Request) -> Response:
+        return RecordResponse(health.status_body(door.service.status()))
+
+    async def metrics(request: Request) -> Response:
+        """The whole cluster in one scrape."""
+        return Response(await door.service.metrics_text(), headers={"content-type": CONTENT_TYPE})
+
+    async def openapi(request: Request) -> Response:
+        return JSONResponse(http)
+
+    async def asyncapi(request: Request) -> Response:
+        """The server is as the client called it."""
+        protocol = "wss" if request.url.scheme == "https" else "ws"
+        here = {"host": request.headers.get("host", ""), "protocol": protocol}
+        return JSONResponse({**channels, "servers": {"here": here}})
+
+    return {
+        "root": root,
+        "health": alive,
+        "live": live,
+        "healthReady": ready,
+        "ready": ready,
+        "startup": startup,
+        "status": status_page,
+        "metrics": metrics,
+        "openapi": openapi,
+        "asyncapi": asyncapi,
+    }
