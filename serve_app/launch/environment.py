@@ -117,6 +117,7 @@ class RayEnvironment:
             "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(MAX_MESSAGE_BYTES),
             "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",
             "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",
+            "RAY_worker_niceness": "0",  # not Ray's 15, with which any neighbour starves live speech
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": self.auth_token,
             "RAY_USAGE_STATS_ENABLED": "0",

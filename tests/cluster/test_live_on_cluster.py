@@ -14,6 +14,7 @@ import pytest
 from benchmarks.service import ServiceUnderTest
 from cluster.conftest import clip, reference, word_error_rate
 from serve_app.launch.processes import process_title, processes_of
+from serve_app.speakers.host import CPU_NICENESS
 from sotto_client.live import LiveClient, SessionConfig
 from sotto_client.messages import FinalTranscript, Message, PartialTranscript, SessionEnded, VadEvent
 
@@ -92,6 +93,18 @@ async def test_events_of_one_session_in_their_order(service: ServiceUnderTest) -
             assert last_s <= word.start_s + 0.011
             assert word.start_s <= word.end_s <= len(clip("phone_call")) / 16_000
             last_s = word.start_s
+
+
+def test_replicas_have_the_priority_of_other_processes_and_the_diarizer_less(
+    service: ServiceUnderTest,
+) -> None:
+    assert service.runtime_dir is not None
+    niceness = {process_title(p): p.nice() for p in processes_of(service.runtime_dir)}
+    own = os.nice(0)
+    for deployment in ("Ingress", "Recogniser", "VoiceActivity"):
+        assert {value for title, value in niceness.items() if f":{deployment}" in title} == {own}
+    lowered = {value for title, value in niceness.items() if ":Diarization" in title}
+    assert lowered == {min(19, own + CPU_NICENESS)}
 
 
 @pytest.mark.parametrize("deployment", ["Recogniser", "VoiceActivity"])
