@@ -23,7 +23,7 @@ export class Events {
   }
 }
 
-/** A promise with its `resolve` and `reject`; a rejection that nobody awaits is no error. */
+/** A promise with its `resolve` and `reject`; a rejection that is not awaited is no error. */
 export function deferred() {
   const result = {};
   result.promise = new Promise((resolve, reject) => Object.assign(result, { resolve, reject }));

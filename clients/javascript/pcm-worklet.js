@@ -1,5 +1,5 @@
 /**
- * The audio thread's part: whatever the microphone's rate, out come chunks of 16 kHz mono PCM16.
+ * The audio thread's part: out come, at any rate of the microphone, chunks of 16 kHz mono PCM16.
  *
  * This file stands alone, without imports: bundlers copy a worklet as it is.
  */

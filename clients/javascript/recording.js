@@ -68,7 +68,7 @@ export class UtteranceRecorder {
     this.#silence = stopAfterSilenceMs === undefined ? null : new SilenceDetector(stopAfterSilenceMs);
   }
 
-  /** Resolves with the WAV file as a Blob, whoever ends the recording. */
+  /** Resolves with the WAV file as a Blob, however the recording is ended. */
   get recording() {
     return this.#result.promise;
   }

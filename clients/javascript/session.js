@@ -335,7 +335,7 @@ export class LiveSession {
     if (this.#lastBuffered > 0) this.#pumpTimer ??= setTimeout(() => this.#pumpLater(), PUMP_MS);
   }
 
-  /** WebSockets tell nobody when they have room again, nor that the other side is gone. */
+  /** WebSockets do not tell when they have room again, nor that the other side is gone. */
   #pumpLater() {
     this.#pumpTimer = null;
     if (this.#socket === null) return;

@@ -98,7 +98,7 @@ export interface FinalEvent {
   type: "final";
   segmentId: string;
   text: string;
-  /** Who spoke most of it, "SPEAKER_01"; null where nobody was asked or it is not known yet. */
+  /** Who spoke most of it, "SPEAKER_01"; null where speakers were not asked for or it is not known yet. */
   speaker: string | null;
   confidence: number;
   words: Word[];
@@ -261,7 +261,7 @@ export class UtteranceRecorder {
   constructor(options?: UtteranceRecorderOptions);
   start(): Promise<void>;
   stop(): Promise<Blob>;
-  /** Resolves with the WAV file, whoever ends the recording. */
+  /** Resolves with the WAV file, however the recording is ended. */
   readonly recording: Promise<Blob>;
 }
 

@@ -83,7 +83,7 @@ class ConditioningOptions:
 
 
 class Conditioner:
-    """Conditions one stream: sample in, sample out, the same whatever the chunks.
+    """Conditions one stream: sample in, sample out, the same for any chunks.
 
     Raises `ValueError` for a rate outside 8 to 48 kHz. With every stage off, samples pass untouched, without
     a copy.

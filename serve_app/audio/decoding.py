@@ -25,7 +25,7 @@ from serve_app.core.errors import (
 from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16
 
 _IO_BUFFER_BYTES: Final = 4_096
-"""A live container is decoded as soon as this much has come, or whatever there is when it pauses."""
+"""A live container is decoded as soon as this much has come, or what there is when it pauses."""
 _SILENCE: Final[Pcm16] = np.zeros(SAMPLE_RATE_HZ, np.int16)
 _SILENCE.flags.writeable = False
 

@@ -31,7 +31,7 @@ def from_db(gain_db: float) -> float:
 
 
 class AutoGain:
-    """Brings speech to a target level, slowly; keeps still while nobody speaks.
+    """Brings speech to a target level, slowly; keeps still where there is no speech.
 
     A hop counts as speech where it stands `SPEECH_OVER_FLOOR_DB` over the noise floor (its least level,
     rising slowly) and over -70 dBFS. The speech level is the mean power of such hops over about 1.5 s, plain

@@ -1,6 +1,6 @@
 """Which containers we open, what they are called, and how their first bytes look.
 
-A name stands for a container family, whatever the file is called: `m4a` and `mp4` are both `mp4`, `opus`
+A name stands for a container family, not for a file's ending: `m4a` and `mp4` are both `mp4`, `opus`
 and `oga` are `ogg`, `mkv` is `webm`. Every demuxer outside the list is refused by name and by FFmpeg's own
 whitelist: a playlist such as `ffconcat` would otherwise make the decoder read the server's own files.
 """

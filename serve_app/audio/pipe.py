@@ -120,7 +120,7 @@ class BytePipe:
             return data
 
     def put(self, chunk: Pcm16) -> None:
-        """Keep samples for the next hand-over; raises `PipeClosedError` where nobody wants them."""
+        """Keep samples for the next hand-over; raises `PipeClosedError` where they are not read any more."""
         self._decoded.append(chunk)
         self._num_decoded += len(chunk)
         if self._num_decoded >= _HAND_OVER_SAMPLES:
@@ -157,6 +157,6 @@ class BytePipe:
             raise PipeClosedError
 
     def _wake(self, event: asyncio.Event) -> None:
-        # RuntimeError: the loop is closed, so nobody waits on it any more.
+        # RuntimeError: the loop is closed, so it is not awaited any more.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(event.set)

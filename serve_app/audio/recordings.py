@@ -158,7 +158,7 @@ class _Recording:
 
 
 def _start_s(container: Any, stream: Any, format_name: str) -> float | None:
-    """The time at which a player begins: that of whatever is first, picture or sound.
+    """The time at which a player begins: that of what is first, picture or sound.
 
     Files that state their own length count it from 0, an MP4 with an index (ISO 14496-12, section 8.6.6) and
     a Matroska with a duration; without one, they may be cut out of a stream that has been going on for long.

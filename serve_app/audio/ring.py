@@ -14,7 +14,7 @@ _MIN_CAPACITY_SAMPLES: Final = 16_384
 class SampleBuffer:
     """Samples `[start, end)` of one stream; the old ones are given up with `discard_before`.
 
-    Indices are absolute: sample 0 is the stream's first, whatever was discarded since. Appending is
+    Indices are absolute: sample 0 stays the stream's first when samples are discarded. Appending is
     amortised O(1) per sample: samples live in one array that doubles when it is full, moves its content to
     the front when half of it is free, and shrinks again after a burst. The caller bounds the length: nothing
     is ever dropped here unasked.

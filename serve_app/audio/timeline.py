@@ -51,6 +51,6 @@ class Timeline:
         self._position += num_samples
 
     def follow(self, time_s: float) -> None:
-        """From here on this time is that of the next frame, whatever it was before."""
+        """From here on this time is that of the next frame, in place of the one before."""
         self._zero_s = time_s - self._position / SAMPLE_RATE_HZ
         self._num_before = 0

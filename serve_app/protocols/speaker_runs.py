@@ -21,7 +21,7 @@ MAX_WAITING: Constant = 8
 
 @dataclass(frozen=True, slots=True)
 class SpeakerRun:
-    """Words in a row of one speaker, None where nobody knows (yet); times in seconds from the session's
+    """Words in a row of one speaker, None where it is not known (yet); times in seconds from the session's
     start."""
 
     speaker: int | None
@@ -34,7 +34,7 @@ class SpeakerRun:
 def speaker_runs(final: Final) -> tuple[SpeakerRun, ...]:
     """The final cut where another speaker begins; the texts in a row are the final's.
 
-    A word that nobody knows the speaker of belongs to the words before it, or behind it at the beginning.
+    A word whose speaker is not known belongs to the words before it, or behind it at the beginning.
     Where the words do not add up to the text, all of it is one run. The first run begins and the last ends
     with the final itself.
     """

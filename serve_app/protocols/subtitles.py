@@ -58,7 +58,7 @@ def to_text(transcript: RecordingTranscript, label: Label = speaker_label) -> st
 
 
 def to_turns(segments: Iterable[RecordingSegment], label: Label = speaker_label) -> str:
-    """A line for every turn, `SPEAKER_01: text`; without a name where nobody knows who spoke."""
+    """A line for every turn, `SPEAKER_01: text`; without a name where the speaker is not known."""
     lines = []
     for speaker, turn in groupby(segments, lambda segment: segment.speaker):
         text = " ".join(_CONTROL.sub(" ", segment.text).strip() for segment in turn)

@@ -19,7 +19,7 @@ from serve_app.protocols.speaker_runs import MAX_WAITING, WaitingFinals, all_kno
 SPEAKER = 1
 """Where speakers are not told apart."""
 UNKNOWN = 0
-"""Where nobody knows yet: WhisperLiveKit's own page then says that speakers are being worked out."""
+"""Where it is not known yet: WhisperLiveKit's own page then says that speakers are being worked out."""
 SILENCE = -2
 MIN_SILENCE_S = 5.0
 """Shorter pauses are no lines of their own, as in WhisperLiveKit."""
@@ -88,7 +88,7 @@ class TranscriptLines:
         self._heard_s = max(self._heard_s, event.end_sample / SAMPLE_RATE_HZ)
 
     def final(self, event: Final) -> None:
-        """Finals come in order: whatever was open before this utterance is not going to be finished."""
+        """Finals come in order: what was open before this utterance is not going to be finished."""
         if event.utterance_id in self._open:
             while next(iter(self._open)) != event.utterance_id:
                 self._open.pop(next(iter(self._open)))
@@ -177,7 +177,7 @@ class TranscriptLines:
 
     @property
     def speaker_lag_s(self) -> float:
-        """Audio since the first of the newest finals that nobody knows all speakers of."""
+        """Audio since the first of the newest finals some of whose speakers are not known."""
         if not self._speakers:
             return 0.0
         newest = [block.final for block in islice(reversed(self._blocks), MAX_WAITING)][::-1]

@@ -1,6 +1,6 @@
 """One live session, sans IO: audio and results in, events and decode requests out.
 
-Nothing here awaits, reads a clock or logs; time is a sample index at 16 kHz. Whoever drives a session
+Nothing here awaits, reads a clock or logs; time is a sample index at 16 kHz. The driver of a session
 
     push(samples), flush(), end(), cancel()     says what the client did
     poll_voice() -> effects, VoiceRequest?      runs the voice detector on the next windows ...

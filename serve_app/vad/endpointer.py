@@ -11,7 +11,7 @@ A window opens an utterance at or over `threshold` and keeps it alive at or over
 (the hysteresis of Silero's own iterator). `PAUSE` says: if nothing more is said, the utterance is
 complete as it stands, so its text may be computed while the rest of the endpoint silence passes.
 
-An endpointer lives for one utterance: whoever uses it makes a new one, and restarts the voice detector,
+An endpointer lives for one utterance: its user makes a new one, and restarts the voice detector,
 at `Closed.resume_sample`. That is what makes a session resumable at every final with no state of these
 two. Times are absolute sample indices.
 """

@@ -1,6 +1,6 @@
 """`/v1/listen`, live over a WebSocket and with `POST` for a recording; errors in Deepgram's shape too.
 
-A recording's body is the audio itself, whatever its content type says; options are query parameters. An
+A recording's body is the audio itself, whichever content type it names; options are query parameters. An
 address to fetch (`{"url": ...}`) is refused: this server opens no connections for its clients.
 """
 

@@ -25,7 +25,7 @@ async def stream_audio(
 ) -> AsyncGenerator[Message, None]:
     """Send `chunks` as they come and yield the messages of the session, to `SessionEnded`.
 
-    Raises what `ResumingClient` does, and whatever `chunks` raises.
+    Raises what `ResumingClient` does, and what `chunks` raises.
     """
     async with ResumingClient(url, config, api_key=api_key) as client:
         feeder = asyncio.create_task(_feed(client, chunks))

@@ -29,7 +29,7 @@ async def transcribe_stream(
 
     `content_type` is "audio/pcm;rate=..." for raw samples or the file's own type ("audio/flac"). `query`
     carries the choices of `SessionConfig` under their wire names. Raises `ServerUnreachable`,
-    `RequestFailed`, `ConnectionLost`, and whatever `audio` raises.
+    `RequestFailed`, `ConnectionLost`, and what `audio` raises.
     """
     address = http_url(url, PATH, query)
     headers = {"Content-Type": content_type, "Accept": "application/x-ndjson", **authorization(api_key)}

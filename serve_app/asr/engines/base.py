@@ -1,4 +1,4 @@
-"""The interface between recognition and whatever runs a Whisper model: encode, decode a batch, detect, align.
+"""The interface between recognition and what runs a Whisper model: encode, decode a batch, detect, align.
 
 An engine knows tensors and token ids and nothing else: windows, prompts, guards and words are the
 `Transcriber`'s, the same for every engine, so that one model gives one text wherever it runs.

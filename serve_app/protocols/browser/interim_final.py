@@ -13,7 +13,7 @@
 segment seconds from `t0`; `interimRate` is interims a second. Our addition is `error {code, message}`, and in
 only-new-words mode `keep_chars` (see `deltas`): `text` of an interim is then only what is new, and a final
 has `new_text`. Where speakers are told apart, a final and its segments have `speaker` (`SPEAKER_01`, null
-where nobody knows yet), segments end where another speaker begins, and `speaker_revision {conn, speaker,
+where it is not known yet), segments end where another speaker begins, and `speaker_revision {conn, speaker,
 segments, t0, t1}` corrects the final of the same `t0` and `t1`.
 """
 

@@ -179,7 +179,7 @@ class TextOptions:
 class ListenOptions:
     """One request's choices.
 
-    `language` is a Whisper code or None, the server's own; `detect_language`: none, whatever the server's;
+    `language` is a Whisper code or None, the server's own; `detect_language`: none, in place of the server's;
     `multilingual`: detected for every utterance anew. `endpoint_ms` None: the server's own; `endpoints`
     False: no result is `speech_final`. `multichannel`: a transcript for each channel, of a recording's
     container too. `diarize`: words have speakers, whichever model was named for it.

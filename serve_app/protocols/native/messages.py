@@ -16,7 +16,7 @@ A session can go on after its connection was lost. `session_started` and every `
 `session_started {resumed: true, resume_from_samples}`, and the client sends its audio again from there, and
 `flush` where it had; what follows is what would have followed. A start with `resume` (an empty one begins a
 session) also asks for messages `ticket {ticket, resume_from_samples}`, coming where no final does, so that
-a client need never keep more than its last minute. Samples count at 16 kHz, whatever the session's rate. A
+a client need never keep more than its last minute. Samples count at 16 kHz at any rate of the session. A
 ticket that is foreign, expired or for another `config` is refused with INVALID_TICKET; the socket then waits
 for another start.
 """

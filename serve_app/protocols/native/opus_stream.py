@@ -82,7 +82,7 @@ _decoder = msgspec.json.Decoder(Control)
 
 
 class OpusStreamDialect:
-    """One connection; a ping goes out every `ping_s`, whatever else is said."""
+    """One connection; a ping goes out every `ping_s`, also between messages."""
 
     heartbeat_s: float | None = None
 

@@ -23,7 +23,7 @@ _CONVERSING = ("gpt-realtime", "gpt-4o-realtime", "gpt-4o-mini-realtime")
 @dataclass(frozen=True, slots=True)
 class Handshake:
     """`model`: None where the URL names none or one that converses, whose transcription model comes later;
-    `token`: the key offered, of whatever kind; `subprotocol`: what to accept the socket with."""
+    `token`: the key offered, of any kind; `subprotocol`: what to accept the socket with."""
 
     model: str | None = None
     beta: bool = False

@@ -2,7 +2,7 @@
 
 Recordings and finished utterances are decoded by the models of the role `final`; each answers to its short
 name and to the hub ids of the same weights. OpenAI's names mean the first of them, so that clients work with
-only their base URL changed. Any other name is refused: nobody gets another model than the one asked for.
+only their base URL changed. Any other name is refused: a client gets the model it asked for, or none.
 """
 
 from __future__ import annotations

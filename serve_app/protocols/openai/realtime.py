@@ -94,7 +94,7 @@ _CLIENT_EVENTS = (
 
 
 class RealtimeDialect:
-    """One connection. `check_model` raises `ModelNotFound` for a name that nobody here answers to.
+    """One connection. `check_model` raises `ModelNotFound` for a name that is not served here.
 
     `name` makes its ids: unique among connections, letters and digits. `expires_at`: the Unix second at which
     the session ends at the latest.

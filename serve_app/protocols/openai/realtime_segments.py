@@ -1,7 +1,7 @@
 """Who spoke, on a Realtime session with the diarizing model: a segment for each stretch of one speaker.
 
 A segment is said once. So a final's segments wait until all of its speakers are known, as `WaitingFinals`
-says; what nobody knows by then, or at the end of the session, is of the speaker `unknown`.
+says; what is not known by then, or at the end of the session, is of the speaker `unknown`.
 """
 
 from __future__ import annotations

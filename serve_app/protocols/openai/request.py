@@ -4,7 +4,7 @@ Lists come as `name[]`, `name` or several of either; `chunking_strategy` as JSON
 `chunking_strategy[threshold]`. `hotwords` and `vad_filter` are ours beside OpenAI's `keywords`, and so are
 `diarize` and the fields with it. Unknown and empty fields are ignored.
 
-Who spoke is told by `diarized_json`, whatever the model's name; with the model `gpt-4o-transcribe-diarize`,
+Who spoke is told by `diarized_json` with any model's name; with the model `gpt-4o-transcribe-diarize`,
 or `diarize`, by `verbose_json`, `srt` and `vtt` too, with `diarize` by `text`. Voices are not matched with
 names: a request that brings known speakers is refused, since it counts on their names.
 """
