@@ -80,6 +80,7 @@ class Ingress:
             self._metrics,
             cors_origins=origins,
             signing_key=secret.encode() if secret else None,
+            api_key=self._settings.secret("api_key") or None,
         )
 
     async def check_health(self) -> None:

@@ -13,7 +13,8 @@
     │   ├── InvalidTicket      a resume ticket that is foreign, changed, expired or for other choices
     │   ├── UnknownPath        no door is there
     │   ├── WrongMethod        a door that takes other methods
-    │   └── OriginRefused      a web page whose origin is not listed
+    │   ├── OriginRefused      a web page whose origin is not listed
+    │   └── InvalidKey         no key, or one that is not known
     ├── CapacityError          we are full: try again after `retry_after_s`
     │   ├── MaxSessionsReached
     │   ├── QueueFull
@@ -99,6 +100,10 @@ class OriginRefused(ClientError):
     """The browser says that the request comes from a page that may not use this server."""
 
     http_status = 403
+
+
+class InvalidKey(ClientError):
+    http_status = 401
 
 
 class CapacityError(SottoError):

@@ -54,7 +54,8 @@ class Answer:
 class Operation:
     """One method of one path. `prefix` sets its records' names apart, `error` is their shape of errors.
 
-    `path` as Starlette has it; `name` is unique among all doors and finds the endpoint.
+    `path` as Starlette has it; `name` is unique among all doors and finds the endpoint. `needs_key`: a key,
+    where the service has one.
     """
 
     method: str
@@ -71,6 +72,7 @@ class Operation:
     errors: tuple[int, ...] = ()
     error: Any = wire.Detail
     prefix: str = ""
+    needs_key: bool = True
 
     @property
     def documented_path(self) -> str:

@@ -12,7 +12,7 @@ def _page(path: str, name: str, summary: str, record: Any, *, not_ready: bool = 
     answers = [Answer(record=record)]
     if not_ready:
         answers.append(Answer(503, "Not yet.", record))
-    return Operation("get", path, name, "service", summary, tuple(answers))
+    return Operation("get", path, name, "service", summary, tuple(answers), needs_key=False)
 
 
 DOORS: Final = (
@@ -32,5 +32,6 @@ DOORS: Final = (
         tag="service",
         summary="Prometheus text of the whole cluster",
         answers=(Answer(texts=("text/plain",)),),
+        needs_key=False,
     ),
 )

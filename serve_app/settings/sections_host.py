@@ -151,10 +151,9 @@ class AccessSection(Section):
 
     api_key: SecretStr | None = setting(
         None,
-        "Key that every request must carry, and that our own client commands send.",
+        "Key that requests must carry, but for probes, metrics and documents; our client commands send it.",
         "API_KEY",
         "WHISPER_API_KEY",
-        later="NO REQUEST IS CHECKED: anyone who reaches the port may use it",
         secret=True,
     )
     cors_origins: tuple[str, ...] = setting(

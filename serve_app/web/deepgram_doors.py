@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
+from serve_app.access.keys import answered_subprotocol
 from serve_app.audio.pcm import SAMPLE_BYTES, PcmStream
 from serve_app.core.errors import (
     InternalError,
@@ -47,7 +48,6 @@ log = structlog.get_logger(__name__)
 MAX_HEADER_CHARS = 200
 HASH_BLOCK_BYTES = 1024 * 1024
 
-SUBPROTOCOL = "token"
 """What browsers, which can set no header, name before their key."""
 
 
@@ -82,7 +82,7 @@ def deepgram_endpoints(door: Door) -> Endpoints:
             except SottoError as error:
                 await websocket.send_denial_response(error_answer(error, request_id))
                 return
-        subprotocol = SUBPROTOCOL if SUBPROTOCOL in websocket.scope["subprotocols"] else None
+        subprotocol = answered_subprotocol(websocket.scope["subprotocols"])
         await serve_websocket(websocket, door, dialect, subprotocol=subprotocol)
 
     return {"listen": listen, "deepgram": live}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from serve_app.access.keys import answered_subprotocol
 from serve_app.protocols import service_doors
 from serve_app.protocols.browser import doors as browser
 from serve_app.protocols.deepgram import doors as deepgram
@@ -69,6 +70,7 @@ def live_endpoint(door: Door, dialect: Callable[[Opening], Dialect]) -> Endpoint
     async def live(websocket: WebSocket) -> None:
         parameters = websocket.query_params.multi_items()
         opening = Opening(parameters, door.settings.heartbeat_s, door.settings.ws_protocol)
-        await serve_websocket(websocket, door, dialect(opening))
+        subprotocol = answered_subprotocol(websocket.scope.get("subprotocols", ()))
+        await serve_websocket(websocket, door, dialect(opening), subprotocol=subprotocol)
 
     return live

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ExceptionHandler, Receive, Scope, Send
 
-from serve_app.core.errors import InternalError, SottoError, WrongMethod
+from serve_app.core.errors import InternalError, InvalidKey, SottoError, WrongMethod
 from serve_app.protocols.deepgram.doors import PATH as LISTEN_PATH
 from serve_app.web.deepgram_doors import error_answer
 from serve_app.web.openai_errors import refused
@@ -29,6 +29,13 @@ MAX_CLOSE_REASON_BYTES = 123
 
 def error_response(scope: Scope, error: SottoError) -> Response:
     """`error` as clients of the path that `scope` asks for expect it."""
+    answer = _in_its_shape(scope, error)
+    if isinstance(error, InvalidKey):
+        answer.headers["www-authenticate"] = "Bearer"  # RFC 9110, section 15.5.2
+    return answer
+
+
+def _in_its_shape(scope: Scope, error: SottoError) -> Response:
     path = asked_path(scope)
     if path == LISTEN_PATH:
         return error_answer(error, str(uuid.uuid4()))

@@ -26,7 +26,7 @@ from serve_app.protocols.openai.client_secrets import (
     verify_secret,
 )
 from serve_app.protocols.openai.errors import RefusedParameter
-from serve_app.protocols.openai.handshake import Handshake, read_handshake
+from serve_app.protocols.openai.handshake import REALTIME_PATH, Handshake, read_handshake
 from serve_app.protocols.openai.models import hosted_model
 from serve_app.protocols.openai.realtime import RealtimeDialect
 from serve_app.protocols.openai.realtime_frames import shown_beta_session, shown_session
@@ -110,6 +110,11 @@ def realtime_dialect(
         ),
     )
     return dialect, handshake
+
+
+def opens_realtime(key: str, path: str, signing_key: bytes) -> bool:
+    """Whether `key` is a client secret of ours, not expired, and `path` the Realtime socket's."""
+    return path == REALTIME_PATH and verify_secret(signing_key, key, time.time()) is not None
 
 
 async def _small_body(request: Request) -> bytes:

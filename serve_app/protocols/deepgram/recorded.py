@@ -16,6 +16,7 @@ from msgspec import UNSET
 
 from serve_app.core.errors import (
     CapacityError,
+    InvalidKey,
     PayloadTooLarge,
     ServerError,
     SottoError,
@@ -216,6 +217,8 @@ def error_body(error: SottoError, request_id: str) -> records.ListenError:
 
 
 def _error_code(error: SottoError) -> str:
+    if isinstance(error, InvalidKey):
+        return "INVALID_AUTH"
     if isinstance(error, PayloadTooLarge):
         return "PAYLOAD_TOO_LARGE"
     if isinstance(error, CapacityError):

@@ -64,7 +64,11 @@ def openapi_document(version: str, doors: Iterable[Described]) -> Document:
         "servers": [{"url": "/"}],
         "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
         "paths": paths,
-        "components": {"schemas": dict(sorted(components.schemas.items()))},
+        "components": {
+            "schemas": dict(sorted(components.schemas.items())),
+            "securitySchemes": _SECURITY_SCHEMES,
+        },
+        "security": [{}, *({name: []} for name in _SECURITY_SCHEMES)],
     }
 
 
@@ -106,6 +110,13 @@ def asyncapi_document(
 
 
 # -- OpenAPI ---------------------------------------------------------------------------------------
+
+
+_SECURITY_SCHEMES: Final[Document] = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+"""A key, where the service has one."""
 
 
 def _operation(operation: Operation, components: Components) -> Document:

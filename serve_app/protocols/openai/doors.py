@@ -9,6 +9,7 @@ from serve_app.protocols.doors import Answer, Channel, Form, Operation, Query, m
 from serve_app.protocols.openai import realtime_records as realtime
 from serve_app.protocols.openai import records as openai
 from serve_app.protocols.openai.answer import EVENT_STREAM_TYPE
+from serve_app.protocols.openai.handshake import REALTIME_PATH
 from serve_app.protocols.openai.realtime_session import SessionUpdate
 from serve_app.protocols.openai.request import LISTS, TranscriptionRequest
 
@@ -43,7 +44,7 @@ def _recordings(path: str, name: str, summary: str) -> Operation:
 
 DOORS: Final = (
     Channel(
-        path="/v1/realtime",
+        path=REALTIME_PATH,
         name="openaiRealtime",
         summary="OpenAI's Realtime transcription, GA and beta",
         queries=(Query(commands.RealtimeQuery),),

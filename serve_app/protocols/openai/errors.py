@@ -5,6 +5,7 @@ from __future__ import annotations
 from serve_app.core.errors import (
     ClientError,
     InvalidAudio,
+    InvalidKey,
     InvalidMessage,
     OriginRefused,
     SottoError,
@@ -68,6 +69,8 @@ def _param_and_code(error: SottoError) -> tuple[str | None, str | None]:
             return None, "unknown_url"
         case WrongMethod():
             return None, "method_not_supported"
+        case InvalidKey():
+            return None, "invalid_api_key"
         case OriginRefused():
             return None, "origin_not_allowed"
         case ClientError():

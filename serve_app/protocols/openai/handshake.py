@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from serve_app.access.keys import OPENAI_SUBPROTOCOL
 from serve_app.protocols.choices import Parameters
 from serve_app.protocols.openai.errors import RefusedParameter
 from serve_app.protocols.openai.request import MAX_MODEL_CHARS
 
+REALTIME_PATH = "/v1/realtime"
 SUBPROTOCOL = "realtime"
-KEY_SUBPROTOCOL = "openai-insecure-api-key."
 BETA_SUBPROTOCOL = "openai-beta.realtime-v1"
 BETA_HEADER = "realtime=v1"
 _CONVERSING = ("gpt-realtime", "gpt-4o-realtime", "gpt-4o-mini-realtime")
@@ -60,12 +61,12 @@ def _token(authorization: str, subprotocols: Sequence[str]) -> str | None:
     scheme, _, value = authorization.partition(" ")
     if scheme.lower() == "bearer" and value.strip():
         return value.strip()
-    keys = (name for name in subprotocols if name.startswith(KEY_SUBPROTOCOL))
-    return next((name.removeprefix(KEY_SUBPROTOCOL) for name in keys), None)
+    keys = (name for name in subprotocols if name.startswith(OPENAI_SUBPROTOCOL))
+    return next((name.removeprefix(OPENAI_SUBPROTOCOL) for name in keys), None)
 
 
 def _accepted(subprotocols: Sequence[str]) -> str | None:
     """One that was offered, or a browser would hang up; a key is not sent back unless it is all there is."""
     if SUBPROTOCOL in subprotocols:
         return SUBPROTOCOL
-    return min(subprotocols, key=lambda name: name.startswith(KEY_SUBPROTOCOL), default=None)
+    return min(subprotocols, key=lambda name: name.startswith(OPENAI_SUBPROTOCOL), default=None)
