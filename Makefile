@@ -31,7 +31,7 @@ serve: $(READY) ## Run the service on http://127.0.0.1:8000 (ARGS="--port 9000 -
 	@$(PY) -m serve_app.cli serve $(ARGS)
 
 quick: $(READY) ## Run the tests that need no cluster, models or extras, in parallel, without the slowest (ARGS="-k pattern")
-	@$(PY) -m pytest -q -n auto --dist worksteal --hypothesis-profile=quick \
+	@$(PY) -m pytest -q -n $$($(PY) -c "from serve_app.capacity.machine import available_cores as n; print(2 * n())") --dist worksteal --hypothesis-profile=quick \
 		-m "not (cluster or hosts or models or extras or slow)" $(ARGS)
 
 test: $(READY) ## Run the test suite; what needs an extra that is not installed is skipped (ARGS="-k pattern")

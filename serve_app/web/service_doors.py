@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from serve_app import __version__
 from serve_app.protocols import health
-from serve_app.protocols.documents.build import asyncapi_document, openapi_document
+from serve_app.protocols.documents.build import Document, asyncapi_document, openapi_document
 from serve_app.protocols.health import ServiceInfo
 from serve_app.telemetry.exposition import CONTENT_TYPE
 from serve_app.web.door import Door, Endpoints
@@ -21,9 +23,16 @@ def service_endpoints(door: Door) -> Endpoints:
         max_audio_length_s=door.settings.max_audio_length_seconds,
         endpoints=tuple(map(str, door.described)),
     )
-    http = openapi_document(__version__, door.described)
-    channels = asyncapi_document(__version__, door.described)
     has_started = False
+
+    # Built when they are first asked for: 150 ms that a start need not wait for.
+    @cache
+    def http() -> Document:
+        return openapi_document(__version__, door.described)
+
+    @cache
+    def channels() -> Document:
+        return asyncapi_document(__version__, door.described)
 
     async def root(request: Request) -> Response:
         return RecordResponse(health.root_body(door.service.status(), info))
@@ -51,13 +60,13 @@ def service_endpoints(door: Door) -> Endpoints:
         return Response(await door.service.metrics_text(), headers={"content-type": CONTENT_TYPE})
 
     async def openapi(request: Request) -> Response:
-        return JSONResponse(http)
+        return JSONResponse(http())
 
     async def asyncapi(request: Request) -> Response:
         """The server is as the client called it."""
         protocol = "wss" if request.url.scheme == "https" else "ws"
         here = {"host": request.headers.get("host", ""), "protocol": protocol}
-        return JSONResponse({**channels, "servers": {"here": here}})
+        return JSONResponse({**channels(), "servers": {"here": here}})
 
     return {
         "root": root,

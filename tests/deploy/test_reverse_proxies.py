@@ -31,6 +31,8 @@ from serve_app.launch.certificates import self_signed
 from serve_app.launch.cluster import LaunchError, bundled_haproxy, free_ports
 from serve_app.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 DEPLOY = Path(__file__).parents[2] / "deploy"
 NGINX = (DEPLOY / "nginx" / "sotto.conf").read_text()
 NGINX_PROXY = (DEPLOY / "nginx" / "sotto-proxy.conf").read_text()

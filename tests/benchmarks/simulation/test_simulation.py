@@ -23,6 +23,8 @@ from fakes.talk import FakeDetector, Say, speak
 from serve_app.capacity.throughput import DecodeCost, DecodeSample
 from serve_app.core.jobs import Role
 
+pytestmark = pytest.mark.slow
+
 FAST = DecodeCost(0.01, 0.0, 0.005)
 SHAPE = ServiceShape({Role.FINAL: FAST, Role.INTERIM: FAST})
 

@@ -32,6 +32,8 @@ from sotto_client.messages import (
 )
 from sotto_client.resuming import ResumingClient
 
+pytestmark = pytest.mark.slow
+
 CONFIG = SessionConfig(lang_code="en", partial_interval_ms=100)
 AUDIO = speak(
     [

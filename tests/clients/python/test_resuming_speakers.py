@@ -22,6 +22,8 @@ from sotto_client.live import SessionConfig
 from sotto_client.messages import FinalTranscript, Message, SpeakerRevision, parse_message
 from sotto_client.resuming import ResumingClient
 
+pytestmark = pytest.mark.slow
+
 SAMPLES = np.zeros(32_000, np.int16)
 
 

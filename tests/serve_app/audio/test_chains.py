@@ -16,6 +16,8 @@ from serve_app.audio.recordings import decode_recording
 from serve_app.audio.stream_decoder import ContainerStream
 from serve_app.core.errors import InvalidAudio
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = Path(__file__).parents[2] / "golden" / "files"
 TAG = b"ID3\x04\0\0" + bytes([0, 0, 2, 0]) + bytes(256)
 TAGGED = ("mp3", "flac", "aac", "wav")

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from fakes.encoded_audio import CONTAINERS, encoded
 from serve_app.audio.headless import PROBE_BYTES, Sniffed, problem_of, sniff_stream
 
+pytestmark = pytest.mark.slow
+
 CHECKOUT = Path(__file__).parents[3]
 FILES = CHECKOUT / "tests" / "golden" / "files"
 SPOKEN = sorted((CHECKOUT / "audio" / "spoken").glob("*.flac"))

@@ -13,6 +13,8 @@ from fakes.encoded_audio import CONTAINERS, chirp, encoded, silent_film, wav
 from serve_app.audio.recordings import decode_recording
 from serve_app.core.errors import InvalidAudio, PayloadTooLarge, UnsupportedFormat
 
+pytestmark = pytest.mark.slow
+
 
 def damaged(data: bytes, start: float, end: float) -> bytes:
     """The same with random bytes between two shares of its length."""

@@ -13,6 +13,8 @@ from serve_app.audio.recordings import decode_recording
 from serve_app.audio.stream_decoder import ContainerStream
 from serve_app.audio.timeline import TOLERANCE_S, Timeline
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = Path(__file__).parents[2] / "golden" / "files"
 SOUND = chirp(1.0, 48_000)
 HOLE: Pieces = [(0.0, SOUND), (6.0, SOUND)]

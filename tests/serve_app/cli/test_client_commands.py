@@ -19,6 +19,8 @@ from fakes.speech_server import running_fake_server
 from serve_app.cli.app import app
 from serve_app.launch.cluster import SOURCE_DIR
 
+pytestmark = pytest.mark.slow
+
 CLIP = SOURCE_DIR / "audio" / "spoken" / "short_1.flac"
 SRT = "1\n00:00:00,000 --> 00:00:01,000\nhello\n"
 KEY = "k3y-that-stays-secret"

@@ -38,6 +38,8 @@ from serve_app.launch.processes import processes_of
 from serve_app.launch.serving import RunningService, start_service
 from sotto_client.duplex_http import DuplexRequest, lines
 
+pytestmark = pytest.mark.slow
+
 
 async def headers(request: Request) -> Response:
     return JSONResponse(request.headers.items())

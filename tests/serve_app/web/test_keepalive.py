@@ -24,6 +24,8 @@ from serve_app.web.keepalive import (
     let_audio_be_a_sign_of_life,
 )
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_S = 1.0
 LASTS_S = 3 * PATIENCE_S
 

@@ -12,6 +12,8 @@ from fakes.encoded_audio import encoded
 from fakes.fake_service import FakeService, FakeSettings
 from serve_app.web.app import create_app
 
+pytestmark = pytest.mark.slow
+
 FILES = Path(__file__).parents[2] / "golden" / "files"
 FORMATS = ("wav", "mp3", "ogg", "flac", "m4a", "webm", "aac")
 SOCKETS = ("/asr", "/ws", "/ws/stream", "/v1/listen")

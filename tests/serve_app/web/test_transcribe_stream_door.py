@@ -364,6 +364,7 @@ async def test_a_full_buffer_holds_the_upload_back_and_is_no_idleness():
     assert lines[-1]["total_audio_ms"] == 10_000.0
 
 
+@pytest.mark.slow
 async def test_a_client_that_takes_no_lines_is_given_up():
     service = FakeService()
     async with Exchange(service, max_session_s=0.1) as exchange:
