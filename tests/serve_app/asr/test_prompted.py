@@ -32,12 +32,21 @@ def test_texts_of_little_audio_and_of_the_prompts_own_words_are_asked_about(
         ("the music", "you", False),
         ("music music music", "you", False),
         ("lights on, lights off", "Light on, light off.", True),
+        ("off sides", "of sides", False),
     ],
 )
-def test_only_the_prompts_words_are_gained_and_each_as_often_as_there(
+def test_only_whole_phrases_of_the_prompt_are_gained_and_each_as_often_as_there(
     text: str, bare: str, gains: bool
 ) -> None:
     assert gains_words(text, bare, HOTWORDS) is gains
+
+
+def test_phrases_end_at_punctuation_and_words_stand_alone_without_any() -> None:
+    sentence = "Then the nurse took the patient to the ward."
+    assert not gains_words("The weeks.", "weeks.", sentence)
+    assert gains_words("Kubernetes", "Cuba nets", "Sotto, Kubernetes")
+    assert gains_words("Kubernetes", "Cuba nets", "Sotto Kubernetes")
+    assert not gains_words("Kubernetes", "Cuba nets", "Sotto Kubernetes.")
 
 
 @pytest.mark.parametrize(
