@@ -64,7 +64,7 @@ export interface PartialTranscript {
   /** The probability of the text, from 0 to 1. */
   confidence: number;
   is_final: false;
-  /** The first so many code points of `text` do not change any more. */
+  /** Number of code points at the start of `text` that do not change any more. */
   stable_chars: number;
   language: string;
   /** Milliseconds at which the segment begins. */
@@ -72,7 +72,7 @@ export interface PartialTranscript {
   /** Milliseconds at which the audio of the text ends. */
   end_ms: number;
   timing: Timing;
-  /** With `only_new_words`: so many code points that were sent of the segment stay before the new. */
+  /** With `only_new_words`: how many code points of what was sent of the segment stay. */
   keep_chars?: number;
 }
 
@@ -122,7 +122,7 @@ export interface FinalTranscript {
   ticket?: string;
   /** With `only_new_words`: the text that is new. */
   new_text?: string;
-  /** With `only_new_words`: so many code points that were sent of the segment stay before the new. */
+  /** With `only_new_words`: how many code points of what was sent of the segment stay. */
   keep_chars?: number;
 }
 

@@ -84,7 +84,7 @@ class BatchCap:
         return self._num_failures
 
     def size(self, num_items: int) -> int:
-        """Of so many items, how many to take into one batch; at least 1."""
+        """How many of `num_items` to take into one batch; at least 1."""
         with self._lock:
             while self._cap is not None and self._clock() - self._changed_s >= self._lowered_for_s:
                 self._changed_s += self._lowered_for_s
@@ -93,13 +93,13 @@ class BatchCap:
             return max(1, min(limits))
 
     def keep_to(self, num_items: int) -> None:
-        """Never more than so many, from now on."""
+        """Never more than `num_items` from now on."""
         with self._lock:
             self._always = max(1, num_items)
             self._cap = None
 
     def failed(self, num_items: int) -> None:
-        """A batch of so many ran out of memory."""
+        """A batch of `num_items` ran out of memory."""
         with self._lock:
             self._num_failures += 1
             half = max(1, num_items // 2)
@@ -184,7 +184,7 @@ class CappedTranscriber(Transcriber, Protocol):
 
 
 def try_largest_batch(transcriber: CappedTranscriber, max_batch: int) -> None:
-    """Decode so many of the longest windows in one batch, and keep to what fits from then on.
+    """Decode `max_batch` of the longest windows in one batch, and keep to what fits from then on.
 
     Interims' windows, since those are not tried again for unlikely text, which noise is. Raises
     `ModelUnavailable` where not even one fits.

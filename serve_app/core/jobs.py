@@ -33,7 +33,7 @@ FrameThreshold: TypeAlias = Annotated[
     Meta(
         ge=1,
         le=500,
-        description="`align_att`: text that attends to the last so many frames of 20 ms is not certain yet.",
+        description="`align_att`: number of last 20 ms frames; text that attends to them is not certain.",
     ),
 ]
 

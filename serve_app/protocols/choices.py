@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from serve_app.audio.pcm import Encoding
 
 RecordT = TypeVar("RecordT", bound=msgspec.Struct)
+MessageT = TypeVar("MessageT")
 OptionsT = TypeVar("OptionsT", bound="DataclassInstance")
 
 MAX_ERROR_CHARS = 300
@@ -288,6 +289,21 @@ def chosen_languages(
     if code is not None or len(among) == 1:
         return code or among[0], ()
     return None, among
+
+
+def decode_message(decoder: msgspec.json.Decoder[MessageT], frame: str | bytes, max_chars: int) -> MessageT:
+    """A control message as `decoder` has it. Raises `InvalidMessage` on anything else: size, malformed JSON,
+    an unknown type, a value out of range."""
+    if len(frame) > max_chars:
+        raise InvalidMessage(f"control message of {len(frame)} characters, the limit is {max_chars}")
+    try:
+        return decoder.decode(frame)
+    except msgspec.ValidationError as error:
+        raise InvalidMessage(message_of(error)) from None
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise InvalidMessage(f"malformed JSON: {message_of(error)}") from None
+    except RecursionError:
+        raise InvalidMessage("JSON is nested too deeply") from None
 
 
 def message_of(error: Exception) -> str:

@@ -22,7 +22,7 @@ SpeakerBackend: TypeAlias = Literal["pyannote", "sortformer", "channel"] | str
 """What tells speakers apart on a server: ours, or a diarizer that another package brings."""
 
 NumSpeakers: TypeAlias = Annotated[
-    int, Meta(ge=1, le=MAX_SPEAKERS, description="Exactly so many speakers; else they are counted.")
+    int, Meta(ge=1, le=MAX_SPEAKERS, description="The exact number of speakers; without it they are counted.")
 ]
 MinSpeakers: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_SPEAKERS, description="Not fewer speakers.")]
 MaxSpeakers: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_SPEAKERS, description="Not more speakers.")]

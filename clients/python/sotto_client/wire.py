@@ -39,7 +39,7 @@ ResumeFrom: TypeAlias = Annotated[
 TicketText: TypeAlias = Annotated[str, means("Presented as `resume`, it continues the session.")]
 KeepChars: TypeAlias = Annotated[
     int,
-    means("With `only_new_words`: so many code points that were sent of the segment stay before the new."),
+    means("With `only_new_words`: how many code points of what was sent of the segment stay."),
 ]
 StartMs: TypeAlias = Annotated[float, means("Milliseconds at which the segment begins.")]
 EndMs: TypeAlias = Annotated[float, means("Milliseconds at which the audio of the text ends.")]
@@ -111,7 +111,9 @@ class PartialTranscript(_Message, tag="partial_transcript", frozen=True, kw_only
     text: Annotated[str, means("All of it; with `only_new_words` what is new and will stay.")]
     confidence: Confidence
     is_final: Literal[False] = False
-    stable_chars: Annotated[int, means("The first so many code points of `text` do not change any more.")]
+    stable_chars: Annotated[
+        int, means("Number of code points at the start of `text` that do not change any more.")
+    ]
     language: str
     start_ms: StartMs
     end_ms: EndMs

@@ -18,7 +18,7 @@ Speaker: TypeAlias = Annotated[
 ]
 KeepChars: TypeAlias = Annotated[
     int | UnsetType,
-    means("With `only_new_words`: so many code points that were sent of the utterance stay before the new."),
+    means("With `only_new_words`: how many code points of what was sent of the utterance stay."),
 ]
 Waiting: TypeAlias = Annotated[str, means("With `mode=diff`: text that waits for its speakers.")]
 Unfinished: TypeAlias = Annotated[str, means("Text that has no final yet.")]
@@ -30,7 +30,9 @@ class Interim(Written, tag_field="type", tag="interim", frozen=True, kw_only=Tru
 
     conn: str
     text: Annotated[str, means("All of it; with `only_new_words` what is new and will stay.")]
-    stable_chars: Annotated[int, means("The first so many code points of `text` do not change any more.")]
+    stable_chars: Annotated[
+        int, means("Number of code points at the start of `text` that do not change any more.")
+    ]
     keep_chars: KeepChars = UNSET
     t0: UnixS
     t1: UnixS

@@ -48,7 +48,7 @@ from serve_app.core.events import (
     SpeechStarted,
 )
 from serve_app.core.samples import SAMPLE_RATE_HZ
-from serve_app.protocols.choices import Parameters, message_of
+from serve_app.protocols.choices import Parameters, decode_message
 from serve_app.protocols.deepgram import records
 from serve_app.protocols.deepgram.options import ListenOptions, join_hotwords, parse_options
 from serve_app.protocols.deepgram.pauses import BEAT_S, Pauses
@@ -181,7 +181,7 @@ class DeepgramDialect:
 
     def _command(self, text: str) -> list[Command]:
         self._last_text = text[:MAX_ECHO_CHARS]
-        message = _decode(text)
+        message = decode_message(_decoder, text, MAX_COMMAND_BYTES)
         self._last_text = None
         if self._is_closing:
             return []
@@ -342,16 +342,3 @@ class DeepgramDialect:
 
     def _frame(self, message: Written) -> Frame:
         return _encoder.encode(message).decode()
-
-
-def _decode(text: str) -> ClientMessage:
-    if len(text) > MAX_COMMAND_BYTES:
-        raise InvalidMessage(f"control message of {len(text)} characters, the limit is {MAX_COMMAND_BYTES}")
-    try:
-        return _decoder.decode(text)
-    except msgspec.ValidationError as error:
-        raise InvalidMessage(message_of(error)) from None
-    except (msgspec.DecodeError, UnicodeError) as error:
-        raise InvalidMessage(f"malformed JSON: {message_of(error)}") from None
-    except RecursionError:
-        raise InvalidMessage("JSON is nested too deeply") from None

@@ -29,7 +29,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 from msgspec import UNSET
 
-from serve_app.core.errors import InvalidMessage, SottoError
+from serve_app.core.errors import SottoError
 from serve_app.core.events import (
     Acknowledged,
     Event,
@@ -47,7 +47,7 @@ from serve_app.core.events import (
 )
 from serve_app.core.jobs import Word
 from serve_app.core.samples import SAMPLE_RATE_HZ
-from serve_app.protocols.choices import SessionChoices, SessionId, message_of
+from serve_app.protocols.choices import SessionChoices, SessionId, decode_message
 from serve_app.protocols.deltas import Delta
 from serve_app.protocols.spoken_words import spoken_form
 from serve_app.session.ticket import MAX_TICKET_CHARS
@@ -89,16 +89,7 @@ def decode_command(frame: str | bytes, max_bytes: int = MAX_COMMAND_BYTES) -> Co
 
     Raises `InvalidMessage` on anything else: size, malformed JSON, unknown type, a value out of range.
     """
-    if len(frame) > max_bytes:
-        raise InvalidMessage(f"control message of {len(frame)} characters, the limit is {max_bytes}")
-    try:
-        return _decoder.decode(frame)
-    except msgspec.ValidationError as error:
-        raise InvalidMessage(message_of(error)) from None
-    except (msgspec.DecodeError, UnicodeError) as error:
-        raise InvalidMessage(f"malformed JSON: {message_of(error)}") from None
-    except RecursionError:
-        raise InvalidMessage("JSON is nested too deeply") from None
+    return decode_message(_decoder, frame, max_bytes)
 
 
 def encode_error(error: SottoError, session_id: str | None) -> bytes:
