@@ -24,7 +24,6 @@ MAX_FILE_BYTES: Final = 8 * 1024 * 1024
 """Some twenty thousand keys."""
 
 _VERSION: Final = 1
-_OWNER_ONLY: Final = 0o600
 
 Stamp: TypeAlias = tuple[object, ...]
 """Differs between two states of a store."""
@@ -98,9 +97,9 @@ class FileKeys:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """A lock beside the file, which itself is replaced."""
+        """A lock on the folder, since the file itself is replaced."""
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = os.open(self._path.with_name(f"{self._path.name}.lock"), os.O_CREAT | os.O_RDWR, _OWNER_ONLY)
+        lock = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -108,12 +107,12 @@ class FileKeys:
             os.close(lock)
 
     def _replace(self, data: bytes) -> None:
-        """As the owner of the file that is replaced, so that root may add keys for a service's user."""
+        """Owned as the file before it, the first one as its folder: root may make keys for a service."""
         descriptor, name = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=self._path.parent)
         try:
             with open(descriptor, "wb") as file:  # noqa: PTH123 - it is open already, with mode 0600
-                with suppress(FileNotFoundError, PermissionError):
-                    before = self._path.stat()
+                before = (self._path if self._path.exists() else self._path.parent).stat()
+                with suppress(PermissionError):
                     os.fchown(descriptor, before.st_uid, before.st_gid)
                 file.write(data)
                 file.flush()

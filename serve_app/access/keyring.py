@@ -121,7 +121,10 @@ class Keyring:
         """Until it is cancelled."""
         while True:
             await asyncio.sleep(READ_INTERVAL_S)
-            await self.refresh()
+            try:
+                await self.refresh()
+            except Exception:
+                log.exception("keys were not read")
 
     async def refresh(self) -> None:
         """Read the store, and tell the watchers of keys that no longer hold."""
