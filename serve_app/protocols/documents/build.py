@@ -44,7 +44,7 @@ CLOSE_CODES: Final = MappingProxyType(
     {
         1000: "Done, cancelled, idle for too long or open for too long.",
         1003: "A container that is not allowed.",
-        1008: "Refused: what the address or the audio says, too many errors, or too much not read.",
+        1008: "Refused: the key, what the address or the audio says, too many errors, or too much not read.",
         1009: "A frame over the limit.",
         1011: "Our fault.",
         1012: "The server restarts: resume, or start again.",
