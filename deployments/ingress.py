@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 
 from deployments.ports import RecogniserHandle, SpeakerHandle, VoiceHandle
 from deployments.serve_patches import bound_receive_queues, name_requests_once
+from serve_app.assembly.access import keyring
 from serve_app.assembly.service import assemble
 from serve_app.assembly.speakers import status_of
 from serve_app.assembly.voice_activity import state_shape
@@ -66,9 +67,11 @@ class Ingress:
             speaker_status=lambda: self._speaker_status,
             metrics_text=ClusterMetrics(ray_exporter_urls).text,
         )
+        self._keys = keyring(self._settings)
         self._tasks = (
             asyncio.create_task(conductor.run(), name="conductor"),
             asyncio.create_task(self._keep_describing(recognisers, telling_apart), name="models"),
+            *([asyncio.create_task(self._keys.keep_reading(), name="keys")] if self._keys else []),
         )
 
     def __serve_build_asgi_app__(self) -> Starlette:  # noqa: PLW3201 - the name is Serve's
@@ -80,7 +83,9 @@ class Ingress:
             self._metrics,
             cors_origins=origins,
             signing_key=secret.encode() if secret else None,
-            api_key=self._settings.secret("api_key") or None,
+            keys=self._keys,
+            keys_in_address=self._settings.keys_in_address,
+            metrics_need_key=self._settings.metrics_need_key,
         )
 
     async def check_health(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, 
 from contextlib import contextmanager
 from typing import Any, Literal, Protocol, TypeAlias
 
+from serve_app.access.keyring import Keyring
 from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.audio.formats import canonical_formats
 from serve_app.core.errors import QueueFull
@@ -31,7 +32,8 @@ Endpoint: TypeAlias = Callable[[Any], Awaitable[Any]]
 Endpoints: TypeAlias = Mapping[str, Endpoint]
 """Starlette's functions by the names of the doors that they answer."""
 KEY_BYTES = 32
-"""Of the key that signs client secrets, where none is configured: it lives as long as this process."""
+"""Of the key that signs client secrets and tokens, where none is configured: it lives as long as this
+process."""
 
 
 class DoorSettings(Protocol):
@@ -103,7 +105,7 @@ class Door:
     """Shared by all routes of one application; counts what is open in this process.
 
     `described`: every door of the application. `signing_key`: the same on all replicas, or a client secret is
-    good at one of them only; None: one of this process.
+    good at one of them only; None: one of this process. `keys`: those that are asked for; None: none are.
     """
 
     def __init__(
@@ -114,9 +116,11 @@ class Door:
         *,
         described: Sequence[Described] = (),
         signing_key: bytes | None = None,
+        keys: Keyring | None = None,
     ) -> None:
         self.service = service
         self.described = tuple(described)
+        self.keys = keys
         self.signing_key = signing_key or secrets.token_bytes(KEY_BYTES)
         self.settings = settings
         self.metrics = metrics

@@ -7,6 +7,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from serve_app.protocols.dialect import Dialect
+from serve_app.web.callers import caller_of
 from serve_app.web.door import Door
 from serve_app.web.live.shell import LiveShell
 from serve_app.web.live.transports import DuplexTransport, WebSocketTransport
@@ -17,7 +18,8 @@ async def serve_websocket(
 ) -> None:
     """Serve a WebSocket that is not accepted yet, until it is closed."""
     with door.connection():
-        await LiveShell(WebSocketTransport(websocket, subprotocol), door, dialect).run()
+        transport = WebSocketTransport(websocket, subprotocol)
+        await LiveShell(transport, door, dialect, caller=caller_of(websocket.scope)).run()
 
 
 class DuplexAnswer(Response):
@@ -33,5 +35,11 @@ class DuplexAnswer(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         transport = DuplexTransport(receive, send, str(self.media_type))
-        shell = LiveShell(transport, self._door, self._dialect, max_stall_s=self._door.settings.max_session_s)
+        shell = LiveShell(
+            transport,
+            self._door,
+            self._dialect,
+            caller=caller_of(scope),
+            max_stall_s=self._door.settings.max_session_s,
+        )
         await shell.run(open_first=True)
