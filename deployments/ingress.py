@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 
 from deployments.ports import RecogniserHandle, SpeakerHandle, VoiceHandle
 from deployments.serve_patches import bound_receive_queues, name_requests_once
+from serve_app.assembly.process import set_up_process
 from serve_app.assembly.service import assemble
 from serve_app.assembly.speakers import status_of
 from serve_app.assembly.voice_activity import state_shape
@@ -18,7 +19,6 @@ from serve_app.core.jobs import ModelInfo
 from serve_app.service.ports import ReplicaLost
 from serve_app.settings import Settings
 from serve_app.telemetry.cluster import ClusterMetrics, RayInstruments, ray_exporter_urls
-from serve_app.telemetry.logs import configure_logs
 from serve_app.telemetry.metrics import Metrics
 from serve_app.web.app import create_app
 from serve_app.web.keepalive import let_audio_be_a_sign_of_life
@@ -43,7 +43,7 @@ class Ingress:
         bound_receive_queues()
         name_requests_once()
         let_audio_be_a_sign_of_life()
-        configure_logs(self._settings.log_level)
+        set_up_process(self._settings)
         self._metrics = Metrics(RayInstruments())
         self._models: tuple[ModelInfo, ...] = ()
         self._final_models: tuple[ModelInfo, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -10,7 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from serve_app.access.keys import KnownKeys
-from serve_app.protocols.doors import Operation
+from serve_app.protocols.doors import Described, Operation
 from serve_app.service.contract import SpeechService
 from serve_app.telemetry.metrics import Metrics, no_metrics
 from serve_app.web.door import Door, DoorSettings
@@ -20,6 +21,7 @@ from serve_app.web.keys import KeysOnly
 from serve_app.web.openai_realtime import opens_realtime
 from serve_app.web.origins import KnownOrigins, canonical_origin
 from serve_app.web.request_ids import RequestIds
+from serve_app.web.request_records import Keep, RequestRecords
 from serve_app.web.unknown_paths import unknown_path
 from serve_app.web.unread_bodies import ClosedWhereUnread
 from sotto_client.recordings import COMPLETE_HEADER, WARNING_HEADER
@@ -28,8 +30,14 @@ from sotto_client.recordings import COMPLETE_HEADER, WARNING_HEADER
 class Doors(Starlette):
     """All doors; what holds for every answer also holds for those of an unexpected failure."""
 
+    def __init__(self, described: Sequence[Described], keep_record: Keep | None, **options: Any) -> None:
+        super().__init__(**options)
+        self._described = described
+        self._keep_record = keep_record
+
     def build_middleware_stack(self) -> ASGIApp:
-        return RequestIds(ClosedWhereUnread(super().build_middleware_stack()))
+        answering = ClosedWhereUnread(super().build_middleware_stack())
+        return RequestIds(RequestRecords(answering, self._described, self._keep_record))
 
 
 def create_app(
@@ -41,11 +49,13 @@ def create_app(
     signing_key: bytes | None = None,
     api_key: str | None = None,
     protocols: Sequence[Protocol] = PROTOCOLS,
+    keep_record: Keep | None = None,
 ) -> Starlette:
     """Doors of `protocols` to `service`. Web pages of other origins come in where `cors_origins` names them.
 
     `metrics` receives what the doors count. `signing_key` signs client secrets; None: one of this process.
     `api_key`: what every request must carry, but for doors that say that they need none; None: no request.
+    `keep_record` takes the record of each request, for the audit log.
     Raises `UnsupportedLanguage` for the default language.
     """
     door = Door(
@@ -78,6 +88,8 @@ def create_app(
             ),
         )
     app = Doors(
+        door.described,
+        keep_record,
         routes=routes_of(door, protocols),
         middleware=middleware,
         exception_handlers=exception_handlers(),

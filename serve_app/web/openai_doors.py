@@ -27,6 +27,7 @@ from serve_app.web.openai_errors import answering
 from serve_app.web.openai_realtime import realtime_endpoints
 from serve_app.web.openai_stream import streamed_answer
 from serve_app.web.records import RecordResponse
+from serve_app.web.request_records import current_record
 from serve_app.web.uploads import decode_upload, receive_upload, warning_headers, while_connected
 
 
@@ -71,6 +72,7 @@ async def _recording(request: Request, door: Door, task: Task) -> Response:
         began_s = perf_counter()
         transcript = await while_connected(request, door.service.transcribe(recording.samples, options))
         door.metrics.request_done(perf_counter() - began_s, recording.duration_s)
+        current_record().transcribed(transcript)
         return _answer(transcript, asked, task, warning_headers(recording))
 
 
