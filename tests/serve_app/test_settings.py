@@ -360,7 +360,9 @@ def test_secrets_are_never_shown() -> None:
 def test_what_comes_later_is_accepted_with_a_warning() -> None:
     _, warnings = read_settings(environ={"CACHE_DIR": "f", "METRICS_PORT": "9100", "STT_PORT": "9"})
     assert len(warnings) == 2
-    assert warnings[0].startswith("LOG_FILE is accepted, a later release delivers it; until then logs go to")
+    assert warnings[0].startswith(
+        "CACHE_DIR is accepted, a later release delivers it; until then every upload"
+    )
     assert warnings[1].startswith("METRICS_PORT is accepted")
 
 
