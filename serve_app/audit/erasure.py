@@ -1,7 +1,7 @@
 """Erasing who it was from lines of the audit log, on request, so that the chain still verifies.
 
-Time, door, outcome and sizes stay: that somebody transcribed so much is no personal data once it cannot be said
-who. A line in the chain of who erased says which lines, and why.
+Time, door, outcome and sizes stay: they are no personal data once it cannot be said whose. A line in the
+chain of the process that erased says which lines they were.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     {"n":7,"t":"2026-11-30T09:00:00.000Z","kind":"request",...,"who_sum":"...","prev":"...","hash":"...","who":{...}}
 
 `hash` is the sum over the bytes of the line up to and with `prev`, closed with a brace; `prev` is the `hash`
-of the line before. What names a person (`who`: key, address, session) stands behind the sum and is bound to it
-by `who_sum`, a sum over it with its own random salt. It can be overwritten on request, and the chain still
+of the line before. What names a person (`who`: key, address, session) stands behind the sum and is bound to
+it by `who_sum`, a sum over it with its own random salt. It can be overwritten on request, and the chain still
 verifies: the salt goes with it, so that `who_sum` cannot be tried out.
 """
 

@@ -1,8 +1,8 @@
 """The audit log as the service writes it: lines are handed over without waiting, a thread writes them.
 
-A log that cannot be written stops no speech. It is loud instead: `on_failure` is called each time, `is_failing`
-says so, lines wait in memory for the disk to come back, and those for which there was no room are counted in a
-line of the log.
+A log that cannot be written stops no speech. It is loud instead: `on_failure` is called each time,
+`is_failing` says so, lines wait in memory for the disk to come back, and those for which there was no room
+are counted in a line of the log.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -18,8 +19,8 @@ MAX_PROBLEMS = 100
 
 
 class End(StrEnum):
-    """How a chain ends. `WRITING`: a process has it open. `RECORDED`: its process died, and a chain that began
-    later names its end. `UNRECORDED`: none does yet, so that what was cut off behind its head is not seen."""
+    """How a chain ends. `WRITING`: a process has it open. `RECORDED`: its process died, and a chain that
+    began later names its end. `UNRECORDED`: none does yet: what was cut off behind its head is not seen."""
 
     CLOSED = "closed"
     WRITING = "writing"
@@ -131,6 +132,9 @@ class _Verifier:
         self, chain: _Chain, segment: Segment, previous: Line | None, *, is_last: bool
     ) -> Line | None:
         """The last line, None where it is damaged. `previous`: the line before, None where that is."""
+        if segment.path.stat().st_size == 0:
+            self._report.problem(segment.path.name, "is empty: cut, or its process died as it began it")
+            return None
         is_first_line = True
         for number, (_, data) in enumerate(segment.lines(), 1):
             where = f"{segment.path.name}, line {number}"
@@ -143,6 +147,9 @@ class _Verifier:
                 line = decode_line(self._sums, data[:-1])
                 self._note(where, line)
             except BadLine as bad:
+                if is_first_line and (other := self._other_key(data)) is not None:
+                    self._report.problem(where, f"the segment was written with another key ({other})")
+                    return None
                 self._report.problem(where, str(bad))
                 chain.is_damaged, previous, is_first_line = True, None, False
                 continue
@@ -155,6 +162,14 @@ class _Verifier:
                 chain.erased.append(line.n)
             previous, is_first_line = line, False
         return None if is_first_line else previous
+
+    def _other_key(self, opening: bytes) -> str | None:
+        """Which key a segment was written with, where it says so and it is not ours."""
+        try:
+            key = json.loads(opening)["key"]
+        except (ValueError, KeyError, TypeError):
+            return None
+        return (str(key) or "none")[:8] if key != self._sums.key_id else None
 
     def _check_order(
         self, where: str, chain: _Chain, segment: Segment, line: Line, before: Line | None, is_first: bool
@@ -198,9 +213,9 @@ class _Verifier:
                 self._report.problem(name, "does not begin with its first line")
             return
         for gap in self._gaps[name]:
-            if gap.head.segment == chain.first_segment - 1:
-                if (gap.head.n + 1, gap.head.hash) == (chain.first_n, chain.first_prev):
-                    return
+            follows = (gap.head.n + 1, gap.head.hash) == (chain.first_n, chain.first_prev)
+            if follows and gap.head.segment == chain.first_segment - 1:
+                return
         self._report.problem(
             name, f"segments before {chain.first_segment} are missing, and no line says they were deleted"
         )
