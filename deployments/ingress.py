@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 
 from deployments.ports import RecogniserHandle, SpeakerHandle, VoiceHandle
 from deployments.serve_patches import bound_receive_queues, name_requests_once
+from serve_app.assembly.audit import open_audit
 from serve_app.assembly.process import set_up_process
 from serve_app.assembly.service import assemble
 from serve_app.assembly.speakers import status_of
@@ -45,6 +46,7 @@ class Ingress:
         let_audio_be_a_sign_of_life()
         set_up_process(self._settings)
         self._metrics = Metrics(RayInstruments())
+        self._audit = open_audit(self._settings, self._metrics)
         self._models: tuple[ModelInfo, ...] = ()
         self._final_models: tuple[ModelInfo, ...] = ()
         self._speaker_status = status_of(self._settings)
@@ -81,7 +83,14 @@ class Ingress:
             cors_origins=origins,
             signing_key=secret.encode() if secret else None,
             api_key=self._settings.secret("api_key") or None,
+            keeper=self._audit and self._audit[0],
+            erasers=() if self._audit is None else (self._audit[1],),
         )
+
+    def __del__(self) -> None:
+        """Serve calls it when the replica has ended gracefully: the audit log gets its closing line."""
+        if audit := getattr(self, "_audit", None):
+            audit[0].close()
 
     async def check_health(self) -> None:
         """Serve restarts the replica when this raises: a conductor that stopped is one that died."""

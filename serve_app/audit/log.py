@@ -79,6 +79,8 @@ class AuditLog:
 
     def flush(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
         """Whether all that was appended is on the disk now. Blocking."""
+        if not self._thread.is_alive():
+            return False
         done = threading.Event()
         self._flushes.append(done)
         self._wake.set()

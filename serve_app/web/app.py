@@ -11,6 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from serve_app.access.keys import KnownKeys
+from serve_app.core.erasure import Eraser
 from serve_app.protocols.doors import Described, Operation
 from serve_app.service.contract import SpeechService
 from serve_app.telemetry.metrics import Metrics, no_metrics
@@ -21,7 +22,7 @@ from serve_app.web.keys import KeysOnly
 from serve_app.web.openai_realtime import opens_realtime
 from serve_app.web.origins import KnownOrigins, canonical_origin
 from serve_app.web.request_ids import RequestIds
-from serve_app.web.request_records import Keep, RequestRecords
+from serve_app.web.request_records import RecordKeeper, RequestRecords
 from serve_app.web.unknown_paths import unknown_path
 from serve_app.web.unread_bodies import ClosedWhereUnread
 from sotto_client.recordings import COMPLETE_HEADER, WARNING_HEADER
@@ -30,14 +31,14 @@ from sotto_client.recordings import COMPLETE_HEADER, WARNING_HEADER
 class Doors(Starlette):
     """All doors; what holds for every answer also holds for those of an unexpected failure."""
 
-    def __init__(self, described: Sequence[Described], keep_record: Keep | None, **options: Any) -> None:
+    def __init__(self, described: Sequence[Described], keeper: RecordKeeper | None, **options: Any) -> None:
         super().__init__(**options)
         self._described = described
-        self._keep_record = keep_record
+        self._keeper = keeper
 
     def build_middleware_stack(self) -> ASGIApp:
         answering = ClosedWhereUnread(super().build_middleware_stack())
-        return RequestIds(RequestRecords(answering, self._described, self._keep_record))
+        return RequestIds(RequestRecords(answering, self._described, self._keeper))
 
 
 def create_app(
@@ -49,13 +50,14 @@ def create_app(
     signing_key: bytes | None = None,
     api_key: str | None = None,
     protocols: Sequence[Protocol] = PROTOCOLS,
-    keep_record: Keep | None = None,
+    keeper: RecordKeeper | None = None,
+    erasers: Sequence[Eraser] = (),
 ) -> Starlette:
     """Doors of `protocols` to `service`. Web pages of other origins come in where `cors_origins` names them.
 
     `metrics` receives what the doors count. `signing_key` signs client secrets; None: one of this process.
     `api_key`: what every request must carry, but for doors that say that they need none; None: no request.
-    `keep_record` takes the record of each request, for the audit log.
+    `keeper` takes the record of each request, for the audit log; `erasers` are asked at `DELETE /v1/data`.
     Raises `UnsupportedLanguage` for the default language.
     """
     door = Door(
@@ -64,6 +66,8 @@ def create_app(
         metrics or no_metrics(),
         described=doors_of(protocols),
         signing_key=signing_key,
+        keeper=keeper,
+        erasers=erasers,
     )
     middleware = [Middleware(KnownOrigins, listed=cors_origins)]
     if api_key is not None:
@@ -89,7 +93,7 @@ def create_app(
         )
     app = Doors(
         door.described,
-        keep_record,
+        keeper,
         routes=routes_of(door, protocols),
         middleware=middleware,
         exception_handlers=exception_handlers(),

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.audio.formats import canonical_formats
+from serve_app.core.erasure import Eraser
 from serve_app.core.errors import QueueFull
 from serve_app.core.jobs import Task
 from serve_app.core.samples import SAMPLE_RATE_HZ
@@ -22,6 +23,7 @@ from serve_app.speakers.turns import SpeakerBackend, SpeakerCounts, SpeakerMode
 from serve_app.streaming.policy import PolicyOptions
 from serve_app.telemetry.metrics import Metrics
 from serve_app.vad.options import EndpointingOptions
+from serve_app.web.request_records import RecordKeeper
 
 MAX_CONCURRENT_UPLOADS = 32
 """Uploads held in this process at once; the next one is told to come back."""
@@ -103,7 +105,8 @@ class Door:
     """Shared by all routes of one application; counts what is open in this process.
 
     `described`: every door of the application. `signing_key`: the same on all replicas, or a client secret is
-    good at one of them only; None: one of this process.
+    good at one of them only; None: one of this process. `keeper` writes the audit log, `erasers` are the
+    stores that keep anything.
     """
 
     def __init__(
@@ -114,10 +117,14 @@ class Door:
         *,
         described: Sequence[Described] = (),
         signing_key: bytes | None = None,
+        keeper: RecordKeeper | None = None,
+        erasers: Sequence[Eraser] = (),
     ) -> None:
         self.service = service
         self.described = tuple(described)
         self.signing_key = signing_key or secrets.token_bytes(KEY_BYTES)
+        self.keeper = keeper
+        self.erasers = tuple(erasers)
         self.settings = settings
         self.metrics = metrics
         self.allowed_formats = canonical_formats(settings.allowed_formats)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol
 
 import structlog
 from starlette.datastructures import Headers
@@ -84,8 +84,16 @@ class RequestRecord:
         return shown | (sizes if self.audio_s else {"duration_s": sizes["duration_s"]})
 
 
-Keep: TypeAlias = Callable[[dict[str, Any]], None]
-"""Takes a record's fields for the audit log; must neither block nor raise."""
+class RecordKeeper(Protocol):
+    """Writes records into the audit log."""
+
+    def __call__(self, record: dict[str, Any]) -> None:
+        """Neither blocks nor raises."""
+
+    @property
+    def is_failing(self) -> bool:
+        """What came last could not be written yet."""
+
 
 _current: ContextVar[RequestRecord] = ContextVar("request_record")
 
@@ -106,7 +114,7 @@ class RequestRecords:
         self,
         app: ASGIApp,
         described: Iterable[Described],
-        keep: Keep | None = None,
+        keep: RecordKeeper | None = None,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app = app
