@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from deployments.gpu_share import publish_own_gpu_metrics
+from deployments.sealing import seal_calls
 from serve_app.assembly.process import set_up_process
 from serve_app.assembly.speakers import speaker_host
 from serve_app.core.samples import Pcm16
@@ -24,6 +25,8 @@ class Diarization:
     def __init__(self, settings: dict[str, Any]) -> None:
         known = Settings.from_dict(settings)
         set_up_process(known)
+        if known.privacy == "strict":
+            seal_calls(self)
         self._host = speaker_host(known)
         publish_own_gpu_metrics()
 

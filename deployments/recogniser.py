@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from deployments.gpu_share import assigned_gpu_fraction, publish_own_gpu_metrics
+from deployments.sealing import seal_calls
 from serve_app.assembly.process import set_up_process
 from serve_app.assembly.recognisers import load_recogniser
 from serve_app.core.jobs import DecodeJob, DecodeResult, ModelInfo, Role
@@ -21,6 +22,8 @@ class Recogniser:
     def __init__(self, settings: dict[str, Any]) -> None:
         known = Settings.from_dict(settings)
         set_up_process(known)
+        if known.privacy == "strict":
+            seal_calls(self)
         self._recogniser = load_recogniser(
             known,
             self.roles,

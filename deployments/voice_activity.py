@@ -6,6 +6,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from deployments.sealing import seal_calls
 from serve_app.assembly.process import set_up_process
 from serve_app.assembly.voice_activity import load_detector
 from serve_app.settings import Settings
@@ -18,6 +19,8 @@ class VoiceActivity:
     def __init__(self, settings: dict[str, Any]) -> None:
         known = Settings.from_dict(settings)
         set_up_process(known)
+        if known.privacy == "strict":
+            seal_calls(self)
         self._detector = load_detector(known.vad_backend)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="voice")
 

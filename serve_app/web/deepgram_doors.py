@@ -126,7 +126,7 @@ async def _listen(request: Request, door: Door, request_id: str) -> Response:
     options = parse_options(request.query_params.multi_items(), live=False)
     require_model(options.model, door.service.status().models)
     asked = recording_options(options, door.recording_defaults(), door.settings.diarization_backend)
-    upload = await receive_upload(_as_audio(request), door.max_body_bytes)
+    upload = await receive_upload(_as_audio(request), door.max_body_bytes, door.upload_memory)
     try:
         recording = await asyncio.to_thread(_decode, upload.file, options, asked.speakers, door)
     finally:

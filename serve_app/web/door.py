@@ -24,6 +24,7 @@ from serve_app.streaming.policy import PolicyOptions
 from serve_app.telemetry.metrics import Metrics
 from serve_app.vad.options import EndpointingOptions
 from serve_app.web.request_records import RecordKeeper
+from serve_app.web.upload_memory import UPLOAD_MEMORY_BYTES, UploadMemory
 
 MAX_CONCURRENT_UPLOADS = 32
 """Uploads held in this process at once; the next one is told to come back."""
@@ -41,6 +42,8 @@ class DoorSettings(Protocol):
 
     @property
     def language(self) -> str | None: ...
+    @property
+    def privacy(self) -> str: ...
     @property
     def languages(self) -> tuple[str, ...]: ...
     @property
@@ -129,6 +132,10 @@ class Door:
         self.metrics = metrics
         self.allowed_formats = canonical_formats(settings.allowed_formats)
         self._language = normalise_language(settings.language or "auto")
+        is_strict = settings.privacy == "strict"
+        self.upload_memory = (
+            UploadMemory(max(self.max_body_bytes, UPLOAD_MEMORY_BYTES)) if is_strict else None
+        )
         self._num_connections = 0
         self._num_uploads = 0
 

@@ -79,7 +79,7 @@ async def _recording(request: Request, door: Door, task: Task) -> Response:
 async def _received(
     request: Request, door: Door, task: Task
 ) -> tuple[TranscriptionRequest, RecordingOptions, DecodedRecording]:
-    upload = await receive_upload(request, door.max_body_bytes)
+    upload = await receive_upload(request, door.max_body_bytes, door.upload_memory)
     try:
         asked, vad = transcription_request(upload.fields)
         hosted_model(asked.model, door.service.status().models)

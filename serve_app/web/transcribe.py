@@ -61,7 +61,7 @@ async def _transcribe(request: Request, door: Door) -> Response:
     asked.recording_options(
         door.recording_defaults(), door.settings.diarization_backend
     )  # a bad query costs no upload
-    upload = await receive_upload(request, door.max_body_bytes)
+    upload = await receive_upload(request, door.max_body_bytes, door.upload_memory)
     try:
         choices = upload_choices([*request.query_params.multi_items(), *upload.fields])
         options = choices.recording_options(door.recording_defaults(), door.settings.diarization_backend)
