@@ -4,9 +4,9 @@
     python -m benchmarks.privacy --privacy standard  what is found where nothing is asked for
 
 Searched, while the service runs and after it has ended: its folders and logs (Ray's too), the log file and
-the audit log, every file of the machine's temporary folders and shared memory that was changed during the run,
-open files without a name, command lines, metrics, status pages and its output. Core dumps are allowed as far as
-the shell can, and a recogniser is crashed.
+the audit log, files of the machine's temporary folders and shared memory that were changed during the run,
+open files without a name, command lines, metrics, status pages and its output. Core dumps are allowed as far
+as the shell can, and a recogniser is crashed.
 """
 
 from __future__ import annotations
@@ -132,7 +132,6 @@ def serving(scratch: Path, privacy: str, words: Mapping[str, str]) -> Iterator[S
     work.mkdir()
     temporary.mkdir()
     port = free_ports(1)[0]
-    path = (SOURCE_DIR, SOURCE_DIR / "clients" / "python", scratch / "packages")
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(

@@ -4,8 +4,8 @@ Ours come through structlog, those of libraries through `logging`; both leave in
 error and, where one is named, to a file. Fields bound with `structlog.contextvars` (the request id) are on
 every line of that request. Tracebacks have no local variables: those of a door or an engine hold words.
 
-A strict log also hides what exceptions say, since an engine may quote in them what it was given, and writes
-the ids that clients choose as pseudonyms.
+What exceptions say may quote what an engine was given: on lines that belong to a request it is hidden, unless
+the level is DEBUG. A strict log hides it on all lines, and writes the ids that clients choose as pseudonyms.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def configure_logs(
         raise ValueError(f"unknown log level {level!r}, expected one of {', '.join(LEVELS)}")
     out = stream or sys.stderr
     as_text = format == "text" or (format == "auto" and out.isatty())
-    shared = _shared_processors(pseudonym)
+    shared = _shared_processors(pseudonym, seals_requests=name != "DEBUG")
     handlers: list[logging.Handler] = [logging.StreamHandler(out)]
     handlers[0].setFormatter(_formatter(shared, as_text=as_text))
     if file is not None:
@@ -154,8 +154,8 @@ def _formatter(shared: list[Processor], *, as_text: bool) -> logging.Formatter:
     )
 
 
-def _shared_processors(pseudonym: Callable[[str], str] | None) -> list[Processor]:
-    strict: list[Processor] = []
+def _shared_processors(pseudonym: Callable[[str], str] | None, *, seals_requests: bool) -> list[Processor]:
+    strict: list[Processor] = [_seal_in_requests] if seals_requests else []
     if pseudonym is not None:
         strict = [partial(_with_pseudonyms, pseudonym), _seal_exceptions]
     return [
@@ -175,6 +175,10 @@ def _with_pseudonyms(
         if isinstance(value := event.get(name), str) and value:
             event[name] = pseudonym(value)
     return event
+
+
+def _seal_in_requests(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return _seal_exceptions(logger, method, event) if event.keys() & set(CHOSEN_IDS) else event
 
 
 def _seal_exceptions(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

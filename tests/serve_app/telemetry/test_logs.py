@@ -215,3 +215,17 @@ def test_a_terminal_gets_text_and_a_pipe_json(stream):
     assert json.loads(first)["event"] == "first"
     assert "second" in second
     assert not second.startswith("{")
+
+
+@pytest.mark.parametrize(("level", "is_hidden"), [("INFO", True), ("DEBUG", False)])
+def test_on_a_requests_lines_exceptions_say_where_alone_unless_one_debugs(stream, level, is_hidden):
+    configure_logs(level, stream)
+    try:
+        fail()
+    except ValueError:
+        structlog.get_logger("a").exception("failed", session_id="s")
+        with structlog.contextvars.bound_contextvars(request_id="r"):
+            logging.getLogger("b").exception("failed")
+    assert ("measles" not in stream.getvalue()) is is_hidden
+    assert stream.getvalue().count("in fail") == 2
+    assert len(lines(stream)) == 2
