@@ -32,7 +32,10 @@ def pseudonyms(settings: Settings) -> Pseudonyms | None:
     The key is the audit log's, else that of tickets: the same on all replicas, and with a key that stays, the
     same from start to start.
     """
-    if settings.privacy != "strict":
-        return None
+    return known_pseudonyms(settings) if settings.privacy == "strict" else None
+
+
+def known_pseudonyms(settings: Settings) -> Pseudonyms:
+    """Those that a service with these settings writes, or would where it is strict."""
     secret = settings.secret("audit_key") or settings.secret("ticket_secret") or secrets.token_hex(32)
     return Pseudonyms(hmac.new(secret.encode(), b"pseudonyms of ids in logs", hashlib.sha256).digest())

@@ -336,11 +336,10 @@ def audit_show(
     session: OfSession = None,
 ) -> None:
     """Who used which door, when, how long, with what outcome; for a person."""
-    from serve_app.cli.audit import show_audit, where_it_is
+    from serve_app.cli.audit import show_audit, wanted, where_it_is
 
     where = where_it_is(folder, env_file)
-    wanted = {"since": since, "until": until, "key_id": key, "session": session}
-    raise typer.Exit(show_audit(*where, **wanted, output_format="text"))
+    raise typer.Exit(show_audit(*where, wanted(env_file, since, until, key, session), "text"))
 
 
 @audit_app.command("export")
@@ -354,13 +353,12 @@ def audit_export(
     output_format: Annotated[str, typer.Option("--format", help="jsonl or csv.")] = "jsonl",
 ) -> None:
     """The same for another program, on standard output."""
-    from serve_app.cli.audit import show_audit, where_it_is
+    from serve_app.cli.audit import show_audit, wanted, where_it_is
 
     if output_format not in ("jsonl", "csv"):
         fail(f"--format must be jsonl or csv, got {output_format!r}")
     where = where_it_is(folder, env_file)
-    wanted = {"since": since, "until": until, "key_id": key, "session": session}
-    raise typer.Exit(show_audit(*where, **wanted, output_format=output_format))
+    raise typer.Exit(show_audit(*where, wanted(env_file, since, until, key, session), output_format))
 
 
 @privacy_app.command("delete")

@@ -6,15 +6,17 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from serve_app.assembly.process import known_pseudonyms
 from serve_app.audit.folder import Head, heads
 from serve_app.audit.lines import Line, Sums
 from serve_app.audit.verify import Report, read_lines, verify
 from serve_app.cli.console import FAILED, OK, complain, fail, note, plain, table, warn
-from serve_app.settings import SettingsError, read_settings
+from serve_app.settings import Settings, SettingsError, read_settings
 
 _INNER: Final = ("who_sum", "prev", "others", "key", "chain", "segment", "gaps", "lines")
 _COLUMNS: Final = (
@@ -35,12 +37,44 @@ _COLUMNS: Final = (
 )
 
 
-def where_it_is(folder: Path | None, env_file: Path | None) -> tuple[Path, bytes | None]:
-    """The folder, from the settings where none is given, and the key; a usage error where there is none."""
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which lines to show; `sessions`: an id, and the pseudonym that strict privacy writes for it."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    key_id: str | None = None
+    sessions: frozenset[str] = frozenset()
+
+    def is_met_by(self, entry: Mapping[str, Any]) -> bool:
+        at = datetime.fromisoformat(str(entry["t"]))
+        if (self.since and at < self.since) or (self.until and at > self.until):
+            return False
+        if self.key_id not in (None, entry.get("key_id")):
+            return False
+        return not self.sessions or entry.get("session_id") in self.sessions
+
+
+def wanted(
+    env_file: Path | None, since: str | None, until: str | None, key_id: str | None, session: str | None
+) -> Wanted:
+    """Raises a usage error for what is no time."""
+    sessions = frozenset[str]()
+    if session:
+        sessions = frozenset({session, known_pseudonyms(_settings(env_file))(session)})
+    return Wanted(_time(since), _time(until), key_id, sessions)
+
+
+def _settings(env_file: Path | None) -> Settings:
     try:
-        settings, _ = read_settings(flags={}, env_file=env_file)
+        return read_settings(flags={}, env_file=env_file)[0]
     except SettingsError as error:
         fail(str(error))
+
+
+def where_it_is(folder: Path | None, env_file: Path | None) -> tuple[Path, bytes | None]:
+    """The folder, from the settings where none is given, and the key; a usage error where there is none."""
+    settings = _settings(env_file)
     found = folder or settings.audit_log_dir
     if found is None:
         fail("name the folder: --dir, or STT_AUDIT_LOG_DIR")
@@ -83,16 +117,12 @@ def show_heads(folder: Path, key: bytes | None) -> int:
 def show_audit(
     folder: Path,
     key: bytes | None,
-    *,
-    since: str | None,
-    until: str | None,
-    key_id: str | None,
-    session: str | None,
+    lines_wanted: Wanted,
     output_format: str,
 ) -> int:
     """Lines of requests, oldest first: `output_format` text, jsonl or csv. Lines that cannot be read are left
     out: `verify` names them."""
-    lines = list(_wanted(read_lines(folder, key), since, until, key_id, session))
+    lines = list(_requests(read_lines(folder, key), lines_wanted))
     lines.sort(key=lambda entry: entry["t"])
     if output_format == "jsonl":
         for entry in lines:
@@ -130,14 +160,7 @@ def _harmless(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t")) else value
 
 
-def _wanted(
-    lines: Iterable[tuple[str, Line]],
-    since: str | None,
-    until: str | None,
-    key_id: str | None,
-    session: str | None,
-) -> Iterator[dict[str, Any]]:
-    first, last = _time(since), _time(until)
+def _requests(lines: Iterable[tuple[str, Line]], lines_wanted: Wanted) -> Iterator[dict[str, Any]]:
     for chain, line in lines:
         if line.kind != "request":
             continue
@@ -145,12 +168,8 @@ def _wanted(
         entry |= {"chain": chain, **(line.who or {})}
         if line.was_erased:
             entry["was_erased"] = True
-        at = datetime.fromisoformat(str(entry["t"]))
-        if (first and at < first) or (last and at > last):
-            continue
-        if key_id not in (None, entry.get("key_id")) or session not in (None, entry.get("session_id")):
-            continue
-        yield entry
+        if lines_wanted.is_met_by(entry):
+            yield entry
 
 
 def _time(given: str | None) -> datetime | None:

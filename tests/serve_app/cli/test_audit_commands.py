@@ -140,3 +140,15 @@ def test_deletion_of_what_is_not_named():
     code, _, err = run("privacy", "delete", "--key", "a", "--url", "http://127.0.0.1:9")
     assert code == 1
     assert "does not answer" in err
+
+
+def test_a_session_is_found_by_its_id_where_the_log_has_pseudonyms(tmp_path):
+    settings = Settings(audit_log_dir=tmp_path / "audit", audit_key=KEY, privacy="strict")
+    keeper, _ = open_audit(settings, no_metrics())
+    for record in RECORDS:
+        keeper(record)
+    keeper.close()
+    _, out, _ = run("audit", "export", "--session", "s-2")
+    (line,) = [json.loads(line) for line in out.splitlines()]
+    assert line["key_id"] == "k2"
+    assert line["session_id"].startswith("p-")
