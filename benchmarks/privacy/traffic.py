@@ -102,8 +102,12 @@ class Traffic:
             await client.get(f"/{self._words['filename']}", params={"prompt": self._words["prompt"]})
             await client.get(f"/v1/models/{self._words['filename']}")
             await client.get("/v1/models", headers={"authorization": f"Bearer {self._words['wrongkey']}"})
+            await client.get(
+                f"/{self._words['filename']}", headers={"authorization": f"Bearer {self._words['wrongkey']}"}
+            )
+            page = {"origin": f"http://{self._words['tag']}.example"}
+            await self._post(client, f"/transcribe/{self._words['filename']}", headers=page)
             await client.get("/v1/models", params={"api_key": self._words["wrongkey"]})
-            await client.get("/v1/models", headers={"origin": f"http://{self._words['tag']}.example"})
             await client.delete("/v1/data", params={"session": self._words["sessionid"]})
         async with self._socket("/ws/stt") as socket_:
             for text in (

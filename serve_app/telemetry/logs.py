@@ -37,6 +37,9 @@ SPOKEN_FIELDS = frozenset(
 CHOSEN_IDS: Final = ("request_id", "session_id")
 """Ids that a client may choose, and put a name into."""
 
+CHOSEN_TEXTS: Final = ("path", "origin")
+"""On a request's lines: what a client asked for, or says it is."""
+
 _NAME: Final = "sotto"
 _PLAIN_RECORD: Final = logging.getLogRecordFactory()
 
@@ -174,6 +177,9 @@ def _with_pseudonyms(
     for name in CHOSEN_IDS:
         if isinstance(value := event.get(name), str) and value:
             event[name] = pseudonym(value)
+    if event.keys() & set(CHOSEN_IDS):
+        for name in event.keys() & set(CHOSEN_TEXTS):
+            event[name] = f"<{len(str(event[name]))} hidden>"
     return event
 
 

@@ -115,10 +115,11 @@ async def test_nothing_that_was_planted_is_found(logged, tmp_path):
 
 
 async def test_the_same_search_finds_what_standard_privacy_writes(logged, tmp_path):
-    """Ids that clients chose, and in the audit log nothing else."""
+    """Ids that clients chose, and in the audit log nothing else; in the log also pages that were refused."""
     words = planted_words(KINDS)
     found, _ = await talk_of(words, "standard", logged, tmp_path)
-    assert {kind for _, kind in found.hits} == {"sessionid", "requestid"}
+    assert {kind for where, kind in found.hits if "audit" in where} == {"sessionid", "requestid"}
+    assert {kind for _, kind in found.hits} == {"sessionid", "requestid", "tag", "filename"}
     assert "ValueError: (hidden)" in logged.getvalue()
 
 
