@@ -7,6 +7,7 @@ nor what of an address or a header is the client's own text. Doors add to it wha
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
@@ -25,6 +26,8 @@ from serve_app.web.callers import caller_of
 from serve_app.web.request_ids import HEADER
 
 log = structlog.get_logger("sotto.requests")
+_STANDARD_LOG: Final = logging.getLogger("sotto.requests")
+"""Whether a level is logged; asking it costs a hundredth of a line that is dropped."""
 
 CLIENT_LEFT: Final = "client left"
 UNKNOWN_DOOR: Final = "unknown"
@@ -150,17 +153,20 @@ class RequestRecords:
             self._finish(scope, record)
 
     def _finish(self, scope: Scope, record: RequestRecord) -> None:
+        record.door, is_page = self._doors.of(scope)
+        is_quiet = is_page and (record.status or 0) < 400
+        if is_quiet and not _STANDARD_LOG.isEnabledFor(logging.DEBUG):
+            return
         caller = caller_of(scope)
         record.request_id = Headers(scope=scope).get(HEADER, "")
         record.key_id, record.key_name = caller.key_id, caller.name
         client = scope.get("client")
         record.address = caller.address or (str(client[0])[:MAX_ADDRESS_CHARS] if client else "")
         record.method = scope.get("method", "WS") if scope["type"] == "http" else "WS"
-        record.door, is_page = self._doors.of(scope)
         fields = record.fields()
         # The request id is on the line already, as on all lines of this request.
         shown = {name: value for name, value in fields.items() if name != "request_id"}
-        if is_page and (record.status or 0) < 400:
+        if is_quiet:
             log.debug("request", **shown)
             return
         log.info("request", **shown)

@@ -154,13 +154,16 @@ async def test_no_text_of_the_clients_but_ids(port, kept):
     assert "measles" not in str([record, found, lines])
 
 
-async def test_probes_are_quiet(port, kept):
+@pytest.mark.parametrize(("level", "levels"), [("DEBUG", ["debug", "debug", "info"]), ("INFO", ["info"])])
+async def test_probes_are_quiet(port, kept, caplog, level, levels):
     async with client(port) as http:
-        with capture_logs() as lines:
+        with capture_logs() as lines, caplog.at_level(level, logger="sotto.requests"):
             await http.get("/health")
             await http.get("/metrics")
             await http.get("/v1/models")
-    assert [line["log_level"] for line in lines if line["event"] == "request"] == ["debug", "debug", "info"]
+            record = await kept.next()
+            kept.append(record)
+    assert [line["log_level"] for line in lines if line["event"] == "request"] == levels
     assert [record["door"] for record in kept] == ["/v1/models"]
 
 
