@@ -63,7 +63,7 @@ class Traffic:
 
     async def uploads(self, more: str = "") -> None:
         prompt, name = f"{self._words['prompt']} {more}", f"{self._words['filename']}.wav"
-        async with self._client() as client:
+        async with self._client(FAILING_S if more else TIMEOUT_S) as client:
             file = {"file": (name, self._wav)}
             words = {"prompt": prompt, "hotwords": self._words["hotword"]}
             for path, fields in (
@@ -166,9 +166,9 @@ class Traffic:
             ) as socket_:
                 yield socket_
 
-    def _client(self) -> httpx.AsyncClient:
+    def _client(self, timeout_s: float = TIMEOUT_S) -> httpx.AsyncClient:
         return httpx.AsyncClient(
-            base_url=self._url, headers=self._headers, timeout=TIMEOUT_S, trust_env=False
+            base_url=self._url, headers=self._headers, timeout=timeout_s, trust_env=False
         )
 
     async def _post(self, client: httpx.AsyncClient, path: str, **request: Any) -> None:

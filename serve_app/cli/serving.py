@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import threading
 import urllib.request
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ from serve_app.launch.cluster import ClusterOptions, LaunchError
 from serve_app.launch.deploy_config import DeployConfigError
 from serve_app.launch.plan import plan_service
 from serve_app.launch.serving import RunningService, start_service
-from serve_app.settings import SettingsError
+from serve_app.settings import Settings, SettingsError
 from serve_app.telemetry.logs import reopen_log_files
 
 log = structlog.get_logger(__name__)
@@ -44,6 +45,9 @@ def run_service(
     note(f"{plan.config_path.name}, profile {plan.profile}")
     for reason in plan.reasons:
         note(reason)
+    if (problem := unwritable(plan.settings)) is not None:
+        complain(problem)
+        return 2
     set_up_process(plan.settings)
     stop, hung_up = threading.Event(), threading.Event()
     # Until the service runs, a signal must interrupt any wait.
@@ -65,6 +69,22 @@ def run_service(
     service.stop()
     note("stopped")
     return 0
+
+
+def unwritable(settings: Settings) -> str | None:
+    """What is wrong with the places of the log file and of the audit log, which are made where they are
+    missing. Once the service runs, neither stops it."""
+    try:
+        if settings.log_file is not None:
+            settings.log_file.parent.mkdir(parents=True, exist_ok=True)
+            settings.log_file.open("a").close()
+        if settings.audit_log_dir is not None:
+            settings.audit_log_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=settings.audit_log_dir):
+                pass
+    except OSError as error:
+        return f"cannot write {error.filename or settings.audit_log_dir}: {error.strerror}"
+    return None
 
 
 def _interrupt(_: int, __: FrameType | None) -> None:

@@ -176,6 +176,12 @@ class Settings(
         except UnsupportedLanguage as error:
             raise ValueError(str(error)) from None
 
+    @field_validator("log_file", "audit_log_dir")
+    @classmethod
+    def _from_anywhere(cls, value: Path | None) -> Path | None:
+        """Other processes, with other working folders, mean the same."""
+        return None if value is None else value.expanduser().absolute()
+
     @field_validator("disable_audio_logging")
     @classmethod
     def _words_stay_out_of_logs(cls, value: bool) -> bool:

@@ -83,7 +83,7 @@ OTHER_NAMES: list[tuple[str, str, str, Any]] = [
     ("MIN_AUDIO_LENGTH_SECONDS", "0.2", "min_audio_length_seconds", 0.2),
     ("ALLOWED_FORMATS", "wav,.MP3, ogg", "allowed_formats", ("wav", "mp3", "ogg")),
     ("LOG_LEVEL", "debug", "log_level", "DEBUG"),
-    ("LOG_FILE", "./logs/stt.log", "log_file", Path("logs/stt.log")),
+    ("LOG_FILE", "./logs/stt.log", "log_file", Path("logs/stt.log").absolute()),
     ("DEBUG", "true", "debug", True),
     ("ENABLE_METRICS", "false", "metrics_enabled", False),
     ("METRICS_PORT", "9090", "metrics_port", 9090),
