@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from deployments.gpu_share import publish_own_gpu_metrics
+from deployments.sealing import seal_calls
+from serve_app.assembly.process import set_up_process
 from serve_app.assembly.speakers import speaker_host
 from serve_app.core.samples import Pcm16
 from serve_app.settings import Settings
@@ -21,7 +23,11 @@ class Diarization:
     """Live windows and recordings on a thread each; a recording pauses while windows wait."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        self._host = speaker_host(Settings.from_dict(settings))
+        known = Settings.from_dict(settings)
+        set_up_process(known)
+        if known.privacy == "strict":
+            seal_calls(self)
+        self._host = speaker_host(known)
         publish_own_gpu_metrics()
 
     async def listen(self, windows: list[SpeakerWindow]) -> list[WindowVoices]:

@@ -12,6 +12,8 @@ from starlette.applications import Starlette
 from deployments.ports import RecogniserHandle, SpeakerHandle, VoiceHandle
 from deployments.serve_patches import bound_receive_queues, name_requests_once
 from serve_app.assembly.access import keyring
+from serve_app.assembly.audit import open_audit
+from serve_app.assembly.process import set_up_process
 from serve_app.assembly.service import assemble
 from serve_app.assembly.speakers import status_of
 from serve_app.assembly.voice_activity import state_shape
@@ -19,7 +21,6 @@ from serve_app.core.jobs import ModelInfo
 from serve_app.service.ports import ReplicaLost
 from serve_app.settings import Settings
 from serve_app.telemetry.cluster import ClusterMetrics, RayInstruments, ray_exporter_urls
-from serve_app.telemetry.logs import configure_logs
 from serve_app.telemetry.metrics import Metrics
 from serve_app.web.app import create_app
 from serve_app.web.keepalive import let_audio_be_a_sign_of_life
@@ -44,8 +45,9 @@ class Ingress:
         bound_receive_queues()
         name_requests_once()
         let_audio_be_a_sign_of_life()
-        configure_logs(self._settings.log_level)
+        set_up_process(self._settings)
         self._metrics = Metrics(RayInstruments())
+        self._audit = open_audit(self._settings, self._metrics)
         self._models: tuple[ModelInfo, ...] = ()
         self._final_models: tuple[ModelInfo, ...] = ()
         self._speaker_status = status_of(self._settings)
@@ -86,7 +88,14 @@ class Ingress:
             keys=self._keys,
             keys_in_address=self._settings.keys_in_address,
             metrics_need_key=self._settings.metrics_need_key,
+            keeper=self._audit and self._audit[0],
+            erasers=() if self._audit is None else (self._audit[1],),
         )
+
+    def __del__(self) -> None:
+        """Serve calls it when the replica has ended gracefully: the audit log gets its closing line."""
+        if audit := getattr(self, "_audit", None):
+            audit[0].close()
 
     async def check_health(self) -> None:
         """Serve restarts the replica when this raises: a conductor that stopped is one that died."""

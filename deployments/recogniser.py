@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from deployments.gpu_share import assigned_gpu_fraction, publish_own_gpu_metrics
+from deployments.sealing import seal_calls
+from serve_app.assembly.process import set_up_process
 from serve_app.assembly.recognisers import load_recogniser
 from serve_app.core.jobs import DecodeJob, DecodeResult, ModelInfo, Role
 from serve_app.settings import Settings
@@ -18,8 +20,12 @@ class Recogniser:
     shares_cores = True
 
     def __init__(self, settings: dict[str, Any]) -> None:
+        known = Settings.from_dict(settings)
+        set_up_process(known)
+        if known.privacy == "strict":
+            seal_calls(self)
         self._recogniser = load_recogniser(
-            Settings.from_dict(settings),
+            known,
             self.roles,
             shares_cores=self.shares_cores,
             gpu_fraction=assigned_gpu_fraction(),

@@ -6,6 +6,8 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from deployments.sealing import seal_calls
+from serve_app.assembly.process import set_up_process
 from serve_app.assembly.voice_activity import load_detector
 from serve_app.settings import Settings
 from serve_app.vad.detector import PackedRequests, PackedResults
@@ -15,7 +17,11 @@ class VoiceActivity:
     """One detector and the one thread that runs it."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        self._detector = load_detector(Settings.from_dict(settings).vad_backend)
+        known = Settings.from_dict(settings)
+        set_up_process(known)
+        if known.privacy == "strict":
+            seal_calls(self)
+        self._detector = load_detector(known.vad_backend)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="voice")
 
     async def detect(self, batch: PackedRequests) -> PackedResults:

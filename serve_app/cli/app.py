@@ -57,6 +57,10 @@ keys_app = typer.Typer(
     help="Make, list and revoke the keys of a service.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(keys_app, name="keys")
+audit_app = typer.Typer(help="Verify and read the audit log.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(audit_app, name="audit")
+privacy_app = typer.Typer(help="Deletion on request.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(privacy_app, name="privacy")
 
 Url = Annotated[
     str | None, typer.Option(help="Address of a running server; else STT_SERVICE_URL, else this machine.")
@@ -353,6 +357,95 @@ def keys_revoke(
     from serve_app.cli.keys import revoke_key
 
     raise typer.Exit(revoke_key(key, file, as_json=as_json))
+
+
+AuditDir = Annotated[
+    Path | None, typer.Option("--dir", help="Folder of the log; else STT_AUDIT_LOG_DIR. Key: STT_AUDIT_KEY.")
+]
+EnvFile = Annotated[Path | None, typer.Option(help="A file of settings, NAME=VALUE a line.")]
+Since = Annotated[str | None, typer.Option(help="From this date or time on (UTC).")]
+Until = Annotated[str | None, typer.Option(help="Up to this date or time (UTC).")]
+OfKey = Annotated[str | None, typer.Option("--key", help="Of the key with this id.")]
+OfSession = Annotated[str | None, typer.Option("--session", help="Of the session with this id.")]
+
+
+@audit_app.command("verify")
+def audit_verify(
+    folder: AuditDir = None,
+    env_file: EnvFile = None,
+    heads: Annotated[
+        Path | None, typer.Option(help="What `audit heads` printed, kept elsewhere: it must still hold.")
+    ] = None,
+) -> None:
+    """Whether every line is there as it was written. Status: 0 yes, 1 no, 2 usage."""
+    from serve_app.cli.audit import verify_audit, where_it_is
+
+    raise typer.Exit(verify_audit(*where_it_is(folder, env_file), heads))
+
+
+@audit_app.command("heads")
+def audit_heads(folder: AuditDir = None, env_file: EnvFile = None) -> None:
+    """Where all chains stand now: to be kept where the service cannot write."""
+    from serve_app.cli.audit import show_heads, where_it_is
+
+    raise typer.Exit(show_heads(*where_it_is(folder, env_file)))
+
+
+@audit_app.command("show")
+def audit_show(
+    folder: AuditDir = None,
+    env_file: EnvFile = None,
+    since: Since = None,
+    until: Until = None,
+    key: OfKey = None,
+    session: OfSession = None,
+) -> None:
+    """Who used which door, when, how long, with what outcome; for a person."""
+    from serve_app.cli.audit import show_audit, wanted, where_it_is
+
+    where = where_it_is(folder, env_file)
+    raise typer.Exit(show_audit(*where, wanted(env_file, since, until, key, session), "text"))
+
+
+@audit_app.command("export")
+def audit_export(
+    folder: AuditDir = None,
+    env_file: EnvFile = None,
+    since: Since = None,
+    until: Until = None,
+    key: OfKey = None,
+    session: OfSession = None,
+    output_format: Annotated[str, typer.Option("--format", help="jsonl or csv.")] = "jsonl",
+) -> None:
+    """The same for another program, on standard output."""
+    from serve_app.cli.audit import show_audit, wanted, where_it_is
+
+    if output_format not in ("jsonl", "csv"):
+        fail(f"--format must be jsonl or csv, got {output_format!r}")
+    where = where_it_is(folder, env_file)
+    raise typer.Exit(show_audit(*where, wanted(env_file, since, until, key, session), output_format))
+
+
+@privacy_app.command("delete")
+def privacy_delete(
+    session: OfSession = None,
+    key: OfKey = None,
+    clip: Annotated[str | None, typer.Option("--clip", help="The clip with this id.")] = None,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Also who it was in the audit log; its lines stay.")
+    ] = False,
+    url: Url = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Have a running server erase what it keeps. Status: 0, 1 something may be left, 2 usage."""
+    from serve_app.cli.client import find_server
+    from serve_app.cli.erasing import delete_data
+
+    given = {"session": session, "key": key, "clip": clip}
+    what = {name: value for name, value in given.items() if value}
+    if len(what) != 1:
+        fail("name one of --session, --key and --clip")
+    raise typer.Exit(delete_data(find_server(url, api_key), what, audit=audit))
 
 
 def main() -> None:

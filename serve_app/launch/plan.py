@@ -106,7 +106,7 @@ def plan_service(
         config=changed,
         config_path=path,
         settings=settings,
-        cluster=replace(size, max_session_s=longest_s),
+        cluster=replace(size, max_session_s=longest_s, only_in_memory=settings.privacy == "strict"),
         profile=profile,
         warnings=warnings,
         edge=edge_options(settings),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from msgspec import UNSET, UnsetType
+
 from serve_app.core.jobs import ModelInfo
 from serve_app.service.contract import ServiceStatus
 from sotto_client.wire import Written
@@ -107,6 +109,7 @@ class Status(Written, frozen=True, kw_only=True):
     sessions: Sessions
     capacity: Capacity
     models: tuple[LoadedModel, ...]
+    audit_log: Literal["writing", "failing"] | UnsetType = UNSET
 
 
 def root_body(status: ServiceStatus, info: ServiceInfo) -> Root:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from serve_app.settings.sections_host import (
     AccessSection,
     MetricSection,
     ModelSection,
+    PrivacySection,
     ServerSection,
     SpeakerSection,
     StorageSection,
@@ -48,6 +49,7 @@ SECTIONS = (
     DoorSection,
     LimitSection,
     AccessSection,
+    PrivacySection,
     SpeakerSection,
     StorageSection,
     MetricSection,
@@ -72,10 +74,21 @@ _ENGLISH_INTERIM_MODEL = "tiny.en"
 _MULTILINGUAL_INTERIM_MODEL = "base"
 
 
+_AGAINST_STRICT: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "audio_storage_path": (lambda given: given.audio_storage_path is not None, "clips keep audio"),
+    "delete_audio_immediately": (lambda given: not given.delete_audio_immediately, "false keeps audio"),
+    "result_cache_enabled": (lambda given: given.result_cache_enabled, "the cache keeps text"),
+    "debug": (lambda given: given.debug, "libraries log what they handle"),
+    "log_level": (lambda given: given.log_level == "DEBUG", "at DEBUG libraries log what they handle"),
+}
+"""What keeps audio or words: the setting, whether it does so, and what the operator is told."""
+
+
 class Settings(
     MetricSection,
     StorageSection,
     SpeakerSection,
+    PrivacySection,
     AccessSection,
     LimitSection,
     DoorSection,
@@ -105,6 +118,8 @@ class Settings(
         "interim_compute",
         "final_compute",
         "result_cache_type",
+        "privacy",
+        "log_format",
         "buffer_trimming",
         "language_mode",
         mode="before",
@@ -166,6 +181,27 @@ class Settings(
             return normalise_languages(value)
         except UnsupportedLanguage as error:
             raise ValueError(str(error)) from None
+
+    @field_validator("log_file", "audit_log_dir")
+    @classmethod
+    def _from_anywhere(cls, value: Path | None) -> Path | None:
+        """Other processes, with other working folders, mean the same."""
+        return None if value is None else value.expanduser().absolute()
+
+    @field_validator("disable_audio_logging")
+    @classmethod
+    def _words_stay_out_of_logs(cls, value: bool) -> bool:
+        if not value:
+            raise ValueError("audio and words are never logged; clips (audio_storage_path) keep audio")
+        return value
+
+    @model_validator(mode="after")
+    def _strict_throughout(self) -> Settings:
+        if self.privacy == "strict":
+            given = [f"{name}: {why}" for name, (kept, why) in _AGAINST_STRICT.items() if kept(self)]
+            if given:
+                raise ValueError(f"privacy is strict, which contradicts {'; '.join(given)}")
+        return self
 
     @model_validator(mode="after")
     def _in_order(self) -> Settings:

@@ -52,7 +52,10 @@ class ServerSection(Section):
     log_level: LogLevel = setting("INFO", "Least level that is logged.", "LOG_LEVEL")
     debug: bool = setting(False, "Short for log_level DEBUG, where no level is given.", "DEBUG")
     log_file: Path | None = setting(
-        None, "Also log into this file.", "LOG_FILE", later="logs go to standard error only"
+        None, "Also log into this file, as JSON; opened anew where it was rotated, or on SIGHUP.", "LOG_FILE"
+    )
+    log_format: Literal["auto", "json", "text"] = setting(
+        "auto", "How lines on standard error are written; auto: as text in a terminal, else as JSON."
     )
     service_url: str = setting(
         "http://127.0.0.1:8000",
@@ -185,6 +188,27 @@ class AccessSection(Section):
     )
 
 
+class PrivacySection(Section):
+    """Privacy and audit"""
+
+    privacy: Literal["standard", "strict"] = setting(
+        "standard",
+        "strict: nothing of audio or text leaves memory. No cache, no clips, no upload is written to disk, "
+        "exceptions are logged without what they say, no core dumps (privacy.md).",
+    )
+    audit_log_dir: Path | None = setting(
+        None, "Folder of the audit log: who used which door, when and how long, without words. Empty: none."
+    )
+    audit_key: SecretStr | None = setting(
+        None,
+        "Key of the audit log's chain, without which none can forge it; empty: the chain has plain sums.",
+        secret=True,
+    )
+    audit_retention_days: int | None = setting(
+        None, "How long audit lines are kept; empty: until they are deleted by hand.", ge=1, le=36_500
+    )
+
+
 class SpeakerSection(Section):
     """Speakers"""
 
@@ -237,10 +261,9 @@ class StorageSection(Section):
     )
     disable_audio_logging: bool = setting(
         True,
-        "Keep audio and words out of the logs.",
+        "Keep audio and words out of the logs. They are never in them: `false` is refused, and "
+        "`audio_storage_path` is what keeps audio.",
         "DISABLE_AUDIO_LOGGING",
-        later="audio and words are never logged",
-        now=(True,),
     )
     result_cache_enabled: bool = setting(
         False,

@@ -57,6 +57,9 @@ REFUSED = Family(
     "Live sessions and uploads refused for want of room",
     ("request_type", "reason"),
 )
+AUDIT_FAILURES = Family(
+    "stt_audit_write_failures_total", Kind.COUNTER, "Times the audit log could not be written"
+)
 BACKPRESSURE_LEVEL = Family(
     "stt_backpressure_level", Kind.GAUGE, "Current backpressure level", merge=Merge.MAX
 )
@@ -153,6 +156,7 @@ FAMILIES: tuple[Family, ...] = (
     TEXT_LATENCY,
     SESSIONS_STARTED,
     REFUSED,
+    AUDIT_FAILURES,
     BACKPRESSURE_LEVEL,
     BACKPRESSURE_RUNG,
     TEXTS_DROPPED,

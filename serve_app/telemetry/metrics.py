@@ -32,6 +32,7 @@ class Metrics:
         self._decode_s = factory.instrument(families.DECODE_DURATION)
         self._text_latency_s = factory.instrument(families.TEXT_LATENCY)
         self._sessions_started = factory.instrument(families.SESSIONS_STARTED)
+        self._audit_failures = factory.instrument(families.AUDIT_FAILURES)
         self._refused = factory.instrument(families.REFUSED)
         self._texts_dropped = factory.instrument(families.TEXTS_DROPPED)
         self._backpressure = factory.instrument(families.BACKPRESSURE_LEVEL)
@@ -70,6 +71,10 @@ class Metrics:
         """There was no room for a "session" or an "upload": "max_sessions", "max_uploads",
         "queue_full" or "queue_congestion"."""
         self._refused.record(1, {"request_type": request_type, "reason": reason})
+
+    def audit_failed(self) -> None:
+        """The audit log could not be written; its lines wait."""
+        self._audit_failures.record(1, {})
 
     def text_dropped(self, job_type: str, reason: str) -> None:
         """A guard took a decode's text away."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -10,6 +11,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from serve_app.access.keyring import Keyring
+from serve_app.core.erasure import Eraser
+from serve_app.protocols.doors import Described
 from serve_app.service.contract import SpeechService
 from serve_app.telemetry.metrics import Metrics, no_metrics
 from serve_app.web.door import Door, DoorSettings
@@ -18,6 +21,7 @@ from serve_app.web.errors import exception_handlers
 from serve_app.web.keys import Callers
 from serve_app.web.origins import KnownOrigins, canonical_origin
 from serve_app.web.request_ids import RequestIds
+from serve_app.web.request_records import RecordKeeper, RequestRecords
 from serve_app.web.unknown_paths import unknown_path
 from serve_app.web.unread_bodies import ClosedWhereUnread
 from sotto_client.recordings import COMPLETE_HEADER, WARNING_HEADER
@@ -26,8 +30,14 @@ from sotto_client.recordings import COMPLETE_HEADER, WARNING_HEADER
 class Doors(Starlette):
     """All doors; what holds for every answer also holds for those of an unexpected failure."""
 
+    def __init__(self, described: Sequence[Described], keeper: RecordKeeper | None, **options: Any) -> None:
+        super().__init__(**options)
+        self._described = described
+        self._keeper = keeper
+
     def build_middleware_stack(self) -> ASGIApp:
-        return RequestIds(ClosedWhereUnread(super().build_middleware_stack()))
+        answering = ClosedWhereUnread(super().build_middleware_stack())
+        return RequestIds(RequestRecords(answering, self._described, self._keeper))
 
 
 def create_app(
@@ -42,6 +52,8 @@ def create_app(
     keys_in_address: bool = False,
     metrics_need_key: bool = False,
     protocols: Sequence[Protocol] = PROTOCOLS,
+    keeper: RecordKeeper | None = None,
+    erasers: Sequence[Eraser] = (),
 ) -> Starlette:
     """Doors of `protocols` to `service`. Web pages of other origins come in where `cors_origins` names them.
 
@@ -49,6 +61,8 @@ def create_app(
     process. `keys`: of which every request must carry one, but for doors that say that they need none; None:
     no request. `api_key`: the same, where there is only this one. `keys_in_address`, `metrics_need_key`:
     `Callers`. Raises `UnsupportedLanguage` for the default language.
+
+    `keeper` takes the record of each request, for the audit log; `erasers` are asked at `DELETE /v1/data`.
     """
     if keys is None and api_key is not None:
         keys = Keyring(plain=api_key)
@@ -59,6 +73,8 @@ def create_app(
         described=doors_of(protocols),
         signing_key=signing_key,
         keys=keys,
+        keeper=keeper,
+        erasers=erasers,
     )
     middleware = [
         Middleware(KnownOrigins, listed=cors_origins),
@@ -83,6 +99,8 @@ def create_app(
             ),
         )
     app = Doors(
+        door.described,
+        keeper,
         routes=routes_of(door, protocols),
         middleware=middleware,
         exception_handlers=exception_handlers(),

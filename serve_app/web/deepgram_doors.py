@@ -41,6 +41,7 @@ from serve_app.speakers.turns import SpeakerBackend, SpeakerMode
 from serve_app.web.door import Door, Endpoints
 from serve_app.web.live.serve import serve_websocket
 from serve_app.web.records import RecordResponse
+from serve_app.web.request_records import current_record
 from serve_app.web.token_doors import grant_endpoint
 from serve_app.web.uploads import decode_upload, header_text, receive_upload, while_connected
 
@@ -99,6 +100,7 @@ def require_sense(dialect: DeepgramDialect, door: Door) -> None:
 
 def error_answer(error: SottoError, request_id: str) -> Response:
     """Deepgram's error with its headers."""
+    current_record().failed(error)
     headers = {"dg-request-id": request_id, "dg-error": header_text(str(error), MAX_HEADER_CHARS)}
     if error.retry_after_s is not None:
         headers["retry-after"] = str(error.retry_after_s)
@@ -125,7 +127,7 @@ async def _listen(request: Request, door: Door, request_id: str) -> Response:
     options = parse_options(request.query_params.multi_items(), live=False)
     require_model(options.model, door.service.status().models)
     asked = recording_options(options, door.recording_defaults(), door.settings.diarization_backend)
-    upload = await receive_upload(_as_audio(request), door.max_body_bytes)
+    upload = await receive_upload(_as_audio(request), door.max_body_bytes, door.upload_memory)
     try:
         recording = await asyncio.to_thread(_decode, upload.file, options, asked.speakers, door)
     finally:
@@ -133,6 +135,8 @@ async def _listen(request: Request, door: Door, request_id: str) -> Response:
     began_s = perf_counter()
     transcripts = await while_connected(request, _transcribe(recording.channels, asked, door))
     door.metrics.request_done(perf_counter() - began_s, recording.duration_s)
+    for transcript in transcripts:
+        current_record().transcribed(transcript)
     kind = "damaged_audio" if not recording.complete else "audio"
     warnings = [OptionWarning("body", recording.warning, kind)] if recording.warning else []
     facts = RequestFacts(request_id, recording.sha256, created)

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 from serve_app.access.keyring import Keyring
 from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.audio.formats import canonical_formats
+from serve_app.core.erasure import Eraser
 from serve_app.core.errors import QueueFull
 from serve_app.core.jobs import Task
 from serve_app.core.samples import SAMPLE_RATE_HZ
@@ -23,6 +24,8 @@ from serve_app.speakers.turns import SpeakerBackend, SpeakerCounts, SpeakerMode
 from serve_app.streaming.policy import PolicyOptions
 from serve_app.telemetry.metrics import Metrics
 from serve_app.vad.options import EndpointingOptions
+from serve_app.web.request_records import RecordKeeper
+from serve_app.web.upload_memory import UPLOAD_MEMORY_BYTES, UploadMemory
 
 MAX_CONCURRENT_UPLOADS = 32
 """Uploads held in this process at once; the next one is told to come back."""
@@ -41,6 +44,8 @@ class DoorSettings(Protocol):
 
     @property
     def language(self) -> str | None: ...
+    @property
+    def privacy(self) -> str: ...
     @property
     def languages(self) -> tuple[str, ...]: ...
     @property
@@ -106,6 +111,7 @@ class Door:
 
     `described`: every door of the application. `signing_key`: the same on all replicas, or a client secret is
     good at one of them only; None: one of this process. `keys`: those that are asked for; None: none are.
+    `keeper` writes the audit log, `erasers` are the stores that keep anything.
     """
 
     def __init__(
@@ -117,15 +123,23 @@ class Door:
         described: Sequence[Described] = (),
         signing_key: bytes | None = None,
         keys: Keyring | None = None,
+        keeper: RecordKeeper | None = None,
+        erasers: Sequence[Eraser] = (),
     ) -> None:
         self.service = service
         self.described = tuple(described)
         self.keys = keys
         self.signing_key = signing_key or secrets.token_bytes(KEY_BYTES)
+        self.keeper = keeper
+        self.erasers = tuple(erasers)
         self.settings = settings
         self.metrics = metrics
         self.allowed_formats = canonical_formats(settings.allowed_formats)
         self._language = normalise_language(settings.language or "auto")
+        is_strict = settings.privacy == "strict"
+        self.upload_memory = (
+            UploadMemory(max(self.max_body_bytes, UPLOAD_MEMORY_BYTES)) if is_strict else None
+        )
         self._num_connections = 0
         self._num_uploads = 0
 

@@ -19,6 +19,7 @@ from serve_app.protocols.deepgram import doors as deepgram
 from serve_app.web.deepgram_doors import error_answer
 from serve_app.web.openai_errors import refused
 from serve_app.web.records import RecordResponse
+from serve_app.web.request_records import current_record
 from sotto_client.wire import Detail
 
 OPENAI_PREFIX = "/v1"
@@ -29,6 +30,7 @@ MAX_CLOSE_REASON_BYTES = 123
 
 def error_response(scope: Scope, error: SottoError) -> Response:
     """`error` as clients of the path that `scope` asks for expect it."""
+    current_record().failed(error)
     answer = _in_its_shape(scope, error)
     if isinstance(error, InvalidKey):
         answer.headers["www-authenticate"] = "Bearer"  # RFC 9110, section 15.5.2

@@ -27,6 +27,7 @@ from serve_app.web.openai_errors import answering
 from serve_app.web.openai_realtime import realtime_endpoints
 from serve_app.web.openai_stream import streamed_answer
 from serve_app.web.records import RecordResponse
+from serve_app.web.request_records import current_record
 from serve_app.web.uploads import decode_upload, receive_upload, warning_headers, while_connected
 
 
@@ -71,13 +72,14 @@ async def _recording(request: Request, door: Door, task: Task) -> Response:
         began_s = perf_counter()
         transcript = await while_connected(request, door.service.transcribe(recording.samples, options))
         door.metrics.request_done(perf_counter() - began_s, recording.duration_s)
+        current_record().transcribed(transcript)
         return _answer(transcript, asked, task, warning_headers(recording))
 
 
 async def _received(
     request: Request, door: Door, task: Task
 ) -> tuple[TranscriptionRequest, RecordingOptions, DecodedRecording]:
-    upload = await receive_upload(request, door.max_body_bytes)
+    upload = await receive_upload(request, door.max_body_bytes, door.upload_memory)
     try:
         asked, vad = transcription_request(upload.fields)
         hosted_model(asked.model, door.service.status().models)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -53,7 +54,10 @@ def service_endpoints(door: Door) -> Endpoints:
         return RecordResponse(health.startup_body(has_started), status_code=200 if has_started else 503)
 
     async def status_page(request: Request) -> Response:
-        return RecordResponse(health.status_body(door.service.status()))
+        status = health.status_body(door.service.status())
+        if door.keeper is not None:
+            status = replace(status, audit_log="failing" if door.keeper.is_failing else "writing")
+        return RecordResponse(status)
 
     async def metrics(request: Request) -> Response:
         """The whole cluster in one scrape."""

@@ -25,6 +25,7 @@ from serve_app.speakers.turns import SpeakerMode
 from serve_app.web.door import Door, Endpoints
 from serve_app.web.live.serve import DuplexAnswer
 from serve_app.web.records import RecordResponse
+from serve_app.web.request_records import current_record
 from serve_app.web.token_doors import token_endpoint
 from serve_app.web.uploads import decode_upload, receive_upload, warning_headers, while_connected
 from sotto_client.wire import Detail
@@ -61,7 +62,7 @@ async def _transcribe(request: Request, door: Door) -> Response:
     asked.recording_options(
         door.recording_defaults(), door.settings.diarization_backend
     )  # a bad query costs no upload
-    upload = await receive_upload(request, door.max_body_bytes)
+    upload = await receive_upload(request, door.max_body_bytes, door.upload_memory)
     try:
         choices = upload_choices([*request.query_params.multi_items(), *upload.fields])
         options = choices.recording_options(door.recording_defaults(), door.settings.diarization_backend)
@@ -80,6 +81,7 @@ async def _transcribe(request: Request, door: Door) -> Response:
     transcript = await while_connected(request, door.service.transcribe(recording.samples, options))
     done_s = perf_counter()
     door.metrics.request_done(done_s - decoded_s, recording.duration_s)
+    current_record().transcribed(transcript)
     time = ProcessingTime(decoded_s - decode_started_s, done_s - decoded_s, done_s - started_s)
     return _answer(transcript, recording, time, choices.response_format, choices.word_timestamps)
 

@@ -269,6 +269,7 @@ class FakeSettings:
     host: str = "127.0.0.1"
     port: int = 8000
     language: str = "auto"
+    privacy: str = "standard"
     languages: tuple[str, ...] = ()
     withhold_doubted: bool = False
     language_mode: str = "lock"

@@ -83,7 +83,7 @@ OTHER_NAMES: list[tuple[str, str, str, Any]] = [
     ("MIN_AUDIO_LENGTH_SECONDS", "0.2", "min_audio_length_seconds", 0.2),
     ("ALLOWED_FORMATS", "wav,.MP3, ogg", "allowed_formats", ("wav", "mp3", "ogg")),
     ("LOG_LEVEL", "debug", "log_level", "DEBUG"),
-    ("LOG_FILE", "./logs/stt.log", "log_file", Path("logs/stt.log")),
+    ("LOG_FILE", "./logs/stt.log", "log_file", Path("logs/stt.log").absolute()),
     ("DEBUG", "true", "debug", True),
     ("ENABLE_METRICS", "false", "metrics_enabled", False),
     ("METRICS_PORT", "9090", "metrics_port", 9090),
@@ -358,9 +358,11 @@ def test_secrets_are_never_shown() -> None:
 
 
 def test_what_comes_later_is_accepted_with_a_warning() -> None:
-    _, warnings = read_settings(environ={"LOG_FILE": "f", "METRICS_PORT": "9100", "STT_PORT": "9"})
+    _, warnings = read_settings(environ={"CACHE_DIR": "f", "METRICS_PORT": "9100", "STT_PORT": "9"})
     assert len(warnings) == 2
-    assert warnings[0].startswith("LOG_FILE is accepted, a later release delivers it; until then logs go to")
+    assert warnings[0].startswith(
+        "CACHE_DIR is accepted, a later release delivers it; until then every upload"
+    )
     assert warnings[1].startswith("METRICS_PORT is accepted")
 
 

@@ -151,6 +151,13 @@ class Channels:
         return any(event.reason is EndReason.ERROR for event in self._ended.values())
 
     @property
+    def end_reason(self) -> str:
+        """Of the first session that did not complete, else of any; empty while none has ended."""
+        reasons = [event.reason for event in self._ended.values()]
+        failed = (reason for reason in reasons if reason is not EndReason.COMPLETED)
+        return next(failed, reasons[0] if reasons else "")
+
+    @property
     def audio_ms(self) -> float:
         """Of what the sessions took; of what has come where none has ended."""
         taken = (event.total_samples * 1000 / SAMPLE_RATE_HZ for event in self._ended.values())

@@ -27,7 +27,7 @@ from serve_app.core.errors import (
     PayloadTooLarge,
     SottoError,
 )
-from serve_app.core.events import EndReason, Event, SessionEnded
+from serve_app.core.events import EndReason, Event, Final, SessionEnded
 from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16
 from serve_app.protocols.dialect import (
     Audio,
@@ -68,6 +68,7 @@ from serve_app.web.live.outbox import MAX_UNREAD_BYTES, Outbox, Sender
 from serve_app.web.live.send_limit import SendLimit
 from serve_app.web.live.timers import IdleFinal, heartbeats
 from serve_app.web.live.transports import ClientGone, Transport
+from serve_app.web.request_records import current_record
 
 log = structlog.get_logger(__name__)
 
@@ -123,6 +124,7 @@ class LiveShell:
         self._joiner: FrameJoiner | None = None
         self._idle_final: IdleFinal | None = None
         self._digest = hashlib.sha256()
+        self._record = current_record()
         self._tasks = LiveTasks()
         self._num_refusals_left = MAX_REFUSALS
         self._num_frames = 0
@@ -189,11 +191,18 @@ class LiveShell:
 
     async def _stop(self) -> None:
         await self._tasks.cancel()
+        self._note_sizes()
         try:
             if self._intake is not None:
                 await self._intake.aclose()
         finally:
             self._channels.close()
+
+    def _note_sizes(self) -> None:
+        """Also of a session whose client has left, before its channels are given back."""
+        if self._channels.is_open:
+            self._record.audio_s = self._channels.audio_ms / 1000
+            self._record.reason = self._channels.end_reason or self._record.reason
 
     # from the client
 
@@ -278,6 +287,7 @@ class LiveShell:
             raise InvalidMessage("the session has already started")
         self._channels.open(command)
         self._command = command
+        self._record.session_id = self._channels.session_id or ""
         if isinstance(self._dialect, KnowsSpeakers) and self._channels.tells_speakers:
             self._dialect.names_speakers()
         if isinstance(self._dialect, KnowsOpening):
@@ -378,6 +388,7 @@ class LiveShell:
         self._outbox.put_frames(frames)
 
     def _refuse(self, error: SottoError) -> None:
+        self._record.failed(error)
         self._send_frames(self._dialect.refuse(error))
 
     def _tell_why(self) -> None:
@@ -401,6 +412,9 @@ class LiveShell:
                 self._tell_why()
             if (told := self._channels.for_client(channel, event)) is not None:
                 self._outbox.put_event(channel, told)
+            if isinstance(event, Final):
+                self._record.num_finals += 1
+                self._record.num_chars += len(event.text)
             if isinstance(event, SessionEnded):
                 self._channels.ended(channel, event)
                 if self._channels.all_ended.is_set():
@@ -473,6 +487,7 @@ class LiveShell:
             ended=self._channels.all_ended.is_set() and ending is not UNREAD,
         )
         farewell = self._dialect.farewell(code, totals)
+        self._note_sizes()
         self._channels.close()
         self._send_frames(farewell.frames)
         self._outbox.close()

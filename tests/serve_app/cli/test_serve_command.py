@@ -10,6 +10,7 @@ from serve_app.cli.app import app
 from serve_app.launch import plan as plan_module
 from serve_app.launch.certificates import CertificateFiles
 from serve_app.launch.plan import ServicePlan, plan_service
+from serve_app.settings import Settings
 
 
 @pytest.fixture(autouse=True)
@@ -53,3 +54,19 @@ def test_self_signed_by_flag_or_variable(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (by_flag.files, by_flag.max_session_s) == (None, 90)
     monkeypatch.setenv("STT_TLS_SELF_SIGNED", "true")
     assert planned(monkeypatch).edge is not None
+
+
+def test_places_that_can_be_written_are_made(tmp_path: Path) -> None:
+    settings = Settings(log_file="logs/sotto.log", audit_log_dir="audit")
+    assert settings.log_file == tmp_path / "logs" / "sotto.log"
+    assert serving.unwritable(settings) is None
+    assert (tmp_path / "logs" / "sotto.log").is_file()
+    assert list((tmp_path / "audit").iterdir()) == []
+
+
+@pytest.mark.parametrize("setting", ["log-file", "audit-log-dir"])
+def test_a_place_that_cannot_be_written_is_refused_at_the_start(tmp_path: Path, setting: str) -> None:
+    (tmp_path / "taken").write_text("")
+    answer = CliRunner().invoke(app, ["serve", f"--{setting}", "taken/place"])
+    assert answer.exit_code == 2
+    assert "cannot write" in answer.stderr

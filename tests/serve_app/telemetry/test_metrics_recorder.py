@@ -32,6 +32,7 @@ def test_the_families_of_the_service():
         "stt_text_latency_seconds": ("histogram", ("job_type",)),
         "stt_sessions_started_total": ("counter", ("resumed",)),
         "stt_refused_total": ("counter", ("request_type", "reason")),
+        "stt_audit_write_failures_total": ("counter", ()),
         "stt_backpressure_level": ("gauge", ()),
         "stt_backpressure_rung": ("gauge", ()),
         "stt_texts_dropped_total": ("counter", ("job_type", "reason")),
