@@ -21,8 +21,9 @@ class Diarization:
     """Live windows and recordings on a thread each; a recording pauses while windows wait."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        self._host = speaker_host(Settings.from_dict(settings))
-        publish_own_gpu_metrics()
+        own = Settings.from_dict(settings)
+        self._host = speaker_host(own)
+        publish_own_gpu_metrics(own)
 
     async def listen(self, windows: list[SpeakerWindow]) -> list[WindowVoices]:
         """The voices of each window."""

@@ -19,9 +19,10 @@ from serve_app.service.ports import ReplicaLost
 from serve_app.settings import Settings
 from serve_app.telemetry.cluster import ClusterMetrics, RayInstruments, ray_exporter_urls
 from serve_app.telemetry.logs import configure_logs
-from serve_app.telemetry.metrics import Metrics
+from serve_app.telemetry.metrics import Metrics, no_metrics
 from serve_app.web.app import create_app
 from serve_app.web.keepalive import let_audio_be_a_sign_of_life
+from serve_app.web.metrics_port import listen_for_scrapers, serve_metrics
 
 DESCRIBE_INTERVAL_S = 5.0
 
@@ -44,13 +45,14 @@ class Ingress:
         name_requests_once()
         let_audio_be_a_sign_of_life()
         configure_logs(self._settings.log_level)
-        self._metrics = Metrics(RayInstruments())
+        self._metrics = Metrics(RayInstruments()) if self._settings.metrics_enabled else no_metrics()
         self._models: tuple[ModelInfo, ...] = ()
         self._final_models: tuple[ModelInfo, ...] = ()
         self._speaker_status = status_of(self._settings)
         recognisers = [RecogniserHandle(interim)]
         if not shared_cores:
             recognisers.append(RecogniserHandle(final))
+        cluster_metrics = ClusterMetrics(ray_exporter_urls)
         telling_apart = None if speakers is None else SpeakerHandle(speakers)
         self._speech, conductor = assemble(
             self._settings,
@@ -64,12 +66,15 @@ class Ingress:
             final_models=lambda: self._final_models,
             speakers=telling_apart,
             speaker_status=lambda: self._speaker_status,
-            metrics_text=ClusterMetrics(ray_exporter_urls).text,
+            metrics_text=cluster_metrics.text,
         )
-        self._tasks = (
+        self._tasks = [
             asyncio.create_task(conductor.run(), name="conductor"),
             asyncio.create_task(self._keep_describing(recognisers, telling_apart), name="models"),
-        )
+        ]
+        if self._settings.metrics_enabled and self._settings.metrics_port is not None:
+            listener = listen_for_scrapers(self._settings.host, self._settings.metrics_port)
+            self._tasks.append(asyncio.create_task(serve_metrics(listener, cluster_metrics.text)))
 
     def __serve_build_asgi_app__(self) -> Starlette:  # noqa: PLW3201 - the name is Serve's
         origins = self._settings.cors_origins

@@ -18,13 +18,14 @@ class Recogniser:
     shares_cores = True
 
     def __init__(self, settings: dict[str, Any]) -> None:
+        own = Settings.from_dict(settings)
         self._recogniser = load_recogniser(
-            Settings.from_dict(settings),
+            own,
             self.roles,
             shares_cores=self.shares_cores,
             gpu_fraction=assigned_gpu_fraction(),
         )
-        publish_own_gpu_metrics()
+        publish_own_gpu_metrics(own)
 
     async def decode(self, jobs: list[DecodeJob]) -> AsyncIterator[DecodeResult]:
         """Each job's result as soon as it is there."""

@@ -128,14 +128,16 @@ class Conductor:
 
     async def run(self) -> None:
         """Tick for ever; sleeps while no session has anything new."""
-        published_s = 0.0
+        published_s, was_busy = 0.0, False
         while True:
             await self._awake.wait()
             self._awake.clear()
             began_s = self._clock()
             await self._tick()
-            if began_s - published_s >= PUBLISH_INTERVAL_S:
-                published_s = began_s
+            is_busy = bool(self._in_flight)
+            # The last answer is published too: nothing may wake this loop again for hours.
+            if began_s - published_s >= PUBLISH_INTERVAL_S or (was_busy and not is_busy):
+                published_s, was_busy = began_s, is_busy
                 workers = self._config.interim_budget.num_workers
                 self._counters.queued(self._num_finals, self._gate.in_flight, workers)
             await asyncio.sleep(max(0.0, self._config.tick_s - (self._clock() - began_s)))

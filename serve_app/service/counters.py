@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from serve_app.core.events import Final, Partial
+from serve_app.core.events import EndReason, Final, Partial
 from serve_app.core.jobs import DecodeResult, Transcript
+from serve_app.core.samples import SAMPLE_RATE_HZ
 from serve_app.session.effects import Purpose
 from serve_app.telemetry.metrics import Metrics
 
@@ -25,6 +26,8 @@ class Counters:
     avg_final_ms: float = 0.0
     final_cost: float = 0.0
     """Seconds of inference per second of final audio, an exponential mean."""
+    num_unpublished_samples: int = 0
+    """Audio of live sessions that the metrics have not been told of: a call for every frame would be dear."""
 
     def decoded(self, purpose: Purpose, result: DecodeResult, total_ms: float, audio_s: float) -> None:
         self.total_requests += 1
@@ -57,6 +60,7 @@ class Counters:
             self.metrics.backpressure(2 if critical else int(num_finals > num_workers))
             self.metrics.queue_depth("final", num_finals)
             self.metrics.queue_depth("interim", num_interims)
+            self._publish_audio()
 
     def listened(self, total_ms: float, num_windows: int) -> None:
         """The voices of some windows have come; a call's time is that of each of them."""
@@ -75,6 +79,20 @@ class Counters:
     def session_started(self, *, resumed: bool) -> None:
         if self.metrics is not None:
             self.metrics.session_started(resumed=resumed)
+
+    def audio_arrived(self, num_samples: int) -> None:
+        """A live session took audio."""
+        self.num_unpublished_samples += num_samples
+
+    def session_ended(self, reason: EndReason) -> None:
+        if self.metrics is not None:
+            self.metrics.session_ended(reason.value)
+            self._publish_audio()
+
+    def _publish_audio(self) -> None:
+        if self.metrics is not None and self.num_unpublished_samples:
+            self.metrics.audio_received("session", self.num_unpublished_samples / SAMPLE_RATE_HZ)
+            self.num_unpublished_samples = 0
 
     def refused(self, request_type: str, reason: str) -> None:
         """There was no room for a "session" or an "upload"."""

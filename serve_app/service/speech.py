@@ -111,6 +111,8 @@ class Speech:
             max_buffer_ms=self._limits.max_buffer_ms,
             wake=self._conductor.wake,
             on_text=self._counters.text_sent,
+            on_audio=self._counters.audio_arrived,
+            on_end=self._counters.session_ended,
         )
         self._counters.session_started(resumed=checkpoint is not None)
         self._lives[options.session_id] = live

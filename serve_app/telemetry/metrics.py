@@ -32,6 +32,9 @@ class Metrics:
         self._decode_s = factory.instrument(families.DECODE_DURATION)
         self._text_latency_s = factory.instrument(families.TEXT_LATENCY)
         self._sessions_started = factory.instrument(families.SESSIONS_STARTED)
+        self._sessions_ended = factory.instrument(families.SESSIONS_ENDED)
+        self._texts_sent = factory.instrument(families.TEXTS_SENT)
+        self._audio_received = factory.instrument(families.AUDIO_RECEIVED)
         self._refused = factory.instrument(families.REFUSED)
         self._texts_dropped = factory.instrument(families.TEXTS_DROPPED)
         self._backpressure = factory.instrument(families.BACKPRESSURE_LEVEL)
@@ -65,6 +68,18 @@ class Metrics:
         """A live session was taken on."""
         self._sessions_started.record(1, {"resumed": "true" if resumed else "false"})
 
+    def session_ended(self, reason: str) -> None:
+        """A live session ended: "completed", "cancelled", "error" or "timeout"."""
+        self._sessions_ended.record(1, {"reason": reason})
+
+    def text_written(self, job_type: str) -> None:
+        """A live text, "final" or "interim", was written to its client: what was replaced unread is not."""
+        self._texts_sent.record(1, {"job_type": job_type})
+
+    def audio_received(self, request_type: str, audio_s: float) -> None:
+        """So much audio of "session" or "upload" was taken."""
+        self._audio_received.record(audio_s, {"request_type": request_type})
+
     def refused(self, request_type: str, reason: str) -> None:
         """There was no room for a "session" or an "upload": "max_sessions", "max_uploads" or "queue_full"."""
         self._refused.record(1, {"request_type": request_type, "reason": reason})
@@ -90,6 +105,7 @@ class Metrics:
         self._requests.record(1, {"status": "success", "cached": "true" if cached else "false"})
         self._transcribe_s.record(transcribe_s, {})
         self._audio_s.record(audio_s, {})
+        self.audio_received("upload", audio_s)
         if audio_s > 0:
             self._real_time_factor.record(transcribe_s / audio_s, {})
 
