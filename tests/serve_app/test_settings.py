@@ -88,7 +88,7 @@ OTHER_NAMES: list[tuple[str, str, str, Any]] = [
     ("ENABLE_METRICS", "false", "metrics_enabled", False),
     ("METRICS_PORT", "9090", "metrics_port", 9090),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://otel:4318", "otlp_endpoint", "http://otel:4318"),
-    ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=k", "otlp_headers", SecretStr("api-key=k")),
+    ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=k", "otlp_headers", "api-key=k"),
     ("OTEL_TRACES_SAMPLER_ARG", "0.25", "trace_sample_ratio", 0.25),
     ("AUDIO_STORAGE_PATH", "/data", "audio_storage_path", Path("/data")),
     ("DELETE_AUDIO_IMMEDIATELY", "false", "delete_audio_immediately", False),
