@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 
 from deployments.ports import RecogniserHandle, SpeakerHandle, VoiceHandle
 from deployments.serve_patches import bound_receive_queues, name_requests_once
-from serve_app.assembly.service import assemble
+from serve_app.assembly.service import assemble, traces_of
 from serve_app.assembly.speakers import status_of
 from serve_app.assembly.voice_activity import state_shape
 from serve_app.core.jobs import ModelInfo
@@ -46,6 +46,7 @@ class Ingress:
         let_audio_be_a_sign_of_life()
         configure_logs(self._settings.log_level)
         self._metrics = Metrics(RayInstruments()) if self._settings.metrics_enabled else no_metrics()
+        self._traces = traces_of(self._settings, "ingress")
         self._models: tuple[ModelInfo, ...] = ()
         self._final_models: tuple[ModelInfo, ...] = ()
         self._speaker_status = status_of(self._settings)
@@ -62,6 +63,7 @@ class Ingress:
             short=None if short is None else RecogniserHandle(short),
             shared_cores=shared_cores,
             metrics=self._metrics,
+            traces=self._traces,
             models=lambda: self._models,
             final_models=lambda: self._final_models,
             speakers=telling_apart,
@@ -86,6 +88,7 @@ class Ingress:
             cors_origins=origins,
             signing_key=secret.encode() if secret else None,
             api_key=self._settings.secret("api_key") or None,
+            traces=self._traces,
         )
 
     async def check_health(self) -> None:

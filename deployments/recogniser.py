@@ -7,8 +7,10 @@ from typing import Any
 
 from deployments.gpu_share import assigned_gpu_fraction, publish_own_gpu_metrics
 from serve_app.assembly.recognisers import load_recogniser
+from serve_app.assembly.service import traces_of
 from serve_app.core.jobs import DecodeJob, DecodeResult, ModelInfo, Role
 from serve_app.settings import Settings
+from serve_app.telemetry.traces import traced
 
 
 class Recogniser:
@@ -26,10 +28,11 @@ class Recogniser:
             gpu_fraction=assigned_gpu_fraction(),
         )
         publish_own_gpu_metrics(own)
+        self._traces = traces_of(own, "recogniser")
 
     async def decode(self, jobs: list[DecodeJob]) -> AsyncIterator[DecodeResult]:
         """Each job's result as soon as it is there."""
-        async for result in self._recogniser.decode(jobs):
+        async for result in traced(self._traces, jobs, self._recogniser.decode(jobs)):
             yield result
 
     async def describe(self) -> tuple[ModelInfo, ...]:

@@ -33,6 +33,7 @@ from serve_app.service.ports import RecogniserPort, SpeakerPort, VoicePort
 from serve_app.service.retries import decode_reliably, detect_reliably
 from serve_app.session.backpressure import InterimBudget, InterimGate, InterimLoad
 from serve_app.session.effects import DecodeRequest, Purpose
+from serve_app.telemetry.traces import DecodeTrace, Traces
 from serve_app.vad.detector import VadRequest
 
 log = structlog.get_logger(__name__)
@@ -61,6 +62,7 @@ class _InFlight:
     live: Live
     request: DecodeRequest
     sent_s: float
+    trace: DecodeTrace | None
 
 
 class Conductor:
@@ -76,6 +78,7 @@ class Conductor:
         counters: Counters,
         speakers: SpeakerPort | None = None,
         clock: Callable[[], float] = time.monotonic,
+        traces: Traces | None = None,
     ) -> None:
         self._config = config
         self._voice = voice
@@ -83,6 +86,7 @@ class Conductor:
         self._final = final
         self._counters = counters
         self._clock = clock
+        self._traces = traces
         self._gate = InterimGate(config.interim_budget, clock())
         self._lives: dict[str, Live] = {}
         self._in_flight: dict[int, _InFlight] = {}
@@ -162,7 +166,10 @@ class Conductor:
                 if request is not None:
                     asked.append((live, request))
             if asked:
+                began_ns = 0 if self._traces is None else time.time_ns()
                 answers = await detect_reliably(self._voice, [r for _, r in asked], self._counters.retried)
+                if self._traces is not None:
+                    self._traces.voice_called(began_ns, [live.trace for live, _ in asked])
                 for (live, _), answer in zip(asked, answers, strict=True):
                     live.apply(live.session.on_voice(answer))
             self._send_finals()
@@ -233,10 +240,13 @@ class Conductor:
         jobs: list[DecodeJob] = []
         for live, request in requests:
             self._next_job_id += 1
-            self._in_flight[self._next_job_id] = _InFlight(live, request, self._clock())
+            audio_s = request.job.audio_s
+            trace = None if live.trace is None else live.trace.decode(request.purpose.value, audio_s)
+            self._in_flight[self._next_job_id] = _InFlight(live, request, self._clock(), trace)
             self._num_finals += request.purpose is not Purpose.INTERIM
             beams = self._beam_size(request.job)
-            jobs.append(replace(request.job, job_id=self._next_job_id, beam_size=beams))
+            parent = "" if trace is None else trace.parent
+            jobs.append(replace(request.job, job_id=self._next_job_id, beam_size=beams, trace=parent))
         on_interim = [job for job in jobs if (job.model or job.role) is Role.INTERIM]
         on_final = [job for job in jobs if (job.model or job.role) is not Role.INTERIM]
         for port, its_jobs in ((self._interim, on_interim), (self._final, on_final)):
@@ -264,6 +274,8 @@ class Conductor:
         flight = self._in_flight.pop(result.job_id, None)
         if flight is None:
             return
+        if flight.trace is not None:
+            flight.trace.answered(result)
         request, session = flight.request, flight.live.session
         total_ms = (self._clock() - flight.sent_s) * 1000
         timing = result.timing if isinstance(result, Transcript) else DecodeTiming()

@@ -14,6 +14,7 @@ from serve_app.service.conditioned_input import ConditionedInput
 from serve_app.session.effects import DecodeRequest, Effect
 from serve_app.session.options import SessionOptions
 from serve_app.session.session import Session
+from serve_app.telemetry.traces import SessionTrace
 
 MAX_PENDING_FINALS = 4
 """More finished utterances than this in the queue, and the session's socket waits."""
@@ -44,6 +45,7 @@ class Live:
         self.requests: deque[DecodeRequest] = deque()
         self._max_buffer_samples = ms_to_samples(max_buffer_ms)
         self._wake = wake
+        self.trace: SessionTrace | None = None
         self._on_text = on_text
         self._on_audio = on_audio
         self._on_end = on_end
@@ -114,6 +116,8 @@ class Live:
     def _tell(self, event: Event) -> None:
         if self._on_event is not None:
             self._on_event(event)
+        if self.trace is not None:
+            self.trace.told(event)
         if isinstance(event, Partial | Final):
             self._count(event)
         elif isinstance(event, SessionEnded):

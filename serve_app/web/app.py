@@ -13,6 +13,7 @@ from serve_app.access.keys import KnownKeys
 from serve_app.protocols.doors import Operation
 from serve_app.service.contract import SpeechService
 from serve_app.telemetry.metrics import Metrics, no_metrics
+from serve_app.telemetry.traces import Traces
 from serve_app.web.door import Door, DoorSettings
 from serve_app.web.door_table import PROTOCOLS, Protocol, doors_of, routes_of
 from serve_app.web.errors import exception_handlers
@@ -20,6 +21,7 @@ from serve_app.web.keys import KeysOnly
 from serve_app.web.openai_realtime import opens_realtime
 from serve_app.web.origins import KnownOrigins, canonical_origin
 from serve_app.web.request_ids import RequestIds
+from serve_app.web.tracing import Traced
 from serve_app.web.unknown_paths import unknown_path
 from serve_app.web.unread_bodies import ClosedWhereUnread
 from sotto_client.recordings import COMPLETE_HEADER, WARNING_HEADER
@@ -40,13 +42,14 @@ def create_app(
     cors_origins: Sequence[str] = (),
     signing_key: bytes | None = None,
     api_key: str | None = None,
+    traces: Traces | None = None,
     protocols: Sequence[Protocol] = PROTOCOLS,
 ) -> Starlette:
     """Doors of `protocols` to `service`. Web pages of other origins come in where `cors_origins` names them.
 
     `metrics` receives what the doors count. `signing_key` signs client secrets; None: one of this process.
     `api_key`: what every request must carry, but for doors that say that they need none; None: no request.
-    Raises `UnsupportedLanguage` for the default language.
+    `traces`: where requests have spans; None: nowhere. Raises `UnsupportedLanguage` for the default language.
     """
     door = Door(
         service,
@@ -77,6 +80,8 @@ def create_app(
                 expose_headers=["x-request-id", "retry-after", WARNING_HEADER, COMPLETE_HEADER],
             ),
         )
+    if traces is not None:
+        middleware.insert(0, Middleware(Traced, traces=traces, paths=[one.path for one in door.described]))
     app = Doors(
         routes=routes_of(door, protocols),
         middleware=middleware,

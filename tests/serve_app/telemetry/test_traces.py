@@ -1,0 +1,266 @@
+"""Spans from socket to batch: their tree, their times, and that nothing that was said is in them."""
+
+import asyncio
+import contextlib
+import json
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import httpx
+import numpy as np
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from fakes.asgi_socket import AsgiSocket
+from fakes.encoded_audio import wav
+from fakes.fake_service import FakeSettings
+from fakes.talk import Say, speak
+from fakes.talking_server import talking_speech
+from serve_app.core.jobs import DecodeFailure, DecodeJob, DecodeTiming, Role, Transcript
+from serve_app.telemetry.traces import Traces, open_traces, traced
+from serve_app.web.app import create_app
+
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+SPAN_ID = "00f067aa0ba902b7"
+PARENT = f"00-{TRACE_ID}-{SPAN_ID}-01"
+UNSAMPLED = f"00-{TRACE_ID}-{SPAN_ID}-00"
+WORDS = [Say(number) for number in (11, 12, 13)]
+PLANTED = ("w11", "w12", "w13", "plantedprompt", "plantedhotword", "plantedpath", "plantedquery")
+
+
+@pytest.fixture
+def exporter():
+    return InMemorySpanExporter()
+
+
+@pytest.fixture
+def traces(exporter):
+    return Traces(exporter, component="test", at_once=True)
+
+
+async def talk(traces, headers=(), path="/ws/stt", query="prompt=plantedquery"):
+    """A whole session; the texts of its finals."""
+    async with talking_speech(traces=traces) as speech:
+        app = create_app(speech, FakeSettings(), traces=traces)
+        async with AsgiSocket(app, path, list(headers), query) as socket:
+            config = {"prompt": "plantedprompt", "hotwords": "plantedhotword"}
+            socket.say({"type": "start_session", "session_id": "visit-7", "config": config})
+            socket.say(speak(WORDS).tobytes())
+            socket.say({"type": "end_session"})
+            messages = await socket.heard_until("session_ended")
+    return [message["text"] for message in messages if message["type"] == "final_transcript"]
+
+
+async def upload(traces, headers=None):
+    async with talking_speech(traces=traces) as speech:
+        app = create_app(speech, FakeSettings(), traces=traces)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
+            files = {"file": ("plantedpath.wav", wav(speak(WORDS), 16_000))}
+            answer = await client.post("/transcribe?prompt=plantedquery", files=files, headers=headers)
+            await client.get("/plantedpath")
+    assert answer.status_code == 200
+    return answer.json()["transcript"]
+
+
+def by_name(exporter):
+    spans = {}
+    for span in exporter.get_finished_spans():
+        spans.setdefault(span.name, []).append(span)
+    return spans
+
+
+def parents(exporter):
+    """Pairs of a span's name and its parent's."""
+    spans = exporter.get_finished_spans()
+    names = {span.context.span_id: span.name for span in spans}
+    return {(span.name, names.get(span.parent.span_id)) for span in spans if span.parent is not None}
+
+
+async def test_a_live_session_from_its_socket_to_its_batches(exporter, traces):
+    assert await talk(traces, [(b"traceparent", PARENT.encode())]) == ["w11 w12 w13"]
+    spans = by_name(exporter)
+    (request,), (session,) = spans["WS /ws/stt"], spans["session"]
+    assert request.parent.span_id == int(SPAN_ID, 16)
+    assert {
+        ("session", "WS /ws/stt"),
+        ("utterance", "session"),
+        ("decode", "utterance"),
+        ("recogniser", "decode"),
+        ("queue", "recogniser"),
+        ("batch", "recogniser"),
+        ("inference", "batch"),
+    } <= parents(exporter)
+    of_the_session = [span for span in exporter.get_finished_spans() if span.name != "voice"]
+    assert {span.context.trace_id for span in of_the_session} == {int(TRACE_ID, 16)}
+    assert session.attributes["sotto.session_id"] == "visit-7"
+    assert session.attributes["sotto.reason"] == "completed"
+    assert session.attributes["sotto.num_samples"] == len(speak(WORDS))
+    (utterance,) = spans["utterance"]
+    assert utterance.attributes["sotto.num_words"] == 3
+    assert {span.attributes["sotto.purpose"] for span in spans["decode"]} >= {"final"}
+    links = {link.context.span_id for span in spans["voice"] for link in span.links}
+    assert links == {session.context.span_id}
+
+
+async def test_an_upload(exporter, traces):
+    assert await upload(traces) == "w11 w12 w13"
+    spans = by_name(exporter)
+    (request,) = spans["POST /transcribe"]
+    assert request.parent is None
+    assert request.attributes["http.response.status_code"] == 200
+    assert request.attributes["sotto.request_id"]
+    assert {("recording", "POST /transcribe"), ("recogniser", "recording")} <= parents(exporter)
+    assert "GET unknown path" in spans
+
+
+async def test_no_word_is_in_any_span(exporter, traces):
+    await talk(traces)
+    await upload(traces)
+    text = "".join(span.to_json() for span in exporter.get_finished_spans())
+    assert "visit-7" in text
+    assert [word for word in PLANTED if word in text] == []
+
+
+async def test_what_an_exception_says_is_not_on_its_span(exporter, traces):
+    with pytest.raises(ValueError, match="planted"), traces.request("GET /x", "", {}):
+        raise ValueError("plantedpath")
+    assert "plantedpath" not in exporter.get_finished_spans()[0].to_json()
+
+
+@pytest.mark.parametrize("given", [UNSAMPLED, ""])
+async def test_what_the_client_or_the_ratio_leaves_out_costs_no_span(exporter, given):
+    ratio = 1.0 if given else 0.0
+    quiet = Traces(exporter, component="test", sample_ratio=ratio, at_once=True)
+    await talk(quiet, [(b"traceparent", given.encode())] if given else [])
+    await upload(quiet, {"traceparent": given} if given else None)
+    assert [span.name for span in exporter.get_finished_spans() if given == ""] == []
+    assert "WS /ws/stt" not in by_name(exporter)
+
+
+@pytest.mark.parametrize("given", ["nonsense", "00-" + "0" * 32 + "-" + "0" * 16 + "-01", "x" * 5_000])
+async def test_a_traceparent_that_is_none_begins_a_new_trace(exporter, traces, given):
+    await talk(traces, [(b"traceparent", given.encode())])
+    assert by_name(exporter)["WS /ws/stt"][0].parent is None
+
+
+def job(number, trace):
+    return DecodeJob(number, Role.FINAL, np.zeros(16_000, np.int16), trace=trace)
+
+
+async def test_a_recognisers_spans_lie_where_its_times_were(exporter, traces):
+    timing = DecodeTiming(5.0, 40.0, 100.0, 2.0, batch_size=3, batch_id=9)
+    answers = [
+        Transcript(1, "planted", "en", 1.0, 0.0, 0.0, "m", timing=timing),
+        DecodeFailure(2, "planted"),
+        DecodeFailure(3, "planted"),
+    ]
+
+    async def results():
+        for answer in answers:
+            yield answer
+
+    jobs = [job(1, PARENT), job(2, PARENT), job(3, "")]
+    assert [result async for result in traced(traces, jobs, results())] == answers
+    spans = by_name(exporter)
+    first, failed = spans["recogniser"]
+    (queue,), (batch,), (inference,) = spans["queue"], spans["batch"], spans["inference"]
+
+    def ms(span):
+        return round((span.end_time - span.start_time) / 1e6, 1)
+
+    assert [ms(span) for span in (first, queue, batch, inference)] == [147.0, 40.0, 107.0, 100.0]
+    assert queue.end_time == batch.start_time
+    assert batch.attributes == {"sotto.batch_size": 3, "sotto.batch_id": 9}
+    assert not failed.status.is_ok
+    assert first.context.trace_id == int(TRACE_ID, 16)
+    assert "planted" not in "".join(span.to_json() for span in exporter.get_finished_spans())
+
+
+async def test_results_that_are_left_early_are_closed(traces):
+    closed = asyncio.Event()
+
+    async def results():
+        try:
+            yield DecodeFailure(1, "")
+            yield DecodeFailure(2, "")
+        finally:
+            closed.set()
+
+    async with contextlib.aclosing(traced(traces, [job(1, PARENT)], results())) as answers:
+        await anext(answers)
+    assert closed.is_set()
+
+
+class Collector(BaseHTTPRequestHandler):
+    received: list[tuple[str, str | None, ExportTraceServiceRequest]]
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["content-length"]))
+        request = ExportTraceServiceRequest.FromString(body)
+        self.received.append((self.path, self.headers.get("api-key"), request))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *args):
+        pass
+
+
+@contextlib.contextmanager
+def collector():
+    """An OTLP/HTTP collector: its address and what it received."""
+    received = []
+    handler = type("OwnCollector", (Collector,), {"received": received})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", received
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+async def test_a_collector_is_sent_the_spans(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with collector() as (address, received):
+        traces = open_traces(address + "/", headers="api-key=secret", component="ingress")
+        await talk(traces)
+        await asyncio.to_thread(traces.close)
+    assert {(path, key) for path, key, _ in received} == {("/v1/traces", "secret")}
+    resources = [spans for _, _, request in received for spans in request.resource_spans]
+    attributes = {pair.key: pair.value.string_value for pair in resources[0].resource.attributes}
+    assert attributes["service.name"] == "sotto"
+    assert attributes["sotto.component"] == "ingress"
+    spans = [span for spans in resources for scope in spans.scope_spans for span in scope.spans]
+    assert {"WS /ws/stt", "session", "utterance", "decode", "recogniser", "voice"} <= {s.name for s in spans}
+    raw = b"".join(request.SerializeToString() for _, _, request in received)
+    assert [word for word in PLANTED if word.encode() in raw] == []
+
+
+async def test_a_collector_that_is_away_harms_nobody(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    traces = open_traces("http://127.0.0.1:1", component="ingress")
+    assert await talk(traces) == ["w11 w12 w13"]
+    closing = threading.Thread(target=traces.close, daemon=True)
+    closing.start()
+
+
+def test_without_a_collector_there_are_no_traces_and_no_library():
+    assert open_traces(None, component="ingress") is None
+    code = (
+        "import sys; import serve_app.web.app, serve_app.assembly.service as s; "
+        "assert s.open_traces(None, component='x') is None; "
+        "print(json.dumps([m for m in sys.modules if m.startswith('opentelemetry')]))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", "import json; " + code],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert json.loads(found.stdout) == []
