@@ -80,9 +80,9 @@ _DIFFERENCES = (
 _FOREIGN = """\
 ## Variables that are not ours
 
-`CUDA_VISIBLE_DEVICES` is read by CUDA, `RAY_*` by Ray. `TRANSCRIPTION_PROVIDER`, `NEXT_PUBLIC_USE_WHISPER`
-and `SLACK_WEBHOOK_URL` belong to web applications and scripts beside such a server. uvicorn's `--loop`,
-`--http` and `--reload` have no counterpart: Ray Serve runs the server.
+`CUDA_VISIBLE_DEVICES` is read by CUDA, `RAY_*` by Ray. `TRANSCRIPTION_PROVIDER` and
+`NEXT_PUBLIC_USE_WHISPER` belong to web applications beside such a server. uvicorn's `--loop`, `--http` and
+`--reload` have no counterpart: Ray Serve runs the server.
 """
 
 

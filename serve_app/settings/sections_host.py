@@ -257,7 +257,7 @@ class StorageSection(Section):
 
 
 class MetricSection(Section):
-    """Metrics and traces"""
+    """Metrics, traces and alerts"""
 
     metrics_enabled: bool = setting(
         True, "Count, and serve `/metrics`; off: it is answered 404.", "ENABLE_METRICS"
@@ -282,6 +282,9 @@ class MetricSection(Section):
         "Headers for the collector, `name=value` separated by commas.",
         "OTEL_EXPORTER_OTLP_HEADERS",
         secret=True,
+    )
+    slack_webhook_url: SecretStr | None = setting(
+        None, "Where `sotto health` tells Slack of changes.", "SLACK_WEBHOOK_URL", secret=True
     )
     trace_sample_ratio: float = setting(
         1.0,

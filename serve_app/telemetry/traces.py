@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 TRACES_PATH = "/v1/traces"
 EXPORT_INTERVAL_MS = 1_000
-EXPORT_TIMEOUT_S = 10
+EXPORT_TIMEOUT_S = 5
 MAX_WAITING_SPANS = 8_192
 """More are dropped: a collector that is away must not fill the memory."""
 MAX_LINKS = 64

@@ -89,6 +89,7 @@ OTHER_NAMES: list[tuple[str, str, str, Any]] = [
     ("METRICS_PORT", "9090", "metrics_port", 9090),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://otel:4318", "otlp_endpoint", "http://otel:4318"),
     ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=k", "otlp_headers", "api-key=k"),
+    ("SLACK_WEBHOOK_URL", "https://hooks.slack.com/x", "slack_webhook_url", "https://hooks.slack.com/x"),
     ("OTEL_TRACES_SAMPLER_ARG", "0.25", "trace_sample_ratio", 0.25),
     ("AUDIO_STORAGE_PATH", "/data", "audio_storage_path", Path("/data")),
     ("DELETE_AUDIO_IMMEDIATELY", "false", "delete_audio_immediately", False),
