@@ -1,4 +1,4 @@
-"""docs/operations.md and docs/troubleshooting.md name settings, metrics, commands and alerts that are there."""
+"""docs/operations.md and docs/troubleshooting.md name settings, metrics, commands and alerts there are."""
 
 import re
 from pathlib import Path
