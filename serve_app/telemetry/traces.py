@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from serve_app.core.events import Event, Final, SessionEnded, SpeechStarted
 from serve_app.core.jobs import DecodeJob, DecodeResult, Transcript
+from sotto_client.addresses import is_loopback
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -265,12 +266,15 @@ def open_traces(
     """
     if not endpoint:
         return None
+    import requests
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.util.re import parse_env_headers
 
     url = endpoint if endpoint.endswith(TRACES_PATH) else endpoint.rstrip("/") + TRACES_PATH
     parsed = parse_env_headers(headers, liberal=True) if headers else None
-    exporter = OTLPSpanExporter(endpoint=url, headers=parsed, timeout=EXPORT_TIMEOUT_S)
+    session = requests.Session()
+    session.trust_env = not is_loopback(url)  # a proxy has no business on the way to this machine
+    exporter = OTLPSpanExporter(endpoint=url, headers=parsed, timeout=EXPORT_TIMEOUT_S, session=session)
     return Traces(exporter, component=component, sample_ratio=sample_ratio)
 
 

@@ -4,6 +4,7 @@ of the replicas has ended and another has taken its place."""
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections import Counter
@@ -13,11 +14,14 @@ from dataclasses import dataclass, field
 import httpx
 import psutil
 import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from prometheus_client.parser import text_string_to_metric_families
+from websockets.asyncio.client import connect
 
 from benchmarks.service import ServiceUnderTest
-from cluster.conftest import SPOKEN, clip
+from cluster.conftest import SPOKEN, clip, reference
 from cluster.own_process import service_in_own_process
+from fakes.otlp_collector import Received, otlp_collector
 from serve_app.launch.processes import process_title, processes_of
 from sotto_client.errors import RequestFailed, SessionFailed
 from sotto_client.live import LiveClient, SessionConfig
@@ -35,12 +39,19 @@ REPORTED_S = 60
 
 
 @pytest.fixture(scope="module")
-def two_replicas() -> Iterator[ServiceUnderTest]:
+def collector() -> Iterator[Received]:
+    with otlp_collector() as received:
+        yield received
+
+
+@pytest.fixture(scope="module")
+def two_replicas(collector: Received) -> Iterator[ServiceUnderTest]:
     settings = {
         "model": "tiny.en",
         "language": "en",
         "num_ingress_replicas": 2,
         "max_sessions": MAX_SESSIONS,
+        "otlp_endpoint": collector.address,
         "idle_timeout_s": 120,
     }
     with service_in_own_process(settings) as running:
@@ -124,8 +135,8 @@ async def uploads(service: ServiceUnderTest, count: Count) -> None:
         count.upload_s += answer.body["duration"]
     for broken in (b"", b"this is no audio at all" * 100):
         async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
-            answer = await client.post(f"{service.url}/transcribe", files={"file": ("a.wav", broken)})
-        assert answer.status_code in (400, 415)
+            refused = await client.post(f"{service.url}/transcribe", files={"file": ("a.wav", broken)})
+        assert refused.status_code in (400, 415)
         count.totals["failed uploads"] += 1
     with pytest.raises(RequestFailed):
         await transcribe_file(SPOKEN / "short_3.flac", url=service.url, options=UploadOptions(language="de"))
@@ -218,3 +229,51 @@ async def test_totals_are_the_clients_own(two_replicas: ServiceUnderTest) -> Non
     again = asyncio.Semaphore(0)
     await talk(two_replicas, "short_0", count, again)
     await until_equal(two_replicas, count)
+
+
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+async def traced_talk(service: ServiceUnderTest) -> str:
+    """A session whose client traces it; its text."""
+    url = service.url.replace("http", "ws") + "/ws/stt"
+    headers = {"traceparent": f"00-{TRACE_ID}-00f067aa0ba902b7-01"}
+    async with connect(url, proxy=None, additional_headers=headers) as socket:
+        await socket.send(json.dumps({"type": "start_session", "config": {"lang_code": "en"}}))
+        audio = clip("visit")[: 16_000 * 20].tobytes()
+        for start in range(0, len(audio), 32_000):
+            await socket.send(audio[start : start + 32_000])
+        await socket.send(json.dumps({"type": "end_session"}))
+        texts = []
+        async for frame in socket:
+            message = json.loads(frame)
+            if message["type"] == "final_transcript":
+                texts.append(message["text"])
+            if message["type"] == "session_ended":
+                break
+    return " ".join(texts)
+
+
+async def test_a_trace_goes_from_the_client_to_the_recognisers_batch(
+    two_replicas: ServiceUnderTest, collector: Received
+) -> None:
+    text = await traced_talk(two_replicas)
+
+    def of_the_trace() -> list[Span]:
+        return [span for span in collector.spans if span.trace_id.hex() == TRACE_ID]
+
+    wanted = {"WS /ws/stt", "session", "utterance", "decode", "recogniser", "queue", "batch", "inference"}
+    for _ in range(REPORTED_S):
+        if wanted <= {span.name for span in of_the_trace()}:
+            break
+        await asyncio.sleep(1)
+    spans = {span.span_id: span for span in of_the_trace()}
+    assert wanted <= {span.name for span in spans.values()}
+    assert collector.components == {"ingress", "recogniser"}
+    decodes = [span for span in spans.values() if span.name == "recogniser"]
+    assert {spans[span.parent_span_id].name for span in decodes} == {"decode"}
+
+    spoken = {word.strip(".,?!").encode() for word in (text + " " + reference("visit")).split()}
+    assert spoken
+    # Short words are parts of ids and names.
+    assert [word for word in spoken if len(word) > 6 and word in collector.raw] == []

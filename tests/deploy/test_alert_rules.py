@@ -9,9 +9,9 @@ import yaml
 
 COMPOSE = Path(__file__).parents[2] / "deploy" / "compose" / "prometheus"
 RULES = COMPOSE / "rules" / "sotto.yml"
-PROMTOOL = shutil.which("promtool")
+PROMTOOL = shutil.which("promtool") or ""
 
-pytestmark = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed (package prometheus)")
+pytestmark = pytest.mark.skipif(not PROMTOOL, reason="promtool is not installed (package prometheus)")
 
 MINUTES = 60
 CARD = '{gpu_uuid="u",gpu_name="n",gpu_id="0"}'

@@ -22,10 +22,10 @@ from serve_app.telemetry.families import FAMILIES, Kind
 from serve_app.web.app import create_app
 
 RULES = Path(__file__).parents[2] / "deploy" / "compose" / "prometheus" / "rules" / "sotto.yml"
-PROMETHEUS = shutil.which("prometheus")
+PROMETHEUS = shutil.which("prometheus") or ""
 START_S = 60
 
-pytestmark = pytest.mark.skipif(PROMETHEUS is None, reason="prometheus is not installed")
+pytestmark = pytest.mark.skipif(not PROMETHEUS, reason="prometheus is not installed")
 
 
 class Counting(FakeService):

@@ -6,17 +6,16 @@ import json
 import subprocess
 import sys
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import numpy as np
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from fakes.asgi_socket import AsgiSocket
 from fakes.encoded_audio import wav
 from fakes.fake_service import FakeSettings
+from fakes.otlp_collector import otlp_collector
 from fakes.talk import Say, speak
 from fakes.talking_server import talking_speech
 from serve_app.core.jobs import DecodeFailure, DecodeJob, DecodeTiming, Role, Transcript
@@ -194,55 +193,20 @@ async def test_results_that_are_left_early_are_closed(traces):
     assert closed.is_set()
 
 
-class Collector(BaseHTTPRequestHandler):
-    received: list[tuple[str, str | None, ExportTraceServiceRequest]]
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["content-length"]))
-        request = ExportTraceServiceRequest.FromString(body)
-        self.received.append((self.path, self.headers.get("api-key"), request))
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *args):
-        pass
-
-
-@contextlib.contextmanager
-def collector():
-    """An OTLP/HTTP collector: its address and what it received."""
-    received = []
-    handler = type("OwnCollector", (Collector,), {"received": received})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", received
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-async def test_a_collector_is_sent_the_spans(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with collector() as (address, received):
-        traces = open_traces(address + "/", headers="api-key=secret", component="ingress")
+async def test_a_collector_on_this_machine_is_sent_the_spans_past_any_proxy(monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    with otlp_collector() as received:
+        traces = open_traces(received.address + "/", headers="api-key=secret", component="ingress")
         await talk(traces)
         await asyncio.to_thread(traces.close)
-    assert {(path, key) for path, key, _ in received} == {("/v1/traces", "secret")}
-    resources = [spans for _, _, request in received for spans in request.resource_spans]
-    attributes = {pair.key: pair.value.string_value for pair in resources[0].resource.attributes}
-    assert attributes["service.name"] == "sotto"
-    assert attributes["sotto.component"] == "ingress"
-    spans = [span for spans in resources for scope in spans.scope_spans for span in scope.spans]
-    assert {"WS /ws/stt", "session", "utterance", "decode", "recogniser", "voice"} <= {s.name for s in spans}
-    raw = b"".join(request.SerializeToString() for _, _, request in received)
-    assert [word for word in PLANTED if word.encode() in raw] == []
+    assert {(path, key) for path, key, _ in received.requests} == {("/v1/traces", "secret")}
+    assert received.components == {"ingress"}
+    names = {span.name for span in received.spans}
+    assert {"WS /ws/stt", "session", "utterance", "decode", "recogniser", "voice"} <= names
+    assert [word for word in PLANTED if word.encode() in received.raw] == []
 
 
-async def test_a_collector_that_is_away_harms_nobody(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+async def test_a_collector_that_is_away_harms_no_session():
     traces = open_traces("http://127.0.0.1:1", component="ingress")
     assert await talk(traces) == ["w11 w12 w13"]
     closing = threading.Thread(target=traces.close, daemon=True)
