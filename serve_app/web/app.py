@@ -81,7 +81,9 @@ def create_app(
             ),
         )
     if traces is not None:
-        middleware.insert(0, Middleware(Traced, traces=traces, paths=[one.path for one in door.described]))
+        paths = [one.path for one in door.described]
+        probes = [one.path for one in door.described if isinstance(one, Operation) and one.tag == "service"]
+        middleware.insert(0, Middleware(Traced, traces=traces, paths=paths, untraced=probes))
     app = Doors(
         routes=routes_of(door, protocols),
         middleware=middleware,

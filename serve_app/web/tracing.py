@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from starlette.datastructures import Headers
 from starlette.routing import compile_path
@@ -22,14 +22,16 @@ FIRST_FAILURE = 500
 class Traced:
     """ASGI middleware; it wraps `send` only. Spans have the route's pattern, not the address."""
 
-    def __init__(self, app: ASGIApp, traces: Traces, paths: Iterable[str]) -> None:
+    def __init__(self, app: ASGIApp, traces: Traces, paths: Iterable[str], untraced: Collection[str]) -> None:
+        """`untraced`: paths of probes and the like, which would bury the rest."""
         self._app = app
         self._traces = traces
+        self._untraced = frozenset(untraced)
         self._plain = {path for path in paths if "{" not in path}
         self._patterns = [(path, compile_path(path)[0]) for path in paths if "{" in path]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket"):
+        if scope["type"] not in ("http", "websocket") or asked_path(scope) in self._untraced:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)

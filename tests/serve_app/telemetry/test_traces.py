@@ -60,6 +60,8 @@ async def upload(traces, headers=None):
             files = {"file": ("plantedpath.wav", wav(speak(WORDS), 16_000))}
             answer = await client.post("/transcribe?prompt=plantedquery", files=files, headers=headers)
             await client.get("/plantedpath")
+            await client.get("/v1/models/plantedpath")
+            await client.get("/health/ready")
     assert answer.status_code == 200
     return answer.json()["transcript"]
 
@@ -112,7 +114,8 @@ async def test_an_upload(exporter, traces):
     assert request.attributes["http.response.status_code"] == 200
     assert request.attributes["sotto.request_id"]
     assert {("recording", "POST /transcribe"), ("recogniser", "recording")} <= parents(exporter)
-    assert "GET unknown path" in spans
+    assert {"GET unknown path", "GET /v1/models/{name:path}"} <= spans.keys()
+    assert not [name for name in spans if "health" in name]
 
 
 async def test_no_word_is_in_any_span(exporter, traces):

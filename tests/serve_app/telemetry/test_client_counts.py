@@ -1,0 +1,76 @@
+"""What `/metrics` totals say is what the client of a live session was told and sent."""
+
+import asyncio
+
+from fakes.asgi_socket import AsgiSocket
+from fakes.fake_service import FakeService, FakeSettings
+from fakes.local_metrics import LocalInstruments
+from fakes.talk import Say, speak
+from fakes.talking_server import talking_speech
+from serve_app.core.samples import SAMPLE_RATE_HZ
+from serve_app.telemetry.metrics import Metrics
+from serve_app.web.app import create_app
+
+AUDIO = speak([Say(number, pause_ms=800) for number in range(1, 6)])
+
+
+def count(messages, kind):
+    return sum(message.get("type") == kind for message in messages)
+
+
+async def test_a_session_is_counted_as_its_client_counts():
+    local = LocalInstruments()
+    metrics = Metrics(local)
+    async with talking_speech(metrics=metrics) as speech:
+        app = create_app(speech, FakeSettings(), metrics)
+        async with AsgiSocket(app) as socket:
+            await socket.start(partial_interval_ms=50)
+            for start in range(0, len(AUDIO), 1600):
+                socket.say(AUDIO[start : start + 1600].tobytes())
+                await asyncio.sleep(0)
+            socket.say({"type": "end_session"})
+            messages = await socket.heard_until("session_ended")
+    finals, partials = count(messages, "final_transcript"), count(messages, "partial_transcript")
+    assert finals == 5
+    assert local.value("stt_texts_sent_total", {"job_type": "final"}) == finals
+    assert (local.value("stt_texts_sent_total", {"job_type": "interim"}) or 0) == partials
+    assert local.value("stt_sessions_started_total", {"resumed": "false"}) == 1
+    assert local.value("stt_sessions_ended_total", {"reason": "completed"}) == 1
+    seconds = local.value("stt_audio_seconds_total", {"request_type": "session"})
+    assert round(seconds * SAMPLE_RATE_HZ) == len(AUDIO)
+
+
+async def test_an_interim_that_was_replaced_unread_was_not_sent():
+    local = LocalInstruments()
+    async with AsgiSocket(create_app(FakeService(), FakeSettings(), Metrics(local))) as socket:
+        await socket.start()
+        socket.stall()
+        second = b"\0\0" * SAMPLE_RATE_HZ
+        for _ in range(60):
+            socket.say(second)
+        socket.say({"type": "flush"})
+        while socket.num_untaken:
+            await asyncio.sleep(0.01)
+        socket.read_on()
+        socket.say({"type": "end_session"})
+        messages = await socket.heard_until("session_ended")
+    partials = count(messages, "partial_transcript")
+    assert 0 < partials < 120
+    assert local.value("stt_texts_sent_total", {"job_type": "interim"}) == partials
+    assert local.value("stt_texts_sent_total", {"job_type": "final"}) == count(messages, "final_transcript")
+
+
+async def test_when_the_last_answer_has_come_no_decode_is_shown_as_waiting():
+    """The conductor sleeps from then on, and publishes at most once a second."""
+    local = LocalInstruments()
+    metrics = Metrics(local)
+    async with talking_speech(metrics=metrics) as speech:
+        async with AsgiSocket(create_app(speech, FakeSettings(), metrics)) as socket:
+            await socket.start()
+            socket.say(AUDIO.tobytes())
+            socket.say({"type": "end_session"})
+            await socket.heard_until("session_ended")
+        async with asyncio.timeout(30):
+            while local.value("stt_queue_depth", {"queue_type": "final"}) != 0:
+                await asyncio.sleep(0.01)
+        assert local.value("stt_queue_depth", {"queue_type": "interim"}) == 0
