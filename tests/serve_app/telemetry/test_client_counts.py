@@ -58,19 +58,3 @@ async def test_an_interim_that_was_replaced_unread_was_not_sent():
     assert 0 < partials < 120
     assert local.value("stt_texts_sent_total", {"job_type": "interim"}) == partials
     assert local.value("stt_texts_sent_total", {"job_type": "final"}) == count(messages, "final_transcript")
-
-
-async def test_when_the_last_answer_has_come_no_decode_is_shown_as_waiting():
-    """The conductor sleeps from then on, and publishes at most once a second."""
-    local = LocalInstruments()
-    metrics = Metrics(local)
-    async with talking_speech(metrics=metrics) as speech:
-        async with AsgiSocket(create_app(speech, FakeSettings(), metrics)) as socket:
-            await socket.start()
-            socket.say(AUDIO.tobytes())
-            socket.say({"type": "end_session"})
-            await socket.heard_until("session_ended")
-        async with asyncio.timeout(30):
-            while local.value("stt_queue_depth", {"queue_type": "final"}) != 0:
-                await asyncio.sleep(0.01)
-        assert local.value("stt_queue_depth", {"queue_type": "interim"}) == 0
