@@ -240,8 +240,11 @@ class Conductor:
         jobs: list[DecodeJob] = []
         for live, request in requests:
             self._next_job_id += 1
-            audio_s = request.job.audio_s
-            trace = None if live.trace is None else live.trace.decode(request.purpose.value, audio_s)
+            trace = (
+                None
+                if live.trace is None
+                else live.trace.decode(request.purpose.value, request.start_sample, request.end_sample)
+            )
             self._in_flight[self._next_job_id] = _InFlight(live, request, self._clock(), trace)
             self._num_finals += request.purpose is not Purpose.INTERIM
             beams = self._beam_size(request.job)

@@ -17,6 +17,7 @@ recorded on spans: their texts may quote what a client sent.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from serve_app.core.events import Event, Final, SessionEnded, SpeechStarted
 from serve_app.core.jobs import DecodeJob, DecodeResult, Transcript
+from serve_app.core.samples import SAMPLE_RATE_HZ
 from sotto_client.addresses import is_loopback
 
 if TYPE_CHECKING:
@@ -37,6 +39,8 @@ EXPORT_TIMEOUT_S = 5
 MAX_WAITING_SPANS = 8_192
 """More are dropped: a collector that is away must not fill the memory."""
 MAX_LINKS = 64
+MAX_UTTERANCES = 16
+"""Of a session at once: noises without a final stay until the next one."""
 
 Attribute = str | int | float | bool
 Attributes = Mapping[str, Attribute]
@@ -176,17 +180,18 @@ class SessionTrace:
     def __init__(self, traces: Traces, span: Span) -> None:
         self.span = span
         self._traces = traces
-        self._utterance: Span | None = None
+        # By their first samples, oldest first: the next one may begin before the final of the last has come.
+        self._utterances: list[tuple[int, Span]] = []
 
     def told(self, event: Event) -> None:
         """What the session told its client."""
         match event:
-            case SpeechStarted():
-                self._begin()
+            case SpeechStarted(at_sample):
+                self._begin(at_sample)
             case Final():
                 self._finish(event)
             case SessionEnded(reason, total_samples, num_finals):
-                self._end_utterance()
+                self._end_utterances(math.inf)
                 self.span.set_attributes(
                     {
                         "sotto.reason": reason.value,
@@ -196,19 +201,25 @@ class SessionTrace:
                 )
                 self.span.end()
 
-    def decode(self, purpose: str, audio_s: float) -> DecodeTrace:
-        """A window of the utterance in progress is sent to a recogniser."""
-        parent = self._utterance or self._begin()
+    def decode(self, purpose: str, start_sample: int, end_sample: int) -> DecodeTrace:
+        """A window of the session is sent to a recogniser."""
+        within = [span for first_sample, span in self._utterances if first_sample < end_sample]
+        parent = within[-1] if within else self._begin(start_sample)
+        audio_s = (end_sample - start_sample) / SAMPLE_RATE_HZ
         attributes: dict[str, Attribute] = {"sotto.purpose": purpose, "sotto.audio_s": round(audio_s, 3)}
         return DecodeTrace(self._traces.start("decode", parent, attributes))
 
-    def _begin(self) -> Span:
-        if self._utterance is None:
-            self._utterance = self._traces.start("utterance", self.span, {})
-        return self._utterance
+    def _begin(self, first_sample: int) -> Span:
+        if len(self._utterances) >= MAX_UTTERANCES:
+            self._utterances.pop(0)[1].end()
+        span = self._traces.start("utterance", self.span, {})
+        self._utterances.append((first_sample, span))
+        return span
 
     def _finish(self, final: Final) -> None:
-        span = self._utterance or self._begin()
+        own = range(final.start_sample, max(final.end_sample, final.start_sample + 1))
+        within = [span for first_sample, span in self._utterances if first_sample in own]
+        span = within[0] if within else self._begin(final.start_sample)
         span.set_attributes(
             {
                 "sotto.utterance_id": final.utterance_id,
@@ -216,12 +227,14 @@ class SessionTrace:
                 "sotto.num_words": len(final.words),
             }
         )
-        self._end_utterance()
+        self._end_utterances(own.stop)
 
-    def _end_utterance(self) -> None:
-        if self._utterance is not None:
-            self._utterance.end()
-            self._utterance = None
+    def _end_utterances(self, before_sample: float) -> None:
+        """Those that began earlier: also such as were no speech after all, and have no final."""
+        for first_sample, span in self._utterances:
+            if first_sample < before_sample:
+                span.end()
+        self._utterances = [one for one in self._utterances if one[0] >= before_sample]
 
 
 class DecodeTrace:

@@ -18,8 +18,9 @@ from fakes.fake_service import FakeSettings
 from fakes.otlp_collector import otlp_collector
 from fakes.talk import Say, speak
 from fakes.talking_server import talking_speech
+from serve_app.core.events import EndReason, Final, SessionEnded, SpeechStarted, Timing
 from serve_app.core.jobs import DecodeFailure, DecodeJob, DecodeTiming, Role, Transcript
-from serve_app.telemetry.traces import Traces, open_traces, traced
+from serve_app.telemetry.traces import MAX_UTTERANCES, Traces, open_traces, traced
 from serve_app.web.app import create_app
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -146,6 +147,43 @@ async def test_what_the_client_or_the_ratio_leaves_out_costs_no_span(exporter, g
 async def test_a_traceparent_that_is_none_begins_a_new_trace(exporter, traces, given):
     await talk(traces, [(b"traceparent", given.encode())])
     assert by_name(exporter)["WS /ws/stt"][0].parent is None
+
+
+def final(number, start, end):
+    return Final(f"u{number}", number, "", (), 1.0, 0.0, "en", 1.0, start, end, end, Timing())
+
+
+def test_the_next_utterance_may_begin_before_the_final_of_the_last(exporter, traces):
+    session = traces.session("s", resumed=False)
+    session.told(SpeechStarted(1_000))
+    late = session.decode("final", 500, 9_000)
+    session.told(SpeechStarted(10_000))
+    session.told(final(0, 500, 9_000))
+    next_one = session.decode("interim", 10_000, 14_000)
+    session.told(SpeechStarted(20_000))  # a noise
+    session.told(final(1, 10_000, 30_000))
+    cut = session.decode("final", 30_000, 40_000)  # behind a cut nothing begins anew
+    for call in (late, next_one, cut):
+        call.answered(DecodeFailure(1, ""))
+    session.told(SessionEnded(EndReason.COMPLETED, 40_000, 2))
+    spans = exporter.get_finished_spans()
+    ids = {span.context.span_id: span.attributes.get("sotto.utterance_id") for span in spans}
+    assert [ids[span.parent.span_id] for span in spans if span.name == "decode"] == ["u0", "u1", None]
+    assert sorted(
+        str(span.attributes.get("sotto.utterance_id")) for span in spans if span.name == "utterance"
+    ) == [
+        "None",
+        "None",
+        "u0",
+        "u1",
+    ]
+
+
+def test_noises_without_an_end_do_not_pile_up(exporter, traces):
+    session = traces.session("s", resumed=False)
+    for number in range(1_000):
+        session.told(SpeechStarted(number * 1_000))
+    assert len(by_name(exporter)["utterance"]) == 1_000 - MAX_UTTERANCES
 
 
 def job(number, trace):
