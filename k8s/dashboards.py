@@ -125,7 +125,10 @@ LIVE = (
         "{{request_type}} {{reason}}",
         "ops",
     ),
-    lines("Backpressure level", "max(stt_backpressure_level)", "level"),
+    Panel(
+        "Backpressure",
+        (("max(stt_backpressure_level)", "level"), ("max(stt_backpressure_rung)", "rung of the ladder")),
+    ),
     lines(
         "Decodes a second",
         f"sum by (job_type, status) ({rate(DONE)})",

@@ -1,5 +1,5 @@
 """`/metrics` over two ingress replicas says exactly what the clients counted, and goes on saying it when one
-of the replicas has ended and another has taken its place."""
+of the replicas has ended and another has taken its place; a client's trace reaches the recogniser."""
 
 from __future__ import annotations
 
@@ -177,6 +177,57 @@ def figures(text: str) -> Count:
     )
 
 
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+async def traced_talk(service: ServiceUnderTest, count: Count) -> str:
+    """A session whose client traces it; its text."""
+    url = service.url.replace("http", "ws") + "/ws/stt"
+    headers = {"traceparent": f"00-{TRACE_ID}-00f067aa0ba902b7-01"}
+    async with connect(url, proxy=None, additional_headers=headers) as socket:
+        await socket.send(json.dumps({"type": "start_session", "config": {"lang_code": "en"}}))
+        audio = clip("visit")[: 16_000 * 20].tobytes()
+        for start in range(0, len(audio), 32_000):
+            await socket.send(audio[start : start + 32_000])
+        await socket.send(json.dumps({"type": "end_session"}))
+        texts = []
+        async for frame in socket:
+            message = json.loads(frame)
+            count.totals["sessions"] += message["type"] == "session_started"
+            count.totals["interims"] += message["type"] == "partial_transcript"
+            if message["type"] == "final_transcript":
+                texts.append(message["text"])
+            if message["type"] == "session_ended":
+                count.totals[f"ended {message['reason']}"] += 1
+                break
+    count.totals["finals"] += len(texts)
+    count.audio_s += len(audio) / 32_000
+    return " ".join(texts)
+
+
+async def trace_is_whole(collector: Received, text: str) -> None:
+    """From the client's own span to the recogniser's batches, and without a word of `text`."""
+
+    def of_the_trace() -> list[Span]:
+        return [span for span in collector.spans if span.trace_id.hex() == TRACE_ID]
+
+    wanted = {"WS /ws/stt", "session", "utterance", "decode", "recogniser", "queue", "batch", "inference"}
+    for _ in range(REPORTED_S):
+        if wanted <= {span.name for span in of_the_trace()}:
+            break
+        await asyncio.sleep(1)
+    spans = {span.span_id: span for span in of_the_trace()}
+    assert wanted <= {span.name for span in spans.values()}
+    assert collector.components == {"ingress", "recogniser"}
+    decodes = [span for span in spans.values() if span.name == "recogniser"]
+    assert {spans[span.parent_span_id].name for span in decodes} == {"decode"}
+
+    spoken = {word.strip(".,?!").encode() for word in (text + " " + reference("visit")).split()}
+    assert spoken
+    # Short words are parts of ids and names.
+    assert [word for word in spoken if len(word) > 6 and word in collector.raw] == []
+
+
 async def until_equal(service: ServiceUnderTest, count: Count) -> None:
     """The exposition shows `count` within the time that the exporters take, and no more afterwards."""
     shown = Count()
@@ -209,7 +260,7 @@ def end_a_replica(service: ServiceUnderTest) -> None:
     psutil.wait_procs(replicas[:1], timeout=60)
 
 
-async def test_totals_are_the_clients_own(two_replicas: ServiceUnderTest) -> None:
+async def test_totals_are_the_clients_own(two_replicas: ServiceUnderTest, collector: Received) -> None:
     count = Count()
     told = asyncio.Semaphore(0)
     async with asyncio.TaskGroup() as talking:
@@ -218,6 +269,8 @@ async def test_totals_are_the_clients_own(two_replicas: ServiceUnderTest) -> Non
         for _ in CLIPS:
             await told.acquire()
         assert 0 not in await active_sessions(two_replicas), "one replica has all sessions"
+    text = await traced_talk(two_replicas, count)
+    await trace_is_whole(collector, text)
     await uploads(two_replicas, count)
     await too_many(two_replicas, count)
     assert count.totals["finals"] >= len(CLIPS)
@@ -229,51 +282,3 @@ async def test_totals_are_the_clients_own(two_replicas: ServiceUnderTest) -> Non
     again = asyncio.Semaphore(0)
     await talk(two_replicas, "short_0", count, again)
     await until_equal(two_replicas, count)
-
-
-TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
-
-
-async def traced_talk(service: ServiceUnderTest) -> str:
-    """A session whose client traces it; its text."""
-    url = service.url.replace("http", "ws") + "/ws/stt"
-    headers = {"traceparent": f"00-{TRACE_ID}-00f067aa0ba902b7-01"}
-    async with connect(url, proxy=None, additional_headers=headers) as socket:
-        await socket.send(json.dumps({"type": "start_session", "config": {"lang_code": "en"}}))
-        audio = clip("visit")[: 16_000 * 20].tobytes()
-        for start in range(0, len(audio), 32_000):
-            await socket.send(audio[start : start + 32_000])
-        await socket.send(json.dumps({"type": "end_session"}))
-        texts = []
-        async for frame in socket:
-            message = json.loads(frame)
-            if message["type"] == "final_transcript":
-                texts.append(message["text"])
-            if message["type"] == "session_ended":
-                break
-    return " ".join(texts)
-
-
-async def test_a_trace_goes_from_the_client_to_the_recognisers_batch(
-    two_replicas: ServiceUnderTest, collector: Received
-) -> None:
-    text = await traced_talk(two_replicas)
-
-    def of_the_trace() -> list[Span]:
-        return [span for span in collector.spans if span.trace_id.hex() == TRACE_ID]
-
-    wanted = {"WS /ws/stt", "session", "utterance", "decode", "recogniser", "queue", "batch", "inference"}
-    for _ in range(REPORTED_S):
-        if wanted <= {span.name for span in of_the_trace()}:
-            break
-        await asyncio.sleep(1)
-    spans = {span.span_id: span for span in of_the_trace()}
-    assert wanted <= {span.name for span in spans.values()}
-    assert collector.components == {"ingress", "recogniser"}
-    decodes = [span for span in spans.values() if span.name == "recogniser"]
-    assert {spans[span.parent_span_id].name for span in decodes} == {"decode"}
-
-    spoken = {word.strip(".,?!").encode() for word in (text + " " + reference("visit")).split()}
-    assert spoken
-    # Short words are parts of ids and names.
-    assert [word for word in spoken if len(word) > 6 and word in collector.raw] == []
