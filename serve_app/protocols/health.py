@@ -132,9 +132,12 @@ class Worker(Written, frozen=True, kw_only=True):
 
 
 class Backpressure(Written, frozen=True, kw_only=True):
-    """How far interims give way now: least time between two of a session, longest audio of one."""
+    """How far the service gives way now (`rung` of its ladder): least time between two interims of a
+    session, longest audio of one; what a final that came now would take."""
 
     level: str
+    rung: str
+    estimated_ms: float
     interim_paused: bool
     cooldown_ms: int
     tail_s: float
@@ -205,6 +208,8 @@ def operator_status_body(status: ServiceStatus, info: ServiceInfo) -> OperatorSt
         },
         backpressure=Backpressure(
             level=load.level,
+            rung=load.rung.name.lower(),
+            estimated_ms=round(load.estimated_ms, 1),
             interim_paused=load.paused,
             cooldown_ms=round(info.partial_interval_ms * load.slowdown),
             tail_s=round(info.max_partial_window_s * load.window_share, 2),

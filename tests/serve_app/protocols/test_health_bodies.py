@@ -4,6 +4,7 @@ from pathlib import Path
 
 from fakes.fake_service import FakeService
 from fakes.on_the_wire import written
+from serve_app.capacity.ladder import Rung
 from serve_app.protocols import health
 from serve_app.protocols.health import Live, ServiceInfo
 from serve_app.service.contract import ServiceStatus
@@ -51,12 +52,14 @@ def test_load_is_active_over_estimated_maximum_and_nothing_when_that_is_unknown(
 
 def test_the_operators_page_has_queues_workers_backpressure_and_config():
     info = replace(INFO, partial_interval_ms=300, max_partial_window_s=8.0)
-    loaded = replace(status(), interims=InterimLoad("high", 2.0, 0.5, paused=True))
+    loaded = replace(status(), interims=InterimLoad("critical", 2.0, 0.5, True, Rung.NO_INTERIMS, 412.34))
     body = written(health.operator_status_body)(loaded, info)
     assert body["queues"].keys() == {"final", "interim", "max_final", "total_requests", "rejected_requests"}
     assert body["workers"]["final"].keys() == {"model", "engine", "device", "compute_type", "avg_ms"}
     assert body["backpressure"] == {
-        "level": "high",
+        "level": "critical",
+        "rung": "no_interims",
+        "estimated_ms": 412.3,
         "interim_paused": True,
         "cooldown_ms": 600,
         "tail_s": 4.0,
