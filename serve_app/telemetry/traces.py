@@ -17,6 +17,7 @@ recorded on spans: their texts may quote what a client sent.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
@@ -285,6 +286,8 @@ def open_traces(
 
     url = endpoint if endpoint.endswith(TRACES_PATH) else endpoint.rstrip("/") + TRACES_PATH
     parsed = parse_env_headers(headers, liberal=True) if headers else None
+    # Of a collector that is away one line a batch is enough, not one for each try.
+    logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)
     session = requests.Session()
     session.trust_env = not is_loopback(url)  # a proxy has no business on the way to this machine
     exporter = OTLPSpanExporter(endpoint=url, headers=parsed, timeout=EXPORT_TIMEOUT_S, session=session)
