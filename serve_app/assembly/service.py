@@ -105,6 +105,7 @@ def assemble(
         beam_size=settings.beam_size_for(Role.RECORDING),
         max_windows_in_flight=2 * parallel,
         on_retry=counters.retried,
+        on_decoded=counters.recording_decoded,
         traces=traces,
     )
     limits = AdmissionLimits(

@@ -30,13 +30,7 @@ class Counters:
     def decoded(self, purpose: Purpose, result: DecodeResult, total_ms: float) -> None:
         self.total_requests += 1
         job_type = "interim" if purpose is Purpose.INTERIM else "final"
-        if self.metrics is not None:
-            if isinstance(result, Transcript):
-                self.metrics.job_processed(job_type, "success", result.timing.inference_ms / 1000)
-                if result.rejected or result.doubted:
-                    self.metrics.text_dropped(job_type, result.rejected or result.doubted)
-            else:
-                self.metrics.job_processed(job_type, "error")
+        self._processed(job_type, result)
         if not isinstance(result, Transcript):
             return
         if purpose is Purpose.INTERIM:
@@ -51,6 +45,20 @@ class Counters:
             self.metrics.queue_depth("final", num_finals)
             self.metrics.queue_depth("interim", num_interims)
             self._publish_audio()
+
+    def recording_decoded(self, result: DecodeResult) -> None:
+        """A window of an upload has come back."""
+        self._processed("recording", result)
+
+    def _processed(self, job_type: str, result: DecodeResult) -> None:
+        if self.metrics is None:
+            return
+        if isinstance(result, Transcript):
+            self.metrics.job_processed(job_type, "success", result.timing.inference_ms / 1000)
+            if result.rejected or result.doubted:
+                self.metrics.text_dropped(job_type, result.rejected or result.doubted)
+        else:
+            self.metrics.job_processed(job_type, "error")
 
     def listened(self, total_ms: float, num_windows: int) -> None:
         """The voices of some windows have come; a call's time is that of each of them."""

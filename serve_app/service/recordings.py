@@ -17,6 +17,7 @@ from serve_app.core.errors import InferenceError
 from serve_app.core.jobs import (
     DecodeFailure,
     DecodeJob,
+    DecodeResult,
     LanguageHint,
     Role,
     Transcript,
@@ -49,6 +50,7 @@ class RecordingTranscriber:
         beam_size: int = 1,
         max_windows_in_flight: int = 4,
         on_retry: Callable[[], None] = lambda: None,
+        on_decoded: Callable[[DecodeResult], None] = lambda result: None,
         clock: Callable[[], float] = time.monotonic,
         traces: Traces | None = None,
     ) -> None:
@@ -57,6 +59,7 @@ class RecordingTranscriber:
         self._beam_size = beam_size
         self._max_windows = max_windows_in_flight
         self._on_retry = on_retry
+        self._on_decoded = on_decoded
         self._clock = clock
         self._traces = traces
         self._next_job_id = 0
@@ -106,6 +109,7 @@ class RecordingTranscriber:
     async def decode(self, job: DecodeJob) -> Transcript:
         """One window's text. Raises `InferenceError` where there is none."""
         results = [result async for result in decode_reliably(self._recogniser, [job], self._on_retry)]
+        self._on_decoded(results[0])
         if isinstance(results[0], DecodeFailure):
             raise InferenceError(results[0].message)
         return results[0]

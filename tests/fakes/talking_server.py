@@ -70,7 +70,13 @@ async def talking_speech(
         limits or AdmissionLimits(),
         conductor=conductor,
         recordings=SpeakerRecordings(
-            RecordingTranscriber(voice=voice, recogniser=recogniser, max_windows_in_flight=3, traces=traces),
+            RecordingTranscriber(
+                voice=voice,
+                recogniser=recogniser,
+                max_windows_in_flight=3,
+                on_decoded=counters.recording_decoded,
+                traces=traces,
+            ),
             speakers,
         ),
         speakers=lambda: SpeakerStatus("fake"),

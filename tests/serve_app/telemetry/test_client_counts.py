@@ -2,7 +2,10 @@
 
 import asyncio
 
+import httpx
+
 from fakes.asgi_socket import AsgiSocket
+from fakes.encoded_audio import wav
 from fakes.fake_service import FakeService, FakeSettings
 from fakes.local_metrics import LocalInstruments
 from fakes.talk import Say, speak
@@ -58,3 +61,20 @@ async def test_an_interim_that_was_replaced_unread_was_not_sent():
     assert 0 < partials < 120
     assert local.value("stt_texts_sent_total", {"job_type": "interim"}) == partials
     assert local.value("stt_texts_sent_total", {"job_type": "final"}) == count(messages, "final_transcript")
+
+
+async def test_an_upload_is_counted_with_its_windows_and_its_failures():
+    local = LocalInstruments()
+    metrics = Metrics(local)
+    async with talking_speech(metrics=metrics) as speech:
+        app = create_app(speech, FakeSettings(), metrics)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
+            answer = await client.post("/transcribe", files={"file": ("a.wav", wav(AUDIO, SAMPLE_RATE_HZ))})
+            refused = await client.post("/transcribe", files={"file": ("a.wav", b"no audio" * 100)})
+    assert (answer.status_code, refused.status_code) == (200, 400)
+    requests = "whisper_transcription_requests_total"
+    assert local.value(requests, {"status": "success", "cached": "false"}) == 1
+    assert local.value(requests, {"status": "error", "cached": "false"}) == 1
+    seconds = local.value("stt_audio_seconds_total", {"request_type": "upload"})
+    assert round(seconds * SAMPLE_RATE_HZ) == len(AUDIO)
+    assert local.value("stt_jobs_processed_total", {"job_type": "recording", "status": "success"}) >= 1
