@@ -56,8 +56,8 @@ class Metrics:
         self._queue_depth.record(depth, {"queue_type": queue_type})
 
     def job_processed(self, job_type: str, status: str, decode_s: float | None = None) -> None:
-        """One decode: "final", "interim" or "recording", "success" or "error", and its inference time where it has
-        one."""
+        """One decode: "final", "interim" or "recording", "success" or "error"; its inference time where there
+        is one."""
         self._jobs.record(1, {"job_type": job_type, "status": status})
         if decode_s is not None:
             self._decode_s.record(decode_s, {"job_type": job_type})
