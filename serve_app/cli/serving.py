@@ -18,7 +18,7 @@ from serve_app.launch.cluster import ClusterOptions, LaunchError
 from serve_app.launch.deploy_config import DeployConfigError
 from serve_app.launch.plan import plan_service
 from serve_app.launch.serving import RunningService, start_service
-from serve_app.settings import SettingsError
+from serve_app.settings import Settings, SettingsError
 
 FORCED_EXIT = 130
 STATUS_TIMEOUT_S = 5.0
@@ -31,6 +31,11 @@ def run_service(
     try:
         plan = plan_service(flags, config_path=config_path, env_file=env_file, cluster=cluster)
     except (SettingsError, DeployConfigError) as error:
+        complain(str(error))
+        return 2
+    try:
+        metrics = _metrics_address(plan.settings)
+    except OSError as error:
         complain(str(error))
         return 2
     for warning in plan.warnings:
@@ -50,7 +55,7 @@ def run_service(
         note("stopped")
         return FORCED_EXIT
     _stop_on_signals(stop)
-    _announce(service)
+    _announce(service, metrics)
     while not stop.wait(1.0):
         continue
     note("stopping (once more: at once)")
@@ -77,13 +82,28 @@ def _stop_on_signals(stop: threading.Event) -> None:
     signal.signal(signal.SIGTERM, handle)
 
 
-def _announce(service: RunningService) -> None:
+def _metrics_address(settings: Settings) -> str | None:
+    """Where metrics will be: "" on the service's port, None: nowhere. Raises `OSError`, with a sentence, where
+    another program has their port."""
+    if not settings.metrics_enabled:
+        return None
+    if settings.metrics_port is None:
+        return ""
+    from serve_app.web.metrics_port import listen_for_scrapers
+
+    listen_for_scrapers(settings.host, settings.metrics_port).close()
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"http://{host}:{settings.metrics_port}"
+
+
+def _announce(service: RunningService, metrics: str | None) -> None:
     base = service.url
     out.print(f"\n[bold]Sotto answers at {base}[/bold]")
     out.print(f"  live       {base.replace('http', 'ws', 1)}/ws/stt", markup=False)
     out.print(f"  upload     POST {base}/transcribe", markup=False)
     out.print(f"  stream     POST {base}/transcribe/stream", markup=False)
-    out.print(f"  health     {base}/health/status    metrics  {base}/metrics", markup=False)
+    shown = "" if metrics is None else f"    metrics  {metrics or base}/metrics"
+    out.print(f"  health     {base}/health/status{shown}", markup=False)
     if service.edge is not None and service.edge.is_self_signed:
         out.print(f"  trust      {service.edge.files.cert} (self-signed)", markup=False)
     for line in describe_models(_status(service.service_url)):
