@@ -83,8 +83,8 @@ def _stop_on_signals(stop: threading.Event) -> None:
 
 
 def _metrics_address(settings: Settings) -> str | None:
-    """Where metrics will be: "" on the service's port, None: nowhere. Raises `OSError`, with a sentence, where
-    another program has their port."""
+    """Where metrics will be: "" on the service's port, None: nowhere. Raises `OSError`, with a sentence,
+    where another program has their port."""
     if not settings.metrics_enabled:
         return None
     if settings.metrics_port is None:

@@ -10,6 +10,7 @@ from serve_app.cli import serving
 from serve_app.cli.app import app
 from serve_app.launch import plan as plan_module
 from serve_app.launch.certificates import CertificateFiles
+from serve_app.launch.cluster import free_ports
 from serve_app.launch.plan import ServicePlan, plan_service
 from serve_app.settings import Settings
 
@@ -75,8 +76,12 @@ def test_another_programs_metrics_port_stops_the_start_by_name(monkeypatch: pyte
     [
         (Settings(), ""),
         (Settings(metrics_enabled=False, metrics_port=9), None),
-        (Settings(metrics_port=39_113), "http://127.0.0.1:39113"),
     ],
 )
 def test_where_metrics_are_said_to_be(settings: Settings, shown: str | None) -> None:
     assert serving._metrics_address(settings) == shown
+
+
+def test_metrics_on_a_port_of_their_own_are_announced_there() -> None:
+    (port,) = free_ports(1)
+    assert serving._metrics_address(Settings(metrics_port=port)) == f"http://127.0.0.1:{port}"
