@@ -28,7 +28,7 @@ class Diarization:
         if known.privacy == "strict":
             seal_calls(self)
         self._host = speaker_host(known)
-        publish_own_gpu_metrics()
+        publish_own_gpu_metrics(known)
 
     async def listen(self, windows: list[SpeakerWindow]) -> list[WindowVoices]:
         """The voices of each window."""

@@ -14,16 +14,17 @@ from deployments.serve_patches import bound_receive_queues, name_requests_once
 from serve_app.assembly.access import keyring
 from serve_app.assembly.audit import open_audit
 from serve_app.assembly.process import set_up_process
-from serve_app.assembly.service import assemble
+from serve_app.assembly.service import assemble, traces_of
 from serve_app.assembly.speakers import status_of
 from serve_app.assembly.voice_activity import state_shape
 from serve_app.core.jobs import ModelInfo
 from serve_app.service.ports import ReplicaLost
 from serve_app.settings import Settings
 from serve_app.telemetry.cluster import ClusterMetrics, RayInstruments, ray_exporter_urls
-from serve_app.telemetry.metrics import Metrics
+from serve_app.telemetry.metrics import Metrics, no_metrics
 from serve_app.web.app import create_app
 from serve_app.web.keepalive import let_audio_be_a_sign_of_life
+from serve_app.web.metrics_port import listen_for_scrapers, serve_metrics
 
 DESCRIBE_INTERVAL_S = 5.0
 
@@ -46,14 +47,16 @@ class Ingress:
         name_requests_once()
         let_audio_be_a_sign_of_life()
         set_up_process(self._settings)
-        self._metrics = Metrics(RayInstruments())
+        self._metrics = Metrics(RayInstruments()) if self._settings.metrics_enabled else no_metrics()
         self._audit = open_audit(self._settings, self._metrics)
+        self._traces = traces_of(self._settings, "ingress")
         self._models: tuple[ModelInfo, ...] = ()
         self._final_models: tuple[ModelInfo, ...] = ()
         self._speaker_status = status_of(self._settings)
         recognisers = [RecogniserHandle(interim)]
         if not shared_cores:
             recognisers.append(RecogniserHandle(final))
+        cluster_metrics = ClusterMetrics(ray_exporter_urls)
         telling_apart = None if speakers is None else SpeakerHandle(speakers)
         self._speech, conductor = assemble(
             self._settings,
@@ -63,18 +66,23 @@ class Ingress:
             short=None if short is None else RecogniserHandle(short),
             shared_cores=shared_cores,
             metrics=self._metrics,
+            traces=self._traces,
             models=lambda: self._models,
             final_models=lambda: self._final_models,
             speakers=telling_apart,
             speaker_status=lambda: self._speaker_status,
-            metrics_text=ClusterMetrics(ray_exporter_urls).text,
+            metrics_text=cluster_metrics.text,
         )
         self._keys = keyring(self._settings)
-        self._tasks = (
+        self._tasks = [
             asyncio.create_task(conductor.run(), name="conductor"),
             asyncio.create_task(self._keep_describing(recognisers, telling_apart), name="models"),
-            *([asyncio.create_task(self._keys.keep_reading(), name="keys")] if self._keys else []),
-        )
+        ]
+        if self._keys is not None:
+            self._tasks.append(asyncio.create_task(self._keys.keep_reading(), name="keys"))
+        if self._settings.metrics_enabled and self._settings.metrics_port is not None:
+            listener = listen_for_scrapers(self._settings.host, self._settings.metrics_port)
+            self._tasks.append(asyncio.create_task(serve_metrics(listener, cluster_metrics.text)))
 
     def __serve_build_asgi_app__(self) -> Starlette:  # noqa: PLW3201 - the name is Serve's
         origins = self._settings.cors_origins
@@ -90,6 +98,7 @@ class Ingress:
             metrics_need_key=self._settings.metrics_need_key,
             keeper=self._audit and self._audit[0],
             erasers=() if self._audit is None else (self._audit[1],),
+            traces=self._traces,
         )
 
     def __del__(self) -> None:

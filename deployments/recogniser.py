@@ -9,8 +9,10 @@ from deployments.gpu_share import assigned_gpu_fraction, publish_own_gpu_metrics
 from deployments.sealing import seal_calls
 from serve_app.assembly.process import set_up_process
 from serve_app.assembly.recognisers import load_recogniser
+from serve_app.assembly.service import traces_of
 from serve_app.core.jobs import DecodeJob, DecodeResult, ModelInfo, Role
 from serve_app.settings import Settings
+from serve_app.telemetry.traces import traced
 
 
 class Recogniser:
@@ -30,11 +32,12 @@ class Recogniser:
             shares_cores=self.shares_cores,
             gpu_fraction=assigned_gpu_fraction(),
         )
-        publish_own_gpu_metrics()
+        publish_own_gpu_metrics(known)
+        self._traces = traces_of(own, "recogniser")
 
     async def decode(self, jobs: list[DecodeJob]) -> AsyncIterator[DecodeResult]:
         """Each job's result as soon as it is there."""
-        async for result in self._recogniser.decode(jobs):
+        async for result in traced(self._traces, jobs, self._recogniser.decode(jobs)):
             yield result
 
     async def describe(self) -> tuple[ModelInfo, ...]:

@@ -105,12 +105,30 @@ LIVE = (
         "ops",
     ),
     lines(
+        "Sessions ended a second",
+        f"sum by (reason) ({rate('stt_sessions_ended_total')})",
+        "{{reason}}",
+        "ops",
+    ),
+    lines(
+        "Texts written a second", f"sum by (job_type) ({rate('stt_texts_sent_total')})", "{{job_type}}", "ops"
+    ),
+    lines(
+        "Audio taken a second",
+        f"sum by (request_type) ({rate('stt_audio_seconds_total')})",
+        "{{request_type}}",
+        "s",
+    ),
+    lines(
         "Refused for want of room",
         f"sum by (request_type, reason) ({rate('stt_refused_total')})",
         "{{request_type}} {{reason}}",
         "ops",
     ),
-    lines("Backpressure level", "max(stt_backpressure_level)", "level"),
+    Panel(
+        "Backpressure",
+        (("max(stt_backpressure_level)", "level"), ("max(stt_backpressure_rung)", "rung of the ladder")),
+    ),
     lines(
         "Decodes a second",
         f"sum by (job_type, status) ({rate(DONE)})",

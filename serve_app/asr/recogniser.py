@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Hashable, Iterable, Mapping, Sequenc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from time import perf_counter
 from typing import NamedTuple
 
@@ -33,6 +34,7 @@ LIVE_QUIET_S = 3.0
 _CLOSING = "the recogniser is shutting down"
 
 _log = structlog.get_logger(__name__)
+_batch_ids = count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +287,7 @@ class Recogniser:
 def _work(batch: tuple[_Waiting, ...]) -> _Answers:
     """One batch in a worker thread: an outermost shell, so that no error is lost and no worker dies."""
     began_s = perf_counter()
+    batch_id = next(_batch_ids)
     jobs = [waiting.job for waiting in batch]
     try:
         results = batch[0].transcriber.transcribe(jobs)
@@ -295,15 +298,15 @@ def _work(batch: tuple[_Waiting, ...]) -> _Answers:
         results = [
             DecodeFailure(job.job_id, "the model failed on this audio", retryable=True) for job in jobs
         ]
-    timed = [_with_wait(r, w, began_s) for r, w in zip(results, batch, strict=True)]
+    timed = [_with_wait(r, w, began_s, batch_id) for r, w in zip(results, batch, strict=True)]
     return _Answers(timed, perf_counter() - began_s)
 
 
-def _with_wait(result: DecodeResult, waiting: _Waiting, began_s: float) -> DecodeResult:
+def _with_wait(result: DecodeResult, waiting: _Waiting, began_s: float, batch_id: int) -> DecodeResult:
     if isinstance(result, DecodeFailure):
         return result
     wait_ms = (began_s - waiting.enqueued_s) * 1000
-    return replace(result, timing=replace(result.timing, queue_wait_ms=wait_ms))
+    return replace(result, timing=replace(result.timing, queue_wait_ms=wait_ms, batch_id=batch_id))
 
 
 def _answer(waiting: _Waiting, result: DecodeResult) -> None:

@@ -25,6 +25,7 @@ from serve_app.session.ticket import TicketOffice
 from serve_app.settings import Settings
 from serve_app.speakers.ports import SpeakerStatus
 from serve_app.telemetry.metrics import Metrics
+from serve_app.telemetry.traces import Traces, open_traces
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +49,7 @@ def assemble(
     speakers: SpeakerPort | None = None,
     speaker_status: Callable[[], SpeakerStatus] | None = None,
     metrics: Metrics | None = None,
+    traces: Traces | None = None,
 ) -> tuple[Speech, Conductor]:
     """Build the service of one ingress replica; the caller runs `conductor.run()`.
 
@@ -93,6 +95,7 @@ def assemble(
         final=finals,
         counters=counters,
         speakers=speakers,
+        traces=traces,
         estimate=estimate,
         smaller_knows=smaller_knows,
     )
@@ -102,6 +105,8 @@ def assemble(
         beam_size=settings.beam_size_for(Role.RECORDING),
         max_windows_in_flight=2 * parallel,
         on_retry=counters.retried,
+        on_decoded=counters.recording_decoded,
+        traces=traces,
     )
     limits = AdmissionLimits(
         max_sessions=settings.max_sessions,
@@ -120,9 +125,20 @@ def assemble(
         metrics_text=metrics_text,
         tickets=ticket_office(settings),
         speakers=speaker_status or (lambda: NO_SPEAKERS),
+        traces=traces,
         estimate=estimate,
     )
     return speech, conductor
+
+
+def traces_of(settings: Settings, component: str) -> Traces | None:
+    """Where spans of this process go; None where none are wanted."""
+    return open_traces(
+        settings.otlp_endpoint,
+        headers=settings.secret("otlp_headers") or "",
+        sample_ratio=settings.trace_sample_ratio,
+        component=component,
+    )
 
 
 def ladder_limits(settings: Settings, parallel: int) -> LadderLimits:

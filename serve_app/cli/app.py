@@ -228,6 +228,26 @@ def doctor(
 
 
 @app.command()
+def health(
+    url: Url = None,
+    slack_webhook: Annotated[
+        str | None,
+        typer.Option(help="Address that Slack gave for messages, told of changes; else SLACK_WEBHOOK_URL."),
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for an answer.", min=0.1, max=600)] = 10.0,
+    as_json: AsJson = False,
+    api_key: ApiKey = None,
+) -> None:
+    """Is a running server well? Status: 0 well, 1 degraded, 2 down."""
+    from serve_app.cli.client import find_server, slack_address
+    from serve_app.cli.health import check_health
+
+    server, webhook = find_server(url, api_key), slack_address(slack_webhook)
+    status = check_health(server, timeout_s=timeout, slack_webhook=webhook, as_json=as_json)
+    raise typer.Exit(status)
+
+
+@app.command()
 def plan(
     speakers: Annotated[int | None, typer.Option(help="Live speakers at once.")] = None,
     here: Annotated[bool, typer.Option("--here", help="Say how many this machine holds.")] = False,

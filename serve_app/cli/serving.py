@@ -40,6 +40,11 @@ def run_service(
     except (SettingsError, DeployConfigError) as error:
         complain(str(error))
         return 2
+    try:
+        metrics = _metrics_address(plan.settings)
+    except OSError as error:
+        complain(str(error))
+        return 2
     for warning in plan.warnings:
         err.print(f"warning: {warning}", style="yellow", markup=False)
     note(f"{plan.config_path.name}, profile {plan.profile}")
@@ -61,7 +66,7 @@ def run_service(
         note("stopped")
         return FORCED_EXIT
     listen_to_signals(stop, hung_up)
-    _announce(service)
+    _announce(service, metrics)
     log.info("service started", url=service.url)
     wait_until(stop, hung_up)
     log.info("service stops")
@@ -117,13 +122,28 @@ def wait_until(stop: threading.Event, hung_up: threading.Event, *, step_s: float
             log.info("log file opened anew")
 
 
-def _announce(service: RunningService) -> None:
+def _metrics_address(settings: Settings) -> str | None:
+    """Where metrics will be: "" on the service's port, None: nowhere. Raises `OSError`, with a sentence,
+    where another program has their port."""
+    if not settings.metrics_enabled:
+        return None
+    if settings.metrics_port is None:
+        return ""
+    from serve_app.web.metrics_port import listen_for_scrapers
+
+    listen_for_scrapers(settings.host, settings.metrics_port).close()
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"http://{host}:{settings.metrics_port}"
+
+
+def _announce(service: RunningService, metrics: str | None) -> None:
     base = service.url
     out.print(f"\n[bold]Sotto answers at {base}[/bold]")
     out.print(f"  live       {base.replace('http', 'ws', 1)}/ws/stt", markup=False)
     out.print(f"  upload     POST {base}/transcribe", markup=False)
     out.print(f"  stream     POST {base}/transcribe/stream", markup=False)
-    out.print(f"  health     {base}/health/status    metrics  {base}/metrics", markup=False)
+    shown = "" if metrics is None else f"    metrics  {metrics or base}/metrics"
+    out.print(f"  health     {base}/health/status{shown}", markup=False)
     if service.edge is not None and service.edge.is_self_signed:
         out.print(f"  trust      {service.edge.files.cert} (self-signed)", markup=False)
     for line in describe_models(_status(service.service_url)):

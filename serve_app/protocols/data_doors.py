@@ -6,6 +6,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
+from serve_app.access.caller import Scope
 from serve_app.protocols.doors import Answer, Operation, Query
 from serve_app.protocols.openai import records as openai
 from sotto_client.wire import Written
@@ -43,5 +44,6 @@ DOORS: Final = (
         errors=(400,),
         error=openai.Error,
         prefix="OpenAI",
+        scope=Scope.ADMIN,
     ),
 )

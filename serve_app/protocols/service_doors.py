@@ -25,6 +25,7 @@ DOORS: Final = (
     _page("/health/ready", "healthReady", "The models are loaded", health.Ready, not_ready=True),
     _page("/health/startup", "startup", "It has been ready once", health.Startup, not_ready=True),
     _page("/health/status", "status", "Models, queue, sessions and load", health.Status),
+    _page("/status", "operatorStatus", "Queues, workers, backpressure, config", health.OperatorStatus),
     _page("/ready", "ready", "The models are loaded", health.Ready, not_ready=True),
     Operation(
         method="get",
@@ -33,6 +34,7 @@ DOORS: Final = (
         tag="service",
         summary="Prometheus text of the whole cluster",
         answers=(Answer(texts=("text/plain",)),),
+        errors=(404,),
         needs_key=False,
         scope=Scope.METRICS,
     ),

@@ -41,6 +41,7 @@ from serve_app.session.ticket import TicketOffice
 from serve_app.speakers.ports import SpeakerStatus
 from serve_app.speakers.turns import SpeakerMode
 from serve_app.streaming.policy import PolicyName
+from serve_app.telemetry.traces import Traces
 
 DEFAULT_MAX_SESSIONS = 100
 
@@ -79,12 +80,14 @@ class Speech:
         speakers: Callable[[], SpeakerStatus],
         estimate: SpeakerEstimate | None = None,
         now_s: Callable[[], float] = time.time,
+        traces: Traces | None = None,
     ) -> None:
         """`estimate`: the conductor's. `now_s`: seconds of the wall clock, which tickets expire by."""
         self._limits = limits
         self._estimate = estimate or SpeakerEstimate(None, 0.0)
         self._tickets = tickets
         self._now_s = now_s
+        self._traces = traces
         self._speakers = speakers
         self._conductor = conductor
         self._recordings = recordings
@@ -124,7 +127,11 @@ class Speech:
             wake=self._conductor.wake,
             on_text=self._counters.text_sent,
             key_id=caller.key_id,
+            on_audio=self._counters.audio_arrived,
+            on_end=self._counters.session_ended,
         )
+        if self._traces is not None:
+            live.trace = self._traces.session(options.session_id, resumed=checkpoint is not None)
         self._counters.session_started(resumed=checkpoint is not None)
         self._lives[options.session_id] = live
         self._conductor.add(live)

@@ -290,17 +290,40 @@ class StorageSection(Section):
 
 
 class MetricSection(Section):
-    """Metrics"""
+    """Metrics, traces and alerts"""
 
     metrics_enabled: bool = setting(
-        True, "Serve `/metrics`.", "ENABLE_METRICS", later="`/metrics` is always served", now=(True,)
+        True, "Count, and serve `/metrics`; off: it is answered 404.", "ENABLE_METRICS"
     )
     metrics_need_key: bool = setting(False, "Ask for a key with the scope metrics at `/metrics` too.")
     metrics_port: int | None = setting(
         None,
-        "A port of their own for metrics; empty: `/metrics` on the service's port.",
+        "A port of their own for metrics, on `host`, cleartext and without a key; empty: `/metrics` on the "
+        "service's port.",
         "METRICS_PORT",
-        later="`/metrics` is on the service's port",
         ge=1,
         le=65535,
+    )
+    otlp_endpoint: str | None = setting(
+        None,
+        "OpenTelemetry collector that spans are sent to (OTLP over HTTP); empty: no traces.",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        pattern=r"^https?://[^\s]+$",
+        max_length=2_000,
+    )
+    otlp_headers: SecretStr | None = setting(
+        None,
+        "Headers for the collector, `name=value` separated by commas.",
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        secret=True,
+    )
+    slack_webhook_url: SecretStr | None = setting(
+        None, "Where `sotto health` tells Slack of changes.", "SLACK_WEBHOOK_URL", secret=True
+    )
+    trace_sample_ratio: float = setting(
+        1.0,
+        "Share of requests and sessions that are traced, where the client has not decided it.",
+        "OTEL_TRACES_SAMPLER_ARG",
+        ge=0,
+        le=1,
     )

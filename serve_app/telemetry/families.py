@@ -51,6 +51,16 @@ TEXT_LATENCY = Family(
 SESSIONS_STARTED = Family(
     "stt_sessions_started_total", Kind.COUNTER, "Live sessions that began, or went on elsewhere", ("resumed",)
 )
+SESSIONS_ENDED = Family("stt_sessions_ended_total", Kind.COUNTER, "Live sessions that ended", ("reason",))
+TEXTS_SENT = Family(
+    "stt_texts_sent_total", Kind.COUNTER, "Live texts that were written to their client", ("job_type",)
+)
+AUDIO_RECEIVED = Family(
+    "stt_audio_seconds_total",
+    Kind.COUNTER,
+    "Seconds of audio taken from live sessions and from uploads that were answered with text",
+    ("request_type",),
+)
 REFUSED = Family(
     "stt_refused_total",
     Kind.COUNTER,
@@ -155,6 +165,9 @@ FAMILIES: tuple[Family, ...] = (
     DECODE_DURATION,
     TEXT_LATENCY,
     SESSIONS_STARTED,
+    SESSIONS_ENDED,
+    TEXTS_SENT,
+    AUDIO_RECEIVED,
     REFUSED,
     AUDIT_FAILURES,
     BACKPRESSURE_LEVEL,

@@ -33,6 +33,9 @@ class Metrics:
         self._text_latency_s = factory.instrument(families.TEXT_LATENCY)
         self._sessions_started = factory.instrument(families.SESSIONS_STARTED)
         self._audit_failures = factory.instrument(families.AUDIT_FAILURES)
+        self._sessions_ended = factory.instrument(families.SESSIONS_ENDED)
+        self._texts_sent = factory.instrument(families.TEXTS_SENT)
+        self._audio_received = factory.instrument(families.AUDIO_RECEIVED)
         self._refused = factory.instrument(families.REFUSED)
         self._texts_dropped = factory.instrument(families.TEXTS_DROPPED)
         self._backpressure = factory.instrument(families.BACKPRESSURE_LEVEL)
@@ -54,7 +57,8 @@ class Metrics:
         self._queue_depth.record(depth, {"queue_type": queue_type})
 
     def job_processed(self, job_type: str, status: str, decode_s: float | None = None) -> None:
-        """One decode: "final" or "interim", "success" or "error", and its inference time where it has one."""
+        """One decode: "final", "interim" or "recording", "success" or "error"; its inference time where there
+        is one."""
         self._jobs.record(1, {"job_type": job_type, "status": status})
         if decode_s is not None:
             self._decode_s.record(decode_s, {"job_type": job_type})
@@ -66,6 +70,18 @@ class Metrics:
     def session_started(self, *, resumed: bool) -> None:
         """A live session was taken on."""
         self._sessions_started.record(1, {"resumed": "true" if resumed else "false"})
+
+    def session_ended(self, reason: str) -> None:
+        """A live session ended: "completed", "cancelled", "error" or "timeout"."""
+        self._sessions_ended.record(1, {"reason": reason})
+
+    def text_written(self, job_type: str) -> None:
+        """A live text, "final" or "interim", was written to its client: what was replaced unread is not."""
+        self._texts_sent.record(1, {"job_type": job_type})
+
+    def audio_received(self, request_type: str, audio_s: float) -> None:
+        """So much audio of "session" or "upload" was taken."""
+        self._audio_received.record(audio_s, {"request_type": request_type})
 
     def refused(self, request_type: str, reason: str) -> None:
         """There was no room for a "session" or an "upload": "max_sessions", "max_uploads",
@@ -98,6 +114,7 @@ class Metrics:
         self._requests.record(1, {"status": "success", "cached": "true" if cached else "false"})
         self._transcribe_s.record(transcribe_s, {})
         self._audio_s.record(audio_s, {})
+        self.audio_received("upload", audio_s)
         if audio_s > 0:
             self._real_time_factor.record(transcribe_s / audio_s, {})
 

@@ -15,6 +15,7 @@ from serve_app.core.erasure import Eraser
 from serve_app.protocols.doors import Described
 from serve_app.service.contract import SpeechService
 from serve_app.telemetry.metrics import Metrics, no_metrics
+from serve_app.telemetry.traces import Traces
 from serve_app.web.door import Door, DoorSettings
 from serve_app.web.door_table import PROTOCOLS, Protocol, doors_of, routes_of
 from serve_app.web.errors import exception_handlers
@@ -22,6 +23,7 @@ from serve_app.web.keys import Callers
 from serve_app.web.origins import KnownOrigins, canonical_origin
 from serve_app.web.request_ids import RequestIds
 from serve_app.web.request_records import RecordKeeper, RequestRecords
+from serve_app.web.tracing import Traced
 from serve_app.web.unknown_paths import unknown_path
 from serve_app.web.unread_bodies import ClosedWhereUnread
 from sotto_client.recordings import COMPLETE_HEADER, WARNING_HEADER
@@ -51,6 +53,7 @@ def create_app(
     keys: Keyring | None = None,
     keys_in_address: bool = False,
     metrics_need_key: bool = False,
+    traces: Traces | None = None,
     protocols: Sequence[Protocol] = PROTOCOLS,
     keeper: RecordKeeper | None = None,
     erasers: Sequence[Eraser] = (),
@@ -60,7 +63,8 @@ def create_app(
     `metrics` receives what the doors count. `signing_key` signs client secrets and tokens; None: one of this
     process. `keys`: of which every request must carry one, but for doors that say that they need none; None:
     no request. `api_key`: the same, where there is only this one. `keys_in_address`, `metrics_need_key`:
-    `Callers`. Raises `UnsupportedLanguage` for the default language.
+    `Callers`. `traces`: where requests have spans; None: nowhere. Raises `UnsupportedLanguage` for the
+    default language.
 
     `keeper` takes the record of each request, for the audit log; `erasers` are asked at `DELETE /v1/data`.
     """
@@ -98,6 +102,10 @@ def create_app(
                 expose_headers=["x-request-id", "retry-after", WARNING_HEADER, COMPLETE_HEADER],
             ),
         )
+    if traces is not None:
+        paths = [one.path for one in door.described]
+        probes = [one.path for one in door.described if isinstance(one, Operation) and one.tag == "service"]
+        middleware.insert(0, Middleware(Traced, traces=traces, paths=paths, untraced=probes))
     app = Doors(
         door.described,
         keeper,

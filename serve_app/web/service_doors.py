@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from serve_app import __version__
+from serve_app.core.errors import UnknownPath
 from serve_app.protocols import health
 from serve_app.protocols.documents.build import Document, asyncapi_document, openapi_document
 from serve_app.protocols.health import ServiceInfo
@@ -23,6 +24,8 @@ def service_endpoints(door: Door) -> Endpoints:
         language=door.settings.language or "auto",
         max_audio_length_s=door.settings.max_audio_length_seconds,
         endpoints=tuple(map(str, door.described)),
+        partial_interval_ms=door.settings.partial_interval_ms,
+        max_partial_window_s=door.settings.max_partial_window_s,
     )
     has_started = False
 
@@ -59,8 +62,13 @@ def service_endpoints(door: Door) -> Endpoints:
             status = replace(status, audit_log="failing" if door.keeper.is_failing else "writing")
         return RecordResponse(status)
 
+    async def operator_status(request: Request) -> Response:
+        return RecordResponse(health.operator_status_body(door.service.status(), info))
+
     async def metrics(request: Request) -> Response:
-        """The whole cluster in one scrape."""
+        """The whole cluster in one scrape; 404 where metrics are off, or on a port of their own."""
+        if not door.settings.metrics_enabled or door.settings.metrics_port is not None:
+            raise UnknownPath("metrics are not served here: see metrics_enabled and metrics_port")
         return Response(await door.service.metrics_text(), headers={"content-type": CONTENT_TYPE})
 
     async def openapi(request: Request) -> Response:
@@ -80,6 +88,7 @@ def service_endpoints(door: Door) -> Endpoints:
         "ready": ready,
         "startup": startup,
         "status": status_page,
+        "operatorStatus": operator_status,
         "metrics": metrics,
         "openapi": openapi,
         "asyncapi": asyncapi,

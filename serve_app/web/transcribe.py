@@ -35,18 +35,18 @@ log = structlog.get_logger(__name__)
 
 def transcribe_endpoints(door: Door) -> Endpoints:
     async def transcribe(request: Request) -> Response:
-        with door.upload():
-            try:
+        try:
+            with door.upload():
                 return await _transcribe(request, door)
-            except ClientDisconnect:
-                raise
-            except SottoError:
-                door.metrics.request_failed()
-                raise
-            except Exception:
-                door.metrics.request_failed()
-                log.exception("transcription failed")
-                return RecordResponse(Detail(detail="Transcription failed"), status_code=500)
+        except ClientDisconnect:
+            raise
+        except SottoError:
+            door.metrics.request_failed()
+            raise
+        except Exception:
+            door.metrics.request_failed()
+            log.exception("transcription failed")
+            return RecordResponse(Detail(detail="Transcription failed"), status_code=500)
 
     async def stream(request: Request) -> Response:
         parameters, content_type = request.query_params.multi_items(), request.headers.get("content-type")

@@ -117,7 +117,9 @@ class LiveShell:
         self._now_s = asyncio.get_running_loop().time
         self._outbox = Outbox(max_unread_bytes or MAX_UNREAD_BYTES)
         self._send_limit = SendLimit(transport.user_agent, self._now_s)
-        self._sender = Sender(transport, dialect, self._outbox, self._send_limit)
+        self._sender = Sender(
+            transport, dialect, self._outbox, self._send_limit, on_text=door.metrics.text_written
+        )
         self._channels = Channels(door, caller, anchored=self._anchored)
         self._command: Open | None = None
         self._intake: Intake | None = None

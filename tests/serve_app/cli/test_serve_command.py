@@ -1,3 +1,4 @@
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from serve_app.cli import serving
 from serve_app.cli.app import app
 from serve_app.launch import plan as plan_module
 from serve_app.launch.certificates import CertificateFiles
+from serve_app.launch.cluster import free_ports
 from serve_app.launch.plan import ServicePlan, plan_service
 from serve_app.settings import Settings
 
@@ -70,3 +72,32 @@ def test_a_place_that_cannot_be_written_is_refused_at_the_start(tmp_path: Path, 
     answer = CliRunner().invoke(app, ["serve", f"--{setting}", "taken/place"])
     assert answer.exit_code == 2
     assert "cannot write" in answer.stderr
+
+
+def test_another_programs_metrics_port_stops_the_start_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[object] = []
+    monkeypatch.setattr(serving, "start_service", lambda *_, **__: started.append(1))
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        answer = CliRunner().invoke(app, ["serve", "--metrics-port", str(port)])
+    assert answer.exit_code == 2
+    assert f"metrics_port: 127.0.0.1:{port} cannot be listened on" in answer.stderr
+    assert not started
+
+
+@pytest.mark.parametrize(
+    ("settings", "shown"),
+    [
+        (Settings(), ""),
+        (Settings(metrics_enabled=False, metrics_port=9), None),
+    ],
+)
+def test_where_metrics_are_said_to_be(settings: Settings, shown: str | None) -> None:
+    assert serving._metrics_address(settings) == shown
+
+
+def test_metrics_on_a_port_of_their_own_are_announced_there() -> None:
+    (port,) = free_ports(1)
+    assert serving._metrics_address(Settings(metrics_port=port)) == f"http://127.0.0.1:{port}"

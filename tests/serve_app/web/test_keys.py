@@ -71,6 +71,7 @@ def test_what_stays_open_is_a_short_list() -> None:
         "/metrics",
         "/openapi.json",
         "/ready",
+        "/status",
     ]
     assert {"/transcribe", "/transcribe/stream", "/v1/listen", "/v1/models"} <= {one.path for one in CLOSED}
 
