@@ -33,7 +33,7 @@ class Recogniser:
             gpu_fraction=assigned_gpu_fraction(),
         )
         publish_own_gpu_metrics(known)
-        self._traces = traces_of(own, "recogniser")
+        self._traces = traces_of(known, "recogniser")
 
     async def decode(self, jobs: list[DecodeJob]) -> AsyncIterator[DecodeResult]:
         """Each job's result as soon as it is there."""

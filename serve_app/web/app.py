@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 from serve_app.access.keyring import Keyring
 from serve_app.core.erasure import Eraser
-from serve_app.protocols.doors import Described
+from serve_app.protocols.doors import Described, Operation
 from serve_app.service.contract import SpeechService
 from serve_app.telemetry.metrics import Metrics, no_metrics
 from serve_app.telemetry.traces import Traces
