@@ -8,6 +8,7 @@ from typing import Any
 from deployments.gpu_share import assigned_gpu_fraction, publish_own_gpu_metrics
 from serve_app.assembly.recognisers import load_recogniser
 from serve_app.core.jobs import DecodeJob, DecodeResult, ModelInfo, Role
+from serve_app.service.signs_of_life import with_beats
 from serve_app.settings import Settings
 
 
@@ -26,9 +27,9 @@ class Recogniser:
         )
         publish_own_gpu_metrics()
 
-    async def decode(self, jobs: list[DecodeJob]) -> AsyncIterator[DecodeResult]:
-        """Each job's result as soon as it is there."""
-        async for result in self._recogniser.decode(jobs):
+    async def decode(self, jobs: list[DecodeJob]) -> AsyncIterator[DecodeResult | None]:
+        """Each job's result as soon as it is there; None as a sign of life meanwhile."""
+        async for result in with_beats(self._recogniser.decode(jobs)):
             yield result
 
     async def describe(self) -> tuple[ModelInfo, ...]:
@@ -45,5 +46,6 @@ class Recogniser:
             "capacity_audio_s_per_s": stats.capacity_audio_s_per_s,
         }
 
-    def check_health(self) -> None:
+    async def check_health(self) -> None:
+        """Serve replaces the replica when this has raised three times in a row."""
         self._recogniser.check()

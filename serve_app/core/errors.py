@@ -22,6 +22,7 @@
     └── ServerError            our fault: the same call may succeed
         ├── InferenceError     a model failed on this item
         ├── ModelUnavailable   a model is missing or not loaded
+        │   └── ReplicaUnhealthy  a model hangs or writes nonsense: its process is being replaced
         └── InternalError
 
 `code` is the native protocol's error code (seven are fixed by that protocol, `INVALID_TICKET` is ours);
@@ -136,6 +137,10 @@ class InferenceError(ServerError):
 class ModelUnavailable(ServerError):
     http_status = 503
     retry_after_s = 5
+
+
+class ReplicaUnhealthy(ModelUnavailable):
+    """What a replica's health check raises, and every call to it until it has been replaced."""
 
 
 class InternalError(ServerError):
