@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from deployments.gpu_share import assigned_gpu_fraction, publish_own_gpu_metrics
+from serve_app.assembly.load_time import load_within
 from serve_app.assembly.recognisers import load_recogniser
 from serve_app.core.jobs import DecodeJob, DecodeResult, ModelInfo, Role
 from serve_app.service.signs_of_life import with_beats
@@ -19,11 +20,14 @@ class Recogniser:
     shares_cores = True
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        self._recogniser = load_recogniser(
-            Settings.from_dict(settings),
-            self.roles,
-            shares_cores=self.shares_cores,
-            gpu_fraction=assigned_gpu_fraction(),
+        read = Settings.from_dict(settings)
+        gpu_fraction = assigned_gpu_fraction()
+        self._recogniser = load_within(
+            read.model_load_timeout_s,
+            ", ".join(dict.fromkeys(map(read.model_name, self.roles))),
+            lambda: load_recogniser(
+                read, self.roles, shares_cores=self.shares_cores, gpu_fraction=gpu_fraction
+            ),
         )
         publish_own_gpu_metrics()
 

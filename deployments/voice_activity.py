@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from serve_app.assembly.load_time import load_within
 from serve_app.assembly.voice_activity import voice_host
 from serve_app.settings import Settings
 from serve_app.vad.detector import PackedRequests, PackedResults
@@ -13,7 +14,8 @@ class VoiceActivity:
     """One detector and the one thread that runs it."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        self._host = voice_host(Settings.from_dict(settings))
+        read = Settings.from_dict(settings)
+        self._host = load_within(read.model_load_timeout_s, "the voice detector", lambda: voice_host(read))
 
     async def detect(self, batch: PackedRequests) -> PackedResults:
         """Probabilities and the states after them; the caller keeps the states."""
