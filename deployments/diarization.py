@@ -37,6 +37,8 @@ class Diarization:
             yield answer
 
     async def describe(self) -> SpeakerStatus:
+        """What runs here, and whether it is loaded. Raises `ReplicaUnhealthy`."""
+        self._host.require_healthy()
         return self._host.describe()
 
     def record_autoscaling_stats(self) -> dict[str, float]:

@@ -37,6 +37,8 @@ class Recogniser:
             yield result
 
     async def describe(self) -> tuple[ModelInfo, ...]:
+        """The models, which are loaded and warm. Raises `ReplicaUnhealthy`."""
+        self._recogniser.require_healthy()
         return self._recogniser.models()
 
     def record_autoscaling_stats(self) -> dict[str, float]:

@@ -22,7 +22,8 @@ class VoiceActivity:
         return await self._host.detect(batch)
 
     async def describe(self) -> None:
-        """Answers once the detector is loaded and has heard a known clip."""
+        """Answers where the detector is loaded and hears. Raises `ReplicaUnhealthy`."""
+        self._host.require_healthy()
 
     async def check_health(self) -> None:
         """Serve replaces the replica when this has raised three times in a row."""

@@ -52,6 +52,19 @@ export interface AudioWarning {
   value: number;
 }
 
+/** A model has said nothing for five seconds though it was asked, or says something again. No word is lost: what it did not answer is asked again. */
+export interface ModelStatus {
+  type: "model_status";
+  /** The id of the session, as `session_started` said it. */
+  session_id: string;
+  /** Which of the two. */
+  state: "stalled" | "resumed";
+  /** Milliseconds of audio that were taken by then. */
+  t_ms: number;
+  /** Milliseconds since it should have said something. */
+  waited_ms: number;
+}
+
 /** Interim text of the segment in progress. */
 export interface PartialTranscript {
   type: "partial_transcript";
@@ -264,4 +277,4 @@ export interface Detail {
   detail: string;
 }
 
-export type WireEvent = SessionStarted | Ticket | VadEvent | AudioWarning | PartialTranscript | FinalTranscript | SpeakerRevision | Error | SessionEnded;
+export type WireEvent = SessionStarted | Ticket | VadEvent | AudioWarning | ModelStatus | PartialTranscript | FinalTranscript | SpeakerRevision | Error | SessionEnded;

@@ -200,7 +200,7 @@ class Recogniser:
             self._give_up(f"{overdue}: the model hangs")
         elif self._canaries and not self._fault and (complaint := self._poll_canaries()):
             self._give_up(complaint)
-        self._raise_fault()
+        self.require_healthy()
 
     def _poll_canaries(self) -> str:
         nothing_waits = not any(self._scheduler.num_waiting(role) for role in Role)
@@ -227,7 +227,8 @@ class Recogniser:
             if not waiting.future.done():
                 waiting.future.set_exception(ReplicaUnhealthy(self._fault))
 
-    def _raise_fault(self) -> None:
+    def require_healthy(self) -> None:
+        """Raises `ReplicaUnhealthy` where a check has found a fault."""
         if self._fault:
             raise ReplicaUnhealthy(self._fault)
 
@@ -256,7 +257,7 @@ class Recogniser:
     # -- the queue -------------------------------------------------------------------------------
 
     def _enqueue(self, job: DecodeJob) -> asyncio.Future[DecodeResult]:
-        self._raise_fault()
+        self.require_healthy()
         future: asyncio.Future[DecodeResult] = asyncio.get_running_loop().create_future()
         failure = self._refusal(job)
         transcriber = None if failure else self._transcriber_for(job)

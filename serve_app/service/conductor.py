@@ -31,6 +31,7 @@ from serve_app.service.listening import MAX_WINDOWS_PER_CALL, Listening
 from serve_app.service.live import Live
 from serve_app.service.ports import RecogniserPort, SpeakerPort, VoicePort
 from serve_app.service.retries import decode_reliably, detect_reliably
+from serve_app.service.silence import SilenceWatch
 from serve_app.session.backpressure import InterimBudget, InterimGate, InterimLoad
 from serve_app.session.effects import DecodeRequest, Purpose
 from serve_app.vad.detector import VadRequest
@@ -90,6 +91,7 @@ class Conductor:
         self._num_finals = 0
         self._offering = False
         self._awake = asyncio.Event()
+        self._silence = SilenceWatch(clock)
         self._calls: set[asyncio.Task[None]] = set()
         self._listening: Listening | None = None
         if speakers is not None:
@@ -128,6 +130,13 @@ class Conductor:
 
     async def run(self) -> None:
         """Tick for ever; sleeps while no session has anything new."""
+        watching = asyncio.create_task(self._silence.run())
+        try:
+            await self._tick_for_ever()
+        finally:
+            watching.cancel()
+
+    async def _tick_for_ever(self) -> None:
         published_s = 0.0
         while True:
             await self._awake.wait()
@@ -160,7 +169,9 @@ class Conductor:
                 if request is not None:
                     asked.append((live, request))
             if asked:
+                self._silence.listening([live for live, _ in asked])
                 answers = await detect_reliably(self._voice, [r for _, r in asked], self._counters.retried)
+                self._silence.listened()
                 for (live, _), answer in zip(asked, answers, strict=True):
                     live.apply(live.session.on_voice(answer))
             self._send_finals()
@@ -232,6 +243,7 @@ class Conductor:
         for live, request in requests:
             self._next_job_id += 1
             self._in_flight[self._next_job_id] = _InFlight(live, request, self._clock())
+            self._silence.asked(live)
             self._num_finals += request.purpose is not Purpose.INTERIM
             beams = self._beam_size(request.job)
             jobs.append(replace(request.job, job_id=self._next_job_id, beam_size=beams))
@@ -263,6 +275,7 @@ class Conductor:
         if flight is None:
             return
         request, session = flight.request, flight.live.session
+        self._silence.answered(flight.live)
         total_ms = (self._clock() - flight.sent_s) * 1000
         timing = result.timing if isinstance(result, Transcript) else DecodeTiming()
         if request.purpose is Purpose.INTERIM:

@@ -29,6 +29,7 @@ from serve_app.service.contract import (
 )
 from serve_app.service.counters import Counters
 from serve_app.service.live import Live
+from serve_app.service.readiness import Readiness
 from serve_app.service.recording_speakers import SpeakerRecordings
 from serve_app.session.checkpoint import Checkpoint
 from serve_app.session.options import SessionOptions
@@ -65,6 +66,7 @@ class Speech:
         metrics_text: Callable[[], Awaitable[str]],
         tickets: TicketOffice,
         speakers: Callable[[], SpeakerStatus],
+        readiness: Readiness | None = None,
         now_s: Callable[[], float] = time.time,
     ) -> None:
         """`now_s`: seconds of the wall clock, which tickets expire by."""
@@ -72,6 +74,7 @@ class Speech:
         self._tickets = tickets
         self._now_s = now_s
         self._speakers = speakers
+        self._readiness = readiness or Readiness()
         self._conductor = conductor
         self._recordings = recordings
         self._counters = counters
@@ -146,11 +149,12 @@ class Speech:
 
     def status(self) -> ServiceStatus:
         models = self._models()
+        ready = bool(models) and self._readiness.ready
         depth = self._conductor.num_finals_in_flight
         accepting = len(self._lives) < self._limits.max_sessions and depth < self._limits.max_queue_depth
         return ServiceStatus(
-            ready=bool(models),
-            accepting=bool(models) and accepting,
+            ready=ready,
+            accepting=ready and accepting,
             models=models,
             queue=QueueStatus(
                 depth_final=depth,
@@ -166,6 +170,7 @@ class Speech:
             estimated_max_concurrent=self._counters.estimated_speakers(self._limits.num_workers),
             interims=self._conductor.interim_load,
             speakers=self._speakers(),
+            degraded=self._readiness.silent,
         )
 
     async def metrics_text(self) -> str:

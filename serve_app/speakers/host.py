@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 
@@ -91,7 +92,7 @@ class SpeakerHost:
         return self._waiting_samples / SAMPLE_RATE_HZ
 
     def describe(self) -> SpeakerStatus:
-        return self._status
+        return replace(self._status, warm=self._live is not None)
 
     def check(self) -> None:
         """To be called every few seconds, on the loop. Raises `ReplicaUnhealthy` once a call hangs or a
@@ -103,9 +104,10 @@ class SpeakerHost:
             if self._fault:
                 log.error("the diarizer gives up", reason=self._fault)
                 self._failed.set()
-        self._raise_fault()
+        self.require_healthy()
 
-    def _raise_fault(self) -> None:
+    def require_healthy(self) -> None:
+        """Raises `ReplicaUnhealthy` where a check has found a fault."""
         if self._fault:
             raise ReplicaUnhealthy(self._fault)
 
@@ -129,7 +131,7 @@ class SpeakerHost:
         for window in windows:
             if window.audio.ndim != 1 or not 0 < len(window.audio) <= WINDOW_SAMPLES:
                 raise InferenceError(f"a window of {window.audio.shape} samples")
-        self._raise_fault()
+        self.require_healthy()
         loop = asyncio.get_running_loop()
         self._asked_s = self._clock()
         samples = sum(len(window.audio) for window in windows)
@@ -146,7 +148,7 @@ class SpeakerHost:
 
     async def diarize(self, audio: Pcm16, counts: SpeakerCounts) -> AsyncGenerator[float | Diarization, None]:
         """The share that is done, from time to time, then what was found. Raises as `listen` does."""
-        self._raise_fault()
+        self.require_healthy()
         loop = asyncio.get_running_loop()
         told: asyncio.Queue[float] = asyncio.Queue()
         gone = threading.Event()
@@ -176,7 +178,7 @@ class SpeakerHost:
         try:
             await asyncio.wait((*work, failed), return_when=asyncio.FIRST_COMPLETED)
             if not any(part.done() for part in work):
-                self._raise_fault()
+                self.require_healthy()
         finally:
             failed.cancel()
 

@@ -79,9 +79,10 @@ class VoiceHost:
             if self._fault:
                 log.error("the voice detector gives up", reason=self._fault)
                 self._failed.set()
-        self._raise_fault()
+        self.require_healthy()
 
-    def _raise_fault(self) -> None:
+    def require_healthy(self) -> None:
+        """Raises `ReplicaUnhealthy` where a check has found a fault."""
         if self._fault:
             raise ReplicaUnhealthy(self._fault)
 
@@ -99,7 +100,7 @@ class VoiceHost:
         return ""
 
     async def _on_thread(self, batch: PackedRequests) -> PackedResults:
-        self._raise_fault()
+        self.require_healthy()
         work = asyncio.get_running_loop().run_in_executor(self._thread, self._run, batch)
         self._num_calls += 1
         failed = asyncio.ensure_future(self._failed.wait())
@@ -107,7 +108,7 @@ class VoiceHost:
         try:
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
-                self._raise_fault()
+                self.require_healthy()
             return work.result()
         finally:
             self._num_calls -= 1
