@@ -21,6 +21,7 @@
     │   └── QueueCongestion
     └── ServerError            our fault: the same call may succeed
         ├── InferenceError     a model failed on this item
+        ├── RequestTimedOut    a recording took longer than requests may
         ├── ModelUnavailable   a model is missing or not loaded
         │   └── ReplicaUnhealthy  a model hangs or writes nonsense: its process is being replaced
         └── InternalError
@@ -132,6 +133,13 @@ class ServerError(SottoError):
 
 class InferenceError(ServerError):
     code = "INFERENCE_ERROR"
+
+
+class RequestTimedOut(ServerError):
+    """What was decoded so far is dropped: the request may be sent again when there is less to do."""
+
+    http_status = 504
+    retry_after_s = 30
 
 
 class ModelUnavailable(ServerError):

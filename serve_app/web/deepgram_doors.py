@@ -130,7 +130,9 @@ async def _listen(request: Request, door: Door, request_id: str) -> Response:
     finally:
         upload.close()
     began_s = perf_counter()
-    transcripts = await while_connected(request, _transcribe(recording.channels, asked, door))
+    transcripts = await while_connected(
+        request, door.within_time(_transcribe(recording.channels, asked, door))
+    )
     door.metrics.request_done(perf_counter() - began_s, recording.duration_s)
     kind = "damaged_audio" if not recording.complete else "audio"
     warnings = [OptionWarning("body", recording.warning, kind)] if recording.warning else []

@@ -76,7 +76,9 @@ async def _transcribe(request: Request, door: Door) -> Response:
     finally:
         upload.close()
     decoded_s = perf_counter()
-    transcript = await while_connected(request, door.service.transcribe(recording.samples, options))
+    transcript = await while_connected(
+        request, door.within_time(door.service.transcribe(recording.samples, options))
+    )
     done_s = perf_counter()
     door.metrics.request_done(done_s - decoded_s, recording.duration_s)
     time = ProcessingTime(decoded_s - decode_started_s, done_s - decoded_s, done_s - started_s)

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
 
@@ -48,26 +47,21 @@ def moody(mood: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
         sys.path.remove(str(folder))
 
 
-def recogniser(service: ServiceUnderTest) -> psutil.Process:
+def recognisers(service: ServiceUnderTest) -> list[psutil.Process]:
     assert service.runtime_dir is not None
-    found = [p for p in processes_of(service.runtime_dir) if ":Recogniser" in process_title(p)]
-    return found[-1]
+    return [p for p in processes_of(service.runtime_dir) if ":Recogniser" in process_title(p)]
 
 
 async def replaced(service: ServiceUnderTest, before: psutil.Process) -> None:
-    """Wait until another process answers for the recogniser."""
+    """Wait until Serve has ended this process and begun another."""
     async with asyncio.timeout(PATIENCE_S):
-        while before.is_running():
+        while before.is_running() or not recognisers(service):
             await asyncio.sleep(0.5)
-        async with httpx.AsyncClient(trust_env=False) as client:
-            while (await client.get(f"{service.url}/ready")).status_code != 200:
-                await asyncio.sleep(0.5)
-    assert recogniser(service).pid != before.pid
 
 
 async def test_a_model_that_hangs_mid_utterance_changes_no_word(moody: ServiceUnderTest, mood: Path) -> None:
     undisturbed = text(await stream(moody, "visit", speed=3.0))
-    spoken, victim = asyncio.Event(), recogniser(moody)
+    spoken, (victim,) = asyncio.Event(), recognisers(moody)
 
     async def hang() -> None:
         await spoken.wait()
@@ -84,7 +78,7 @@ async def test_a_model_that_hangs_mid_utterance_changes_no_word(moody: ServiceUn
 async def test_a_model_that_writes_nonsense_is_found_out_while_it_is_idle(
     moody: ServiceUnderTest, mood: Path
 ) -> None:
-    victim = recogniser(moody)
+    (victim,) = recognisers(moody)
     await asyncio.to_thread(mood.write_text, f"garbage {victim.pid}")
     await replaced(moody, victim)
     assert "pharmacy" in text(await stream(moody, "short_0")).lower()
