@@ -16,7 +16,7 @@ from serve_app.asr.guards import MEASURED
 from serve_app.asr.recogniser import Recogniser
 from serve_app.assembly.card_share import kept_to_share, own_share
 from serve_app.assembly.voice_activity import load_detector, voice_of
-from serve_app.audio.canary import CANARY_LANGUAGE, CANARY_TEXT, canary_audio
+from serve_app.audio.sample import SAMPLE_TEXT, speech_sample
 from serve_app.capacity.machine import available_cores
 from serve_app.core.jobs import Role
 from serve_app.models import ResolvedModel, fallback_for, resolve_or_fallback
@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 def load_recogniser(
     settings: Settings, roles: Sequence[Role], *, shares_cores: bool, gpu_fraction: float | None = None
 ) -> Recogniser:
-    """Find, load and warm up the models of `roles`. Blocking. Raises `ModelUnavailable`.
+    """Find, load and warm up the models of `roles`, and measure them. Blocking. Raises `ModelUnavailable`.
 
     `shares_cores`: interims and finals run side by side on these workers, so that interims take one.
     An English-only interim model is joined by the finals' for the other languages. `gpu_fraction`: the share
@@ -69,13 +69,15 @@ def load_recogniser(
     share = own_share(settings.device, gpu_fraction) if whisper else None
     config = config if share is None else kept_to_share(config, share)
     canaries = {role: _canary(model, whisper) for role, model in config.models.items()}
-    return build_recogniser(config, canaries=canaries)
+    recogniser = build_recogniser(config, canaries=canaries)
+    recogniser.measure(speech_sample())
+    return recogniser
 
 
 def _canary(model: HostedModel, whisper: bool) -> Canary:
-    """Whisper's models of our own list know English well, all but the one made for another language."""
+    """Whisper's models of our own list know English well, also those that were made for another language."""
     ours = whisper and find_spec(model.name) is not None
-    return Canary(canary_audio(), CANARY_TEXT, CANARY_LANGUAGE, must_know=ours)
+    return Canary(speech_sample(), SAMPLE_TEXT, "en", must_know=ours)
 
 
 def _guards(settings: Settings) -> GuardOptions:

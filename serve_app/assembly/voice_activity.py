@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from serve_app.asr.guards import Voice, heard_voice
-from serve_app.audio.canary import canary_audio
+from serve_app.audio.sample import speech_sample
 from serve_app.core.samples import Pcm16
 from serve_app.models import silero_vad_path, silero_vad_sequence_path
 from serve_app.settings import Settings
@@ -36,7 +36,7 @@ def load_detector(backend: str) -> VoiceDetector:
 
 def voice_host(settings: Settings) -> VoiceHost:
     """What a voice-activity replica runs. Raises `ModelUnavailable`."""
-    return VoiceHost(load_detector(settings.vad_backend), canary_audio())
+    return VoiceHost(load_detector(settings.vad_backend), speech_sample())
 
 
 def voice_of(audio: Pcm16, detector: VoiceDetector) -> Voice:

@@ -10,7 +10,7 @@ import pytest
 
 from fakes.fake_time import FakeClock
 from fakes.silero_files import silero_file
-from serve_app.audio.canary import canary_audio
+from serve_app.audio.sample import speech_sample
 from serve_app.core.errors import ModelUnavailable, ReplicaUnhealthy
 from serve_app.core.idle_check import IDLE_PERIOD_S
 from serve_app.vad.detector import SILERO_STATE, WEBRTC_STATE, PackedRequests, PackedResults, VadRequest
@@ -103,8 +103,8 @@ async def test_our_own_detectors_hear_the_clip() -> None:
     from serve_app.assembly.voice_activity import voice_host
     from serve_app.settings import Settings
 
-    for voice in (voice_host(Settings()), VoiceHost(WebRtcDetector(), canary_audio())):
+    for voice in (voice_host(Settings()), VoiceHost(WebRtcDetector(), speech_sample())):
         shape = SILERO_STATE if voice._detector.state_shape == SILERO_STATE else WEBRTC_STATE
-        whole = canary_audio()[: len(canary_audio()) // 512 * 512]
+        whole = speech_sample()[: len(speech_sample()) // 512 * 512]
         probs = (await voice.detect(pack([VadRequest(whole)], shape))).probs
         assert np.mean(probs > 0.5) > 0.4
