@@ -28,6 +28,8 @@ from serve_app.vad.detector import (
 
 LOST = (RayActorError, BackPressureError, DeploymentUnavailableError)
 """What a handle raises when the replica died or cannot take the call now: sending it again may work."""
+RAISED_THERE = (RayTaskError, ReplicaUnhealthy)
+"""What the replica's own code raised: wrapped where it came through Ray, as it is where it came over gRPC."""
 VOICE_DEADLINE_S = 5.0
 """A call takes milliseconds; one to a host that fell silent would hold every session of this ingress."""
 VOICE_DEADLINE_S_PER_S = 0.5
@@ -58,7 +60,7 @@ class VoiceHandle:
                 )
         except (*LOST, TimeoutError) as lost:
             raise ReplicaLost("the voice-activity replica was lost") from lost
-        except RayTaskError as failed:
+        except RAISED_THERE as failed:
             raise _lost_or_own(failed) from None
         return unpack_results(results)
 
@@ -97,7 +99,7 @@ class SpeakerHandle:
                 voices: list[WindowVoices] = await self._handle.listen.remote(list(windows))
         except (*LOST, TimeoutError) as lost:
             raise ReplicaLost("the diarization replica was lost") from lost
-        except RayTaskError as failed:
+        except RAISED_THERE as failed:
             raise _own_error(failed) from None
         return voices
 
@@ -128,7 +130,7 @@ async def _listened(
         is_over = True
     except LOST as lost:
         raise ReplicaLost(f"{what} was lost") from lost
-    except RayTaskError as failed:
+    except RAISED_THERE as failed:
         raise _lost_or_own(failed) from None
     finally:
         if not is_over:
@@ -139,19 +141,19 @@ async def _described(handle: DeploymentHandle[Any], what: str) -> Any:
     try:
         async with asyncio.timeout(DESCRIBE_DEADLINE_S):
             return await handle.describe.remote()
-    except (RayError, TimeoutError) as lost:
+    except (RayError, ReplicaUnhealthy, TimeoutError) as lost:
         raise ReplicaLost(f"{what} does not answer") from lost
 
 
-def _lost_or_own(failed: RayTaskError) -> Exception:
+def _lost_or_own(failed: RayTaskError | ReplicaUnhealthy) -> Exception:
     """A replica that is about to be replaced is lost; all else is as it was raised."""
-    cause = failed.cause
+    cause = failed.cause if isinstance(failed, RayTaskError) else failed
     return ReplicaLost(str(cause)) if isinstance(cause, ReplicaUnhealthy) else failed
 
 
-def _own_error(failed: RayTaskError) -> Exception:
+def _own_error(failed: RayTaskError | ReplicaUnhealthy) -> Exception:
     """What the replica raised, where it is an error of ours that a caller may see."""
-    cause = failed.cause
+    cause = failed.cause if isinstance(failed, RayTaskError) else failed
     if isinstance(cause, ReplicaUnhealthy):
         return ReplicaLost(str(cause))
     return cause if isinstance(cause, SottoError) else InferenceError("telling speakers apart failed")

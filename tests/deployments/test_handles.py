@@ -91,8 +91,9 @@ def test_answers_without_the_signs_of_life_between_them() -> None:
         (HANGS, "the recogniser's replica has said nothing for 20 s"),
         (ActorDiedError(), "the recogniser's replica was lost"),
         (raised_there(ReplicaUnhealthy("the model hangs")), "the model hangs"),
+        (ReplicaUnhealthy("the model hangs"), "the model hangs"),
     ],
-    ids=["silent", "dead", "hanging"],
+    ids=["silent", "dead", "hanging", "hanging, over gRPC"],
 )
 def test_a_recogniser_that_is_lost_midway(end: Any, said: str) -> None:
     handle = Handle(None, ANSWER, end)
@@ -111,7 +112,7 @@ async def detected(handle: Handle, seconds: float) -> Any:
     return await VoiceHandle(handle, SILERO_STATE).detect([VadRequest(samples)])  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("end", [HANGS, ActorDiedError(), raised_there(ReplicaUnhealthy("it hangs"))])
+@pytest.mark.parametrize("end", [HANGS, ActorDiedError(), ReplicaUnhealthy("it hangs")])
 def test_a_voice_detector_that_is_lost(end: Any) -> None:
     with pytest.raises(ReplicaLost):
         run_in_fake_time(detected(Handle(end), 1.0))
@@ -134,6 +135,7 @@ async def diarized(handle: Handle) -> list[Any]:
     [
         (HANGS, ReplicaLost),
         (raised_there(ReplicaUnhealthy("it hangs")), ReplicaLost),
+        (ReplicaUnhealthy("it hangs"), ReplicaLost),
         (raised_there(SpeakersUnavailable("install it")), SpeakersUnavailable),
         (raised_there(ValueError("secret inside")), InferenceError),
     ],
@@ -144,7 +146,7 @@ def test_a_diarizer_that_fails(end: Any, error: type[SottoError]) -> None:
     assert "secret" not in str(failed.value)
 
 
-@pytest.mark.parametrize("end", [HANGS, ActorDiedError()])
+@pytest.mark.parametrize("end", [HANGS, ActorDiedError(), ReplicaUnhealthy("it hangs")])
 def test_a_description_has_a_deadline(end: Any) -> None:
     for port in (
         VoiceHandle(Handle(end), SILERO_STATE),
