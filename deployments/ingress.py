@@ -108,10 +108,10 @@ class Ingress:
         )
 
     async def check_health(self) -> None:
-        """Serve restarts the replica when this raises: a conductor that stopped is one that died."""
-        conductor = self._tasks[0]
-        if conductor.done() and not conductor.cancelled():
-            raise RuntimeError("the conductor stopped") from conductor.exception()
+        """Serve restarts the replica when this raises: a task that stopped is one that died."""
+        for task in self._tasks:
+            if task.done() and not task.cancelled():
+                raise RuntimeError(f"the task {task.get_name()} stopped") from task.exception()
 
     async def _keep_describing(self, deployments: dict[str, Described]) -> None:
         """Know which models are loaded, and which deployments answer: a replica may have been replaced."""

@@ -20,13 +20,13 @@ class Recogniser:
     shares_cores = True
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        read = Settings.from_dict(settings)
+        known = Settings.from_dict(settings)
         gpu_fraction = assigned_gpu_fraction()
         self._recogniser = load_within(
-            read.model_load_timeout_s,
-            ", ".join(dict.fromkeys(map(read.model_name, self.roles))),
+            known.model_load_timeout_s,
+            ", ".join(dict.fromkeys(map(known.model_name, self.roles))),
             lambda: load_recogniser(
-                read, self.roles, shares_cores=self.shares_cores, gpu_fraction=gpu_fraction
+                known, self.roles, shares_cores=self.shares_cores, gpu_fraction=gpu_fraction
             ),
         )
         publish_own_gpu_metrics()

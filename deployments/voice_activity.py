@@ -14,8 +14,8 @@ class VoiceActivity:
     """One detector and the one thread that runs it."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        read = Settings.from_dict(settings)
-        self._host = load_within(read.model_load_timeout_s, "the voice detector", lambda: voice_host(read))
+        known = Settings.from_dict(settings)
+        self._host = load_within(known.model_load_timeout_s, "the voice detector", lambda: voice_host(known))
 
     async def detect(self, batch: PackedRequests) -> PackedResults:
         """Probabilities and the states after them; the caller keeps the states."""
