@@ -152,12 +152,13 @@ def summarise(
     held = [step for step in steps if step.holds(bar_ms)]
     capacity = max((step.sessions for step in held), default=0)
     at_capacity = next((step for step in held if step.sessions == capacity), None)
-    latencies = [one.final_latency_ms for one in admitted]
-    all_finals = Percentiles.of(ms for one in latencies for ms in one)
-    halves = [
-        Percentiles.of(ms for one in latencies for ms in part(one)).p95
-        for part in (lambda ms: ms[: len(ms) // 2], lambda ms: ms[len(ms) // 2 :])
-    ]
+    all_finals = Percentiles.of(ms for one in admitted for ms in one.final_latency_ms)
+    halves: list[list[float]] = [[], []]
+    for one in admitted:
+        middle = len(one.final_latency_ms) // 2
+        halves[0] += one.final_latency_ms[:middle]
+        halves[1] += one.final_latency_ms[middle:]
+    p95_by_half = [Percentiles.of(half).p95 for half in halves]
     errors = word_errors([one.plan.text for one in admitted], [one.text for one in admitted])
     return {
         "own_figure": own_figure,
@@ -177,7 +178,7 @@ def summarise(
         "p95_over_capacity": round(all_finals.p95 / at_capacity.p95_ms, 2)
         if at_capacity and all_finals.p95
         else None,
-        "p95_ms_by_half": [None if p95 is None else round(p95) for p95 in halves],
+        "p95_ms_by_half": [None if p95 is None else round(p95) for p95 in p95_by_half],
         "word_error_rate": round(errors.rate, 4) if admitted else None,
         "sessions_without_text": sum(not one.finals for one in admitted),
         "audio_dropped_ms": round(sum(max(0.0, one.audio_dropped_ms) for one in admitted), 1),

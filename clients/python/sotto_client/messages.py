@@ -17,6 +17,7 @@ from sotto_client.wire import (
     Event,
     FinalTranscript,
     Heartbeat,
+    LoadStatus,
     ModelStatus,
     PartialTranscript,
     SessionEnded,
@@ -32,6 +33,7 @@ from sotto_client.wire import Word as SpokenWord
 __all__ = [
     "AudioWarning",
     "ModelStatus",
+    "LoadStatus",
     "ErrorMessage",
     "FinalTranscript",
     "Heartbeat",
