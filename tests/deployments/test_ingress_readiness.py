@@ -43,7 +43,7 @@ class Front:
         self.ingress._recognisers = tuple(
             name for name in deployments if name.endswith("Asr") or name == "Recogniser"
         )
-        optional = () if diarization_enabled else ("Diarization",)
+        optional = {"Diarization"} & set(deployments) if not diarization_enabled else set()
         required = [name for name in deployments if name not in optional]
         self.ingress._readiness = Readiness(required, optional, self.clock)
         self.deployments = deployments
