@@ -171,6 +171,8 @@ class Recogniser:
         batch = self._limits.max_batch.get(role, 1)
         workers = self._limits.num_workers
         self._pace = measure_pace(self._transcribers[role], role, speech, num_workers=workers, batch=batch)
+        if self._pace.audio_s_per_s > 0:
+            self._mean_cost = workers / self._pace.audio_s_per_s
 
     def models(self) -> tuple[ModelInfo, ...]:
         """Every role's model, final first, which also says how fast it is."""

@@ -82,3 +82,10 @@ async def test_a_model_that_writes_nonsense_is_found_out_while_it_is_idle(
     await asyncio.to_thread(mood.write_text, f"garbage {victim.pid}")
     await replaced(moody, victim)
     assert "pharmacy" in text(await stream(moody, "short_0")).lower()
+
+
+def test_models_that_do_not_load_in_time_fail_the_start_by_name(capfd: pytest.CaptureFixture[str]) -> None:
+    settings = {"model": "tiny.en", "model_load_timeout_s": 0.01}
+    with pytest.raises(RuntimeError, match="did not start"), service_in_own_process(settings):
+        pass
+    assert "tiny.en did not load within 0.01 s" in capfd.readouterr().err

@@ -80,3 +80,9 @@ def test_a_config_file_of_ones_own(tmp_path: Path) -> None:
 def test_unknown_settings_are_refused() -> None:
     with pytest.raises(SettingsError, match="no such setting"):
         plan_service({"modle": "tiny"})
+
+
+@pytest.mark.parametrize(("load_s", "start_s"), [(300, 420), (10, 300), (3600, 3720)])
+def test_a_start_waits_longer_than_its_models_may_load(load_s: int, start_s: int) -> None:
+    plan = plan_service({"profile": "cpu", "model_load_timeout_s": load_s})
+    assert plan.start_timeout_s == start_s
