@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from typing import Any
+from typing import Any, Protocol
 
 from ray.serve.handle import DeploymentHandle
 from starlette.applications import Starlette
@@ -19,7 +18,9 @@ from serve_app.assembly.speakers import status_of
 from serve_app.assembly.voice_activity import state_shape
 from serve_app.core.jobs import ModelInfo
 from serve_app.service.ports import ReplicaLost
+from serve_app.service.readiness import Readiness
 from serve_app.settings import Settings
+from serve_app.speakers.ports import SpeakerStatus
 from serve_app.telemetry.cluster import ClusterMetrics, RayInstruments, ray_exporter_urls
 from serve_app.telemetry.metrics import Metrics, no_metrics
 from serve_app.web.app import create_app
@@ -27,6 +28,14 @@ from serve_app.web.keepalive import let_audio_be_a_sign_of_life
 from serve_app.web.metrics_port import listen_for_scrapers, serve_metrics
 
 DESCRIBE_INTERVAL_S = 5.0
+UNREADY_INTERVAL_S = 1.0
+
+
+class Described(Protocol):
+    """The port of a deployment that says what is loaded there."""
+
+    async def describe(self) -> Any:
+        """Raises `ReplicaLost`."""
 
 
 class Ingress:
@@ -57,13 +66,27 @@ class Ingress:
         if not shared_cores:
             recognisers.append(RecogniserHandle(final))
         cluster_metrics = ClusterMetrics(ray_exporter_urls)
+        self._recognisers = ("Recogniser",) if shared_cores else ("InterimAsr", "FinalAsr")
+        hearing = VoiceHandle(voice, state_shape(self._settings.vad_backend))
+        deployments: dict[str, Described] = {"VoiceActivity": hearing}
+        deployments |= zip(self._recognisers, recognisers, strict=True)
+        required, optional = list(deployments), list[str]()
         telling_apart = None if speakers is None else SpeakerHandle(speakers)
+        if telling_apart is not None:
+            deployments["Diarization"] = telling_apart
+            by_default = self._settings.diarization_enabled and self._speaker_status.available
+            (required if by_default else optional).append("Diarization")
+        brief = None if short is None else RecogniserHandle(short)
+        if brief is not None:
+            deployments["ShortAsr"] = brief
+            optional.append("ShortAsr")
+        self._readiness = Readiness(required, optional)
         self._speech, conductor = assemble(
             self._settings,
-            voice=VoiceHandle(voice, state_shape(self._settings.vad_backend)),
+            voice=hearing,
             interim=recognisers[0],
             final=recognisers[-1],
-            short=None if short is None else RecogniserHandle(short),
+            short=brief,
             shared_cores=shared_cores,
             metrics=self._metrics,
             traces=self._traces,
@@ -72,17 +95,20 @@ class Ingress:
             speakers=telling_apart,
             speaker_status=lambda: self._speaker_status,
             metrics_text=cluster_metrics.text,
+            readiness=self._readiness,
         )
         self._keys = keyring(self._settings)
         self._tasks = [
             asyncio.create_task(conductor.run(), name="conductor"),
-            asyncio.create_task(self._keep_describing(recognisers, telling_apart), name="models"),
+            asyncio.create_task(self._keep_describing(deployments), name="models"),
         ]
         if self._keys is not None:
             self._tasks.append(asyncio.create_task(self._keys.keep_reading(), name="keys"))
         if self._settings.metrics_enabled and self._settings.metrics_port is not None:
             listener = listen_for_scrapers(self._settings.host, self._settings.metrics_port)
-            self._tasks.append(asyncio.create_task(serve_metrics(listener, cluster_metrics.text)))
+            self._tasks.append(
+                asyncio.create_task(serve_metrics(listener, cluster_metrics.text), name="metrics")
+            )
 
     def __serve_build_asgi_app__(self) -> Starlette:  # noqa: PLW3201 - the name is Serve's
         origins = self._settings.cors_origins
@@ -107,20 +133,30 @@ class Ingress:
             audit[0].close()
 
     async def check_health(self) -> None:
-        """Serve restarts the replica when this raises: a conductor that stopped is one that died."""
-        conductor = self._tasks[0]
-        if conductor.done() and not conductor.cancelled():
-            raise RuntimeError("the conductor stopped") from conductor.exception()
+        """Serve restarts the replica when this raises: a task that stopped is one that died."""
+        for task in self._tasks:
+            if task.done() and not task.cancelled():
+                raise RuntimeError(f"the task {task.get_name()} stopped") from task.exception()
 
-    async def _keep_describing(
-        self, recognisers: list[RecogniserHandle], speakers: SpeakerHandle | None
-    ) -> None:
-        """Know which models are loaded; again whenever a replica may have been replaced."""
+    async def _keep_describing(self, deployments: dict[str, Described]) -> None:
+        """Know which models are loaded, and which deployments answer: a replica may have been replaced."""
         while True:
-            with contextlib.suppress(ReplicaLost):
-                found = [await recogniser.describe() for recogniser in recognisers]
+            answers = await asyncio.gather(*(self._describe(*item) for item in deployments.items()))
+            said = dict(zip(deployments, answers, strict=True))
+            found = [models for name in self._recognisers if (models := said[name]) is not None]
+            if len(found) == len(self._recognisers):
                 self._models = tuple(model for models in found for model in models)
                 self._final_models = found[-1]
-                if speakers is not None:
-                    self._speaker_status = await speakers.describe()
-            await asyncio.sleep(DESCRIBE_INTERVAL_S)
+            await asyncio.sleep(DESCRIBE_INTERVAL_S if self._readiness.ready else UNREADY_INTERVAL_S)
+
+    async def _describe(self, name: str, deployment: Described) -> Any:
+        try:
+            answer = await deployment.describe()
+        except ReplicaLost:
+            return None
+        if isinstance(answer, SpeakerStatus):
+            self._speaker_status = answer
+            if self._settings.diarization_enabled and answer.available and not answer.warm:
+                return answer
+        self._readiness.answered(name)
+        return answer

@@ -8,6 +8,7 @@ from functools import partial
 
 import structlog
 
+from serve_app.asr.canary import Canary
 from serve_app.asr.config import HostedModel, RecogniserConfig, build_recogniser
 from serve_app.asr.engines.choice import is_installed, runs_whisper
 from serve_app.asr.fallback import GuardOptions
@@ -15,7 +16,7 @@ from serve_app.asr.guards import MEASURED
 from serve_app.asr.recogniser import Recogniser
 from serve_app.assembly.card_share import kept_to_share, own_share
 from serve_app.assembly.voice_activity import load_detector, voice_of
-from serve_app.audio.sample import speech_sample
+from serve_app.audio.sample import SAMPLE_TEXT, speech_sample
 from serve_app.capacity.machine import available_cores
 from serve_app.core.jobs import Role
 from serve_app.models import ResolvedModel, fallback_for, resolve_or_fallback
@@ -66,9 +67,17 @@ def load_recogniser(
         offline=settings.offline,
     )
     share = own_share(settings.device, gpu_fraction) if whisper else None
-    recogniser = build_recogniser(config if share is None else kept_to_share(config, share))
+    config = config if share is None else kept_to_share(config, share)
+    canaries = {role: _canary(model, whisper) for role, model in config.models.items()}
+    recogniser = build_recogniser(config, canaries=canaries)
     recogniser.measure(speech_sample())
     return recogniser
+
+
+def _canary(model: HostedModel, whisper: bool) -> Canary:
+    """Whisper's models of our own list know English well, also those that were made for another language."""
+    ours = whisper and find_spec(model.name) is not None
+    return Canary(speech_sample(), SAMPLE_TEXT, "en", must_know=ours)
 
 
 def _guards(settings: Settings) -> GuardOptions:

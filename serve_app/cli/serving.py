@@ -58,7 +58,13 @@ def run_service(
     # Until the service runs, a signal must interrupt any wait.
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        service = start_service(plan.config, cluster=plan.cluster, edge=plan.edge, progress=note)
+        service = start_service(
+            plan.config,
+            cluster=plan.cluster,
+            edge=plan.edge,
+            progress=note,
+            timeout_s=plan.start_timeout_s,
+        )
     except LaunchError as error:
         complain(str(error))
         return 1

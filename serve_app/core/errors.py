@@ -22,7 +22,9 @@
     │   └── QueueCongestion
     └── ServerError            our fault: the same call may succeed
         ├── InferenceError     a model failed on this item
+        ├── RequestTimedOut    a recording took longer than requests may
         ├── ModelUnavailable   a model is missing or not loaded
+        │   └── ReplicaUnhealthy  a model hangs or writes nonsense: its process is being replaced
         └── InternalError
 
 `code` is the native protocol's error code (seven are fixed by that protocol, `INVALID_TICKET`, `INVALID_KEY`
@@ -143,9 +145,20 @@ class InferenceError(ServerError):
     code = "INFERENCE_ERROR"
 
 
+class RequestTimedOut(ServerError):
+    """What was decoded so far is dropped: the request may be sent again when there is less to do."""
+
+    http_status = 504
+    retry_after_s = 30
+
+
 class ModelUnavailable(ServerError):
     http_status = 503
     retry_after_s = 5
+
+
+class ReplicaUnhealthy(ModelUnavailable):
+    """What a replica's health check raises, and every call to it until it has been replaced."""
 
 
 class InternalError(ServerError):

@@ -29,9 +29,12 @@ from serve_app.launch.gpu_plan import (
     size_settings,
     with_slots,
 )
+from serve_app.launch.serving import START_TIMEOUT_S
 from serve_app.settings import Settings, SettingsError, read_settings
 
 INGRESS = "Ingress"
+LOAD_MARGIN_S = 120.0
+"""For what is not loading: processes that start, and imports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,11 @@ class ServicePlan:
     warnings: tuple[str, ...]
     edge: EdgeOptions | None = None
     reasons: tuple[str, ...] = ()
+
+    @property
+    def start_timeout_s(self) -> float:
+        """How long a start may take: models that load until their own limit fail by name before it."""
+        return max(START_TIMEOUT_S, self.settings.model_load_timeout_s + LOAD_MARGIN_S)
 
 
 def plan_service(

@@ -22,11 +22,11 @@ DOORS: Final = (
     _page("/", "root", "What this is, its settings and its doors", health.Root),
     _page("/health", "health", "Alive, with model and cache; always 200", health.Health),
     _page("/health/live", "live", "The process answers", health.Live),
-    _page("/health/ready", "healthReady", "The models are loaded", health.Ready, not_ready=True),
+    _page("/health/ready", "healthReady", "Every model is loaded and answers", health.Ready, not_ready=True),
     _page("/health/startup", "startup", "It has been ready once", health.Startup, not_ready=True),
     _page("/health/status", "status", "Models, queue, sessions and load", health.Status),
     _page("/status", "operatorStatus", "Queues, workers, backpressure, config", health.OperatorStatus),
-    _page("/ready", "ready", "The models are loaded", health.Ready, not_ready=True),
+    _page("/ready", "ready", "Every model is loaded and answers", health.Ready, not_ready=True),
     Operation(
         method="get",
         path="/metrics",

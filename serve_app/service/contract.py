@@ -107,6 +107,7 @@ class ServiceStatus:
     estimated_max_concurrent: int = 0
     interims: InterimLoad = InterimLoad()
     speakers: SpeakerStatus = SpeakerStatus(missing="speakers are not told apart")
+    degraded: tuple[str, ...] = ()
 
 
 class LiveSession(Protocol):

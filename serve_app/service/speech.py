@@ -33,6 +33,7 @@ from serve_app.service.contract import (
 )
 from serve_app.service.counters import Counters
 from serve_app.service.live import Live
+from serve_app.service.readiness import Readiness
 from serve_app.service.recording_speakers import SpeakerRecordings
 from serve_app.session.checkpoint import Checkpoint
 from serve_app.session.options import SessionOptions
@@ -78,6 +79,7 @@ class Speech:
         metrics_text: Callable[[], Awaitable[str]],
         tickets: TicketOffice,
         speakers: Callable[[], SpeakerStatus],
+        readiness: Readiness | None = None,
         estimate: SpeakerEstimate | None = None,
         now_s: Callable[[], float] = time.time,
         traces: Traces | None = None,
@@ -89,6 +91,7 @@ class Speech:
         self._now_s = now_s
         self._traces = traces
         self._speakers = speakers
+        self._readiness = readiness or Readiness()
         self._conductor = conductor
         self._recordings = recordings
         self._counters = counters
@@ -166,13 +169,14 @@ class Speech:
 
     def status(self) -> ServiceStatus:
         models = self._models()
+        ready = bool(models) and self._readiness.ready
         self._conductor.take_stock()
         load, depth, most = self._conductor.load, self._conductor.num_finals_in_flight, self._max_sessions()
         has_room = len(self._lives) < most and depth < self._limits.max_queue_depth
         accepting = has_room and load.rung < Rung.FULL
         return ServiceStatus(
-            ready=bool(models),
-            accepting=bool(models) and accepting,
+            ready=ready,
+            accepting=ready and accepting,
             models=models,
             queue=QueueStatus(
                 depth_final=depth,
@@ -188,6 +192,7 @@ class Speech:
             estimated_max_concurrent=self._speakers_at_once(),
             interims=load,
             speakers=self._speakers(),
+            degraded=self._readiness.silent,
         )
 
     async def metrics_text(self) -> str:

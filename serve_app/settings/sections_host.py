@@ -103,9 +103,8 @@ class ModelSection(Section):
     offline: bool = setting(False, "Never ask the hub; use what is here.", "HF_HUB_OFFLINE")
     model_load_timeout_s: float = setting(
         300,
-        "Give up on a model that takes longer to load.",
+        "Give up on a model that takes longer to load: the start fails and names it.",
         "MODEL_LOAD_TIMEOUT",
-        later="a start waits for its models without a limit",
         gt=0,
         le=86_400,
     )

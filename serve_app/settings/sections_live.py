@@ -243,6 +243,9 @@ class LimitSection(Section):
     max_frame_bytes: int = setting(1_048_576, "Largest WebSocket message.", ge=1_024, le=67_108_864)
     idle_timeout_s: float = setting(60, "End a session that sends nothing for so long.", gt=0, le=86_400)
     max_session_s: float = setting(14_400, "End a session after so long.", gt=0, le=604_800)
+    request_timeout_s: float = setting(
+        0, "Give up on an uploaded recording that takes longer to transcribe; 0: never.", ge=0, le=604_800
+    )
     heartbeat_s: float = setting(10, "Time between heartbeats on a quiet stream.", gt=0, le=3_600)
     max_file_size_mb: float = setting(
         2_048, "Largest upload, in MiB.", "MAX_FILE_SIZE_MB", gt=0, le=1_048_576

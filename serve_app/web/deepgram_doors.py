@@ -133,7 +133,9 @@ async def _listen(request: Request, door: Door, request_id: str) -> Response:
     finally:
         upload.close()
     began_s = perf_counter()
-    transcripts = await while_connected(request, _transcribe(recording.channels, asked, door))
+    transcripts = await while_connected(
+        request, door.within_time(_transcribe(recording.channels, asked, door))
+    )
     door.metrics.request_done(perf_counter() - began_s, recording.duration_s)
     for transcript in transcripts:
         current_record().transcribed(transcript)

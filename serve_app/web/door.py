@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from serve_app.access.keyring import Keyring
 from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.audio.formats import canonical_formats
 from serve_app.core.erasure import Eraser
-from serve_app.core.errors import QueueFull
+from serve_app.core.errors import QueueFull, RequestTimedOut
 from serve_app.core.jobs import Task
 from serve_app.core.samples import SAMPLE_RATE_HZ
 from serve_app.formatting import FormattingOptions
@@ -31,6 +32,7 @@ MAX_CONCURRENT_UPLOADS = 32
 """Uploads held in this process at once; the next one is told to come back."""
 
 
+T = TypeVar("T")
 Endpoint: TypeAlias = Callable[[Any], Awaitable[Any]]
 Endpoints: TypeAlias = Mapping[str, Endpoint]
 """Starlette's functions by the names of the doors that they answer."""
@@ -90,6 +92,8 @@ class DoorSettings(Protocol):
     def idle_timeout_s(self) -> float: ...
     @property
     def max_session_s(self) -> float: ...
+    @property
+    def request_timeout_s(self) -> float: ...
     def endpointing(self) -> EndpointingOptions: ...
     def policy(self) -> PolicyOptions: ...
     def conditioning(self) -> ConditioningOptions: ...
@@ -202,6 +206,18 @@ class Door:
         if choices.idle_final_ms is not None:
             return choices.idle_final_ms / 1000
         return self.settings.idle_final_s if by_default and options.endpointing.enabled else 0.0
+
+    async def within_time(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of `work` on a request whose body has come. Raises `RequestTimedOut` where it takes
+        longer than `request_timeout_s` (0: as long as it takes)."""
+        limit_s = self.settings.request_timeout_s
+        try:
+            async with asyncio.timeout(limit_s or None) as limit:
+                return await work
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise RequestTimedOut(f"the request was not done within {limit_s:g} s") from None
 
     @contextmanager
     def connection(self) -> Iterator[None]:

@@ -70,7 +70,9 @@ async def _recording(request: Request, door: Door, task: Task) -> Response:
             released.push(held.pop_all())
             return answer
         began_s = perf_counter()
-        transcript = await while_connected(request, door.service.transcribe(recording.samples, options))
+        transcript = await while_connected(
+            request, door.within_time(door.service.transcribe(recording.samples, options))
+        )
         door.metrics.request_done(perf_counter() - began_s, recording.duration_s)
         current_record().transcribed(transcript)
         return _answer(transcript, asked, task, warning_headers(recording))

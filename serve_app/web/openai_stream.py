@@ -38,7 +38,7 @@ async def streamed_answer(
     """
     segments: asyncio.Queue[RecordingSegment | None] = asyncio.Queue()
     working = asyncio.ensure_future(
-        door.service.transcribe(recording.samples, options, on_segment=segments.put_nowait)
+        door.within_time(door.service.transcribe(recording.samples, options, on_segment=segments.put_nowait))
     )
     working.add_done_callback(lambda _: segments.put_nowait(None))
     await asyncio.sleep(0)  # its first step: whether it is admitted

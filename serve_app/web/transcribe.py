@@ -78,7 +78,9 @@ async def _transcribe(request: Request, door: Door) -> Response:
     finally:
         upload.close()
     decoded_s = perf_counter()
-    transcript = await while_connected(request, door.service.transcribe(recording.samples, options))
+    transcript = await while_connected(
+        request, door.within_time(door.service.transcribe(recording.samples, options))
+    )
     done_s = perf_counter()
     door.metrics.request_done(done_s - decoded_s, recording.duration_s)
     current_record().transcribed(transcript)

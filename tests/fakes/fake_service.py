@@ -300,6 +300,7 @@ class FakeSettings:
     max_session_s: float = 60.0
     metrics_enabled: bool = True
     metrics_port: int | None = None
+    request_timeout_s: float = 0.0
 
     def conditioning(self) -> ConditioningOptions:
         return ConditioningOptions()

@@ -46,7 +46,7 @@ DOORS: Final = (
         query=Query(listen.ListenQuery, listen.LIVE_ONLY, listen.REPEATED),
         audio=AUDIO_TYPES,
         answers=(Answer(record=deepgram_records.ListenAnswer),),
-        errors=(400, 413, 415, 500, 503),
+        errors=(400, 413, 415, 500, 503, 504),
         error=deepgram_records.ListenError,
         prefix="Deepgram",
     ),

@@ -227,5 +227,7 @@ def _error_code(error: SottoError) -> str:
     if isinstance(error, CapacityError):
         return "TOO_MANY_REQUESTS" if error.http_status == 429 else "SERVICE_UNAVAILABLE"
     if isinstance(error, ServerError):
+        if error.http_status == 504:
+            return "GATEWAY_TIMEOUT"
         return "SERVICE_UNAVAILABLE" if error.http_status == 503 else "INTERNAL_SERVER_ERROR"
     return "Bad Request"

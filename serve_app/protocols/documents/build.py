@@ -40,6 +40,7 @@ STATUS_MEANINGS: Final = {
     415: "No audio, or a container that is not allowed.",
     500: "A model failed; the same may succeed.",
     503: "Full, or no model is loaded yet: try again after `retry-after` seconds.",
+    504: "Not done within the server's limit: try again after `retry-after` seconds.",
 }
 CLOSE_CODES: Final = MappingProxyType(
     {
@@ -204,7 +205,7 @@ def _responses(operation: Operation, components: Components) -> Document:
     for status in sorted({*operation.errors, *refusals}):
         error = Answer(status, STATUS_MEANINGS[status], operation.error)
         response = _response(error, components, operation.prefix)
-        if status == 503:
+        if status in (503, 504):
             response["headers"] = {
                 "retry-after": {"description": "Seconds to wait.", "schema": {"type": "integer"}}
             }

@@ -57,7 +57,7 @@ DOORS: Final = (
         form=Form(UploadChoices),
         audio=AUDIO_TYPES,
         answers=(Answer(record=wire.Transcript, texts=("text/plain", "application/x-subrip", "text/vtt")),),
-        errors=(400, 413, 415, 500, 503),
+        errors=(400, 413, 415, 500, 503, 504),
     ),
     Operation(
         method="post",

@@ -37,7 +37,7 @@ def _recordings(path: str, name: str, summary: str) -> Operation:
                 streams={EVENT_STREAM_TYPE: events},
             ),
         ),
-        errors=(400, 404, 413, 500, 503),
+        errors=(400, 404, 413, 500, 503, 504),
         error=openai.Error,
         prefix="OpenAI",
     )

@@ -121,3 +121,9 @@ def test_a_file_of_keys_is_found_from_any_folder(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("STT_KEYS_FILE", "keys.json")
     arguments = plan_service({}).config["applications"][0]["args"]["settings"]
     assert arguments["keys_file"] == str(tmp_path / "keys.json")
+
+
+@pytest.mark.parametrize(("load_s", "start_s"), [(300, 420), (10, 300), (3600, 3720)])
+def test_a_start_waits_longer_than_its_models_may_load(load_s: int, start_s: int) -> None:
+    plan = plan_service({"profile": "cpu", "model_load_timeout_s": load_s})
+    assert plan.start_timeout_s == start_s
