@@ -81,6 +81,7 @@ class Ingress:
             cors_origins=origins,
             signing_key=secret.encode() if secret else None,
             api_key=self._settings.secret("api_key") or None,
+            addresses=self._settings.address_rules(),
         )
 
     async def check_health(self) -> None:

@@ -14,6 +14,7 @@
     │   ├── UnknownPath        no door is there
     │   ├── WrongMethod        a door that takes other methods
     │   ├── OriginRefused      a web page whose origin is not listed
+    │   ├── AddressRefused     a client whose address is not let in
     │   └── InvalidKey         no key, or one that is not known
     ├── CapacityError          we are full: try again after `retry_after_s`
     │   ├── MaxSessionsReached
@@ -98,6 +99,12 @@ class WrongMethod(ClientError):
 
 class OriginRefused(ClientError):
     """The browser says that the request comes from a page that may not use this server."""
+
+    http_status = 403
+
+
+class AddressRefused(ClientError):
+    """`allow_addresses` and `deny_addresses` keep the client's address out."""
 
     http_status = 403
 

@@ -47,6 +47,8 @@ def loopback_haproxy(runtime_dir: Path, binary: Path, stats_port: int, metrics_p
     Serve's template binds the statistics and metrics ports to every interface, without a password and with
     no setting for it; the script narrows those two lines before HAProxy reads the file. It also takes away
     the offer to compress WebSocket messages: audio does not shrink, and every message would be inflated here.
+    And it appends the client's address to `X-Forwarded-For`, as the template does not: what the client wrote
+    there itself stands left of it, and is not believed (`access/addresses.py`).
     None where the platform's `sed` has another syntax (macOS).
     """
     if not sys.platform.startswith("linux"):
@@ -59,7 +61,8 @@ def loopback_haproxy(runtime_dir: Path, binary: Path, stats_port: int, metrics_p
         '  if [ "$previous" = "-f" ]; then\n'
         f"    sed -i -e 's/bind [*]:{stats_port}$/bind 127.0.0.1:{stats_port}/'"
         f" -e 's/bind :{metrics_port}$/bind 127.0.0.1:{metrics_port}/'"
-        " -e '/del-header sec-websocket-extensions/d'"
+        " -e '/del-header sec-websocket-extensions/d' -e '/option forwardfor$/d'"
+        " -e '/^frontend http_frontend/a\\    option forwardfor'"
         " -e '/^frontend http_frontend/a\\    http-request del-header sec-websocket-extensions'"
         ' "$argument"\n'
         "  fi\n"

@@ -9,10 +9,12 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
+from serve_app.access.addresses import AddressRules
 from serve_app.access.keys import KnownKeys
 from serve_app.protocols.doors import Operation
 from serve_app.service.contract import SpeechService
 from serve_app.telemetry.metrics import Metrics, no_metrics
+from serve_app.web.addresses import Addresses
 from serve_app.web.door import Door, DoorSettings
 from serve_app.web.door_table import PROTOCOLS, Protocol, doors_of, routes_of
 from serve_app.web.errors import exception_handlers
@@ -40,12 +42,14 @@ def create_app(
     cors_origins: Sequence[str] = (),
     signing_key: bytes | None = None,
     api_key: str | None = None,
+    addresses: AddressRules | None = None,
     protocols: Sequence[Protocol] = PROTOCOLS,
 ) -> Starlette:
     """Doors of `protocols` to `service`. Web pages of other origins come in where `cors_origins` names them.
 
     `metrics` receives what the doors count. `signing_key` signs client secrets; None: one of this process.
     `api_key`: what every request must carry, but for doors that say that they need none; None: no request.
+    `addresses`: whose word on a client's address is taken, and which clients may come in.
     Raises `UnsupportedLanguage` for the default language.
     """
     door = Door(
@@ -55,7 +59,10 @@ def create_app(
         described=doors_of(protocols),
         signing_key=signing_key,
     )
-    middleware = [Middleware(KnownOrigins, listed=cors_origins)]
+    middleware = [
+        Middleware(Addresses, rules=addresses or AddressRules()),
+        Middleware(KnownOrigins, listed=cors_origins),
+    ]
     if api_key is not None:
         open_paths = [one.path for one in door.described if isinstance(one, Operation) and not one.needs_key]
         middleware.append(

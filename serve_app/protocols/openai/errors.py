@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from serve_app.core.errors import (
+    AddressRefused,
     ClientError,
     InvalidAudio,
     InvalidKey,
@@ -73,6 +74,8 @@ def _param_and_code(error: SottoError) -> tuple[str | None, str | None]:
             return None, "invalid_api_key"
         case OriginRefused():
             return None, "origin_not_allowed"
+        case AddressRefused():
+            return None, "ip_not_authorized"
         case ClientError():
             return None, None
         case _:
