@@ -9,8 +9,10 @@ from typing import Any
 from ray.serve.handle import DeploymentHandle
 from starlette.applications import Starlette
 
+from deployments.limits import shared_counts
 from deployments.ports import RecogniserHandle, SpeakerHandle, VoiceHandle
 from deployments.serve_patches import bound_receive_queues, name_requests_once
+from serve_app.assembly.limits import limiter_of
 from serve_app.assembly.service import assemble
 from serve_app.assembly.speakers import status_of
 from serve_app.assembly.voice_activity import state_shape
@@ -82,6 +84,7 @@ class Ingress:
             signing_key=secret.encode() if secret else None,
             api_key=self._settings.secret("api_key") or None,
             addresses=self._settings.address_rules(),
+            limiter=limiter_of(self._settings, shared_counts()),
         )
 
     async def check_health(self) -> None:

@@ -19,13 +19,15 @@
     ├── CapacityError          we are full: try again after `retry_after_s`
     │   ├── MaxSessionsReached
     │   ├── QueueFull
-    │   └── QueueCongestion
+    │   ├── QueueCongestion
+    │   └── LimitReached       a key or an address has used what it may
     └── ServerError            our fault: the same call may succeed
         ├── InferenceError     a model failed on this item
         ├── ModelUnavailable   a model is missing or not loaded
         └── InternalError
 
-`code` is the native protocol's error code (seven are fixed by that protocol, `INVALID_TICKET` is ours);
+`code` is the native protocol's error code (seven are fixed by that protocol, `INVALID_TICKET` and
+`LIMIT_REACHED` are ours);
 `http_status` and `close_code` (RFC 6455, section 7.4.1) are what the HTTP and WebSocket doors answer with.
 """
 
@@ -41,7 +43,7 @@ class SottoError(Exception):
     http_status: ClassVar[int] = 500
     close_code: ClassVar[int] = 1011
     retryable: ClassVar[bool] = False
-    retry_after_s: ClassVar[int | None] = None
+    retry_after_s: int | None = None
 
 
 class ClientError(SottoError):
@@ -130,6 +132,17 @@ class QueueFull(CapacityError):
 
 class QueueCongestion(CapacityError):
     code = "QUEUE_CONGESTION"
+
+
+class LimitReached(CapacityError):
+    """A key or an address has used what it may; there is more after `retry_after_s`."""
+
+    code = "LIMIT_REACHED"
+    http_status = 429
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class ServerError(SottoError):

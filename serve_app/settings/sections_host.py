@@ -264,7 +264,10 @@ class StorageSection(Section):
         le=10_000_000,
     )
     redis_url: SecretStr | None = setting(
-        None, "Redis for results and jobs.", "REDIS_URL", later="Redis is not used", secret=True
+        None,
+        "Redis that counts limits for all replicas; where it does not answer, each counts for itself.",
+        "REDIS_URL",
+        secret=True,
     )
 
 

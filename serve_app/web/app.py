@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from serve_app.access.addresses import AddressRules
 from serve_app.access.keys import KnownKeys
+from serve_app.access.limits import Limiter
 from serve_app.protocols.doors import Operation
 from serve_app.service.contract import SpeechService
 from serve_app.telemetry.metrics import Metrics, no_metrics
@@ -19,6 +20,8 @@ from serve_app.web.door import Door, DoorSettings
 from serve_app.web.door_table import PROTOCOLS, Protocol, doors_of, routes_of
 from serve_app.web.errors import exception_handlers
 from serve_app.web.keys import KeysOnly
+from serve_app.web.limited import HEADERS as RATE_HEADERS
+from serve_app.web.limited import Limited
 from serve_app.web.openai_realtime import opens_realtime
 from serve_app.web.origins import KnownOrigins, canonical_origin
 from serve_app.web.request_ids import RequestIds
@@ -43,13 +46,15 @@ def create_app(
     signing_key: bytes | None = None,
     api_key: str | None = None,
     addresses: AddressRules | None = None,
+    limiter: Limiter | None = None,
     protocols: Sequence[Protocol] = PROTOCOLS,
 ) -> Starlette:
     """Doors of `protocols` to `service`. Web pages of other origins come in where `cors_origins` names them.
 
     `metrics` receives what the doors count. `signing_key` signs client secrets; None: one of this process.
     `api_key`: what every request must carry, but for doors that say that they need none; None: no request.
-    `addresses`: whose word on a client's address is taken, and which clients may come in.
+    `addresses`: whose word on a client's address is taken, and which clients may come in. `limiter`: what
+    keys and addresses may use; None: all that they want.
     Raises `UnsupportedLanguage` for the default language.
     """
     door = Door(
@@ -58,13 +63,14 @@ def create_app(
         metrics or no_metrics(),
         described=doors_of(protocols),
         signing_key=signing_key,
+        limiter=limiter,
     )
+    open_paths = [one.path for one in door.described if isinstance(one, Operation) and not one.needs_key]
     middleware = [
         Middleware(Addresses, rules=addresses or AddressRules()),
         Middleware(KnownOrigins, listed=cors_origins),
     ]
     if api_key is not None:
-        open_paths = [one.path for one in door.described if isinstance(one, Operation) and not one.needs_key]
         middleware.append(
             Middleware(
                 KeysOnly,
@@ -73,6 +79,8 @@ def create_app(
                 is_temporary=lambda key, path: opens_realtime(key, path, door.signing_key),
             )
         )
+    if limiter is not None:
+        middleware.append(Middleware(Limited, limiter=limiter, open_paths=open_paths))
     if cors_origins:
         middleware.insert(
             0,
@@ -81,7 +89,13 @@ def create_app(
                 allow_origins=list(map(canonical_origin, cors_origins)),
                 allow_methods=["GET", "POST", "DELETE"],
                 allow_headers=["*"],
-                expose_headers=["x-request-id", "retry-after", WARNING_HEADER, COMPLETE_HEADER],
+                expose_headers=[
+                    "x-request-id",
+                    "retry-after",
+                    *RATE_HEADERS,
+                    WARNING_HEADER,
+                    COMPLETE_HEADER,
+                ],
             ),
         )
     app = Doors(

@@ -7,6 +7,9 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, 
 from contextlib import contextmanager
 from typing import Any, Literal, Protocol, TypeAlias
 
+from starlette.types import Scope
+
+from serve_app.access.limits import Limiter, Usage
 from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.audio.formats import canonical_formats
 from serve_app.core.errors import QueueFull
@@ -22,6 +25,7 @@ from serve_app.speakers.turns import SpeakerBackend, SpeakerCounts, SpeakerMode
 from serve_app.streaming.policy import PolicyOptions
 from serve_app.telemetry.metrics import Metrics
 from serve_app.vad.options import EndpointingOptions
+from serve_app.web.callers import caller_of
 
 MAX_CONCURRENT_UPLOADS = 32
 """Uploads held in this process at once; the next one is told to come back."""
@@ -103,7 +107,7 @@ class Door:
     """Shared by all routes of one application; counts what is open in this process.
 
     `described`: every door of the application. `signing_key`: the same on all replicas, or a client secret is
-    good at one of them only; None: one of this process.
+    good at one of them only; None: one of this process. `limiter`: what keys and addresses may use.
     """
 
     def __init__(
@@ -114,8 +118,11 @@ class Door:
         *,
         described: Sequence[Described] = (),
         signing_key: bytes | None = None,
+        limiter: Limiter | None = None,
     ) -> None:
         self.service = service
+        self.limiter = limiter or Limiter()
+        self.limiter.on_refused = lambda what: metrics.refused(what, "limit")
         self.described = tuple(described)
         self.signing_key = signing_key or secrets.token_bytes(KEY_BYTES)
         self.settings = settings
@@ -124,6 +131,10 @@ class Door:
         self._language = normalise_language(settings.language or "auto")
         self._num_connections = 0
         self._num_uploads = 0
+
+    def usage(self, scope: Scope) -> Usage:
+        """What the caller of a request or a WebSocket uses of its limits."""
+        return self.limiter.usage(caller_of(scope))
 
     @property
     def max_body_bytes(self) -> int:

@@ -6,6 +6,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from serve_app.core.errors import LimitReached
 from serve_app.protocols.dialect import Dialect
 from serve_app.web.door import Door
 from serve_app.web.live.shell import LiveShell
@@ -16,8 +17,14 @@ async def serve_websocket(
     websocket: WebSocket, door: Door, dialect: Dialect, *, subprotocol: str | None = None
 ) -> None:
     """Serve a WebSocket that is not accepted yet, until it is closed."""
+    usage, refused = door.usage(websocket.scope), None
+    try:
+        await usage.request()
+    except LimitReached as error:
+        refused = error
     with door.connection():
-        await LiveShell(WebSocketTransport(websocket, subprotocol), door, dialect).run()
+        transport = WebSocketTransport(websocket, subprotocol)
+        await LiveShell(transport, door, dialect, usage=usage, refused=refused).run()
 
 
 class DuplexAnswer(Response):
@@ -33,5 +40,11 @@ class DuplexAnswer(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         transport = DuplexTransport(receive, send, str(self.media_type))
-        shell = LiveShell(transport, self._door, self._dialect, max_stall_s=self._door.settings.max_session_s)
+        shell = LiveShell(
+            transport,
+            self._door,
+            self._dialect,
+            usage=self._door.usage(scope),
+            max_stall_s=self._door.settings.max_session_s,
+        )
         await shell.run(open_first=True)

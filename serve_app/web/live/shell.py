@@ -19,6 +19,7 @@ from contextlib import suppress
 
 import structlog
 
+from serve_app.access.limits import Lease, Usage
 from serve_app.core.errors import (
     ClientError,
     InternalError,
@@ -49,6 +50,7 @@ from serve_app.protocols.dialect import (
     Totals,
 )
 from serve_app.web.door import Door
+from serve_app.web.live.audio_budget import AudioBudget
 from serve_app.web.live.channels import Channels, with_reason
 from serve_app.web.live.ending import (
     DONE,
@@ -92,7 +94,8 @@ class LiveShell:
     """One connection from accept to close.
 
     `max_stall_s`: how long a client may take no frame, once its audio or the session has ended; None: for the
-    idle limit, or `LAST_FRAMES_S` where we end it.
+    idle limit, or `LAST_FRAMES_S` where we end it. `usage`: what its caller uses; `refused`: why it is
+    closed, once it is accepted and told.
     """
 
     def __init__(
@@ -101,12 +104,18 @@ class LiveShell:
         door: Door,
         dialect: Dialect,
         *,
+        usage: Usage,
+        refused: SottoError | None = None,
         max_stall_s: float | None = None,
         max_unread_bytes: int | None = None,
     ) -> None:
         self._transport = transport
         self._door = door
         self._dialect = dialect
+        self._usage = usage
+        self._refused = refused
+        self._audio_budget = AudioBudget(usage)
+        self._lease: Lease | None = None
         self._max_stall_s = max_stall_s
         self._now_s = asyncio.get_running_loop().time
         self._outbox = Outbox(max_unread_bytes or MAX_UNREAD_BYTES)
@@ -154,6 +163,8 @@ class LiveShell:
     async def _converse(self) -> int:
         self._send_frames(self._dialect.accepted())
         try:
+            if self._refused is not None:
+                raise self._refused
             if not self._channels.is_open:
                 await self._open_at_once()
         except SottoError as error:
@@ -183,6 +194,8 @@ class LiveShell:
                 await self._intake.aclose()
         finally:
             self._channels.close()
+            if self._lease is not None:
+                self._lease.release()
 
     # from the client
 
@@ -241,6 +254,8 @@ class LiveShell:
             case Audio(data):
                 await self._take_audio(data)
             case Open():
+                if self._lease is None:
+                    self._lease = await self._usage.session()
                 self._open(command)
             case Reply(frames):
                 self._send_frames(frames)
@@ -319,6 +334,12 @@ class LiveShell:
     async def _push(self, channel: int, samples: Pcm16) -> None:
         if channel == 0:
             self._send_limit.received(len(samples) / SAMPLE_RATE_HZ)
+        try:
+            if not await self._audio_budget.covers(len(samples) / SAMPLE_RATE_HZ):
+                return
+        except SottoError as error:
+            self._audio_failed(error)
+            return
         try:
             await self._channels.push(channel, samples)
         except SottoError as error:
