@@ -23,6 +23,7 @@ from serve_app.telemetry.cluster import ClusterMetrics, RayInstruments, ray_expo
 from serve_app.telemetry.logs import configure_logs
 from serve_app.telemetry.metrics import Metrics
 from serve_app.web.app import create_app
+from serve_app.web.bounds import BodyPace
 from serve_app.web.keepalive import let_audio_be_a_sign_of_life
 
 DESCRIBE_INTERVAL_S = 5.0
@@ -85,6 +86,7 @@ class Ingress:
             api_key=self._settings.secret("api_key") or None,
             addresses=self._settings.address_rules(),
             limiter=limiter_of(self._settings, shared_counts()),
+            pace=BodyPace(self._settings.min_upload_bytes_per_s, self._settings.upload_timeout_s),
         )
 
     async def check_health(self) -> None:

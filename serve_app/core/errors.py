@@ -9,6 +9,9 @@
     │   ├── UnsupportedPolicy  a streaming policy that the engine here cannot serve
     │   ├── SpeakersUnavailable  nothing here tells speakers apart
     │   ├── PayloadTooLarge    a frame, body or recording over its limit
+    │   ├── HeadersTooLarge    more headers than a request has
+    │   ├── AddressTooLong     a path and query over the limit
+    │   ├── BodyTooSlow        a body that trickles
     │   ├── SessionExists      the session id is in use
     │   ├── InvalidTicket      a resume ticket that is foreign, changed, expired or for other choices
     │   ├── UnknownPath        no door is there
@@ -80,6 +83,18 @@ class SpeakersUnavailable(ClientError):
 class PayloadTooLarge(ClientError):
     http_status = 413
     close_code = 1009
+
+
+class HeadersTooLarge(ClientError):
+    http_status = 431
+
+
+class AddressTooLong(ClientError):
+    http_status = 414
+
+
+class BodyTooSlow(ClientError):
+    http_status = 408
 
 
 class SessionExists(ClientError):

@@ -41,6 +41,10 @@ def remove_runtime_dir(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
+HEADERS_TIMEOUT_S = 15
+"""As at the TLS edge."""
+
+
 def loopback_haproxy(runtime_dir: Path, binary: Path, stats_port: int, metrics_port: int) -> Path | None:
     """Write a start script for HAProxy that keeps its statistics pages on this machine.
 
@@ -49,6 +53,7 @@ def loopback_haproxy(runtime_dir: Path, binary: Path, stats_port: int, metrics_p
     the offer to compress WebSocket messages: audio does not shrink, and every message would be inflated here.
     And it appends the client's address to `X-Forwarded-For`, as the template does not: what the client wrote
     there itself stands left of it, and is not believed (`access/addresses.py`).
+    A client has some seconds to send its headers, where the template leaves it an hour.
     None where the platform's `sed` has another syntax (macOS).
     """
     if not sys.platform.startswith("linux"):
@@ -61,6 +66,8 @@ def loopback_haproxy(runtime_dir: Path, binary: Path, stats_port: int, metrics_p
         '  if [ "$previous" = "-f" ]; then\n'
         f"    sed -i -e 's/bind [*]:{stats_port}$/bind 127.0.0.1:{stats_port}/'"
         f" -e 's/bind :{metrics_port}$/bind 127.0.0.1:{metrics_port}/'"
+        f" -e '/^    timeout http-request {HEADERS_TIMEOUT_S}s$/d'"
+        f" -e '/^defaults/a\\    timeout http-request {HEADERS_TIMEOUT_S}s'"
         " -e '/del-header sec-websocket-extensions/d' -e '/option forwardfor$/d'"
         " -e '/^frontend http_frontend/a\\    option forwardfor'"
         " -e '/^frontend http_frontend/a\\    http-request del-header sec-websocket-extensions'"

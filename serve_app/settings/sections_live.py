@@ -277,6 +277,15 @@ class LimitSection(Section):
     audio_minutes_per_day_per_address: float | None = setting(
         None, "Minutes of audio a day of one address. Empty: no limit.", gt=0, le=1_000_000_000
     )
+    start_timeout_s: float = setting(
+        60, "Close a socket on which no session has started for so long.", gt=0, le=86_400
+    )
+    min_upload_bytes_per_s: float = setting(
+        500, "Give up on an upload that comes slower on average, after 15 s.", gt=0, le=1_000_000_000
+    )
+    upload_timeout_s: float = setting(
+        3_600, "Give up on an upload that takes longer to come.", gt=0, le=604_800
+    )
     idle_timeout_s: float = setting(60, "End a session that sends nothing for so long.", gt=0, le=86_400)
     max_session_s: float = setting(14_400, "End a session after so long.", gt=0, le=604_800)
     heartbeat_s: float = setting(10, "Time between heartbeats on a quiet stream.", gt=0, le=3_600)

@@ -16,6 +16,7 @@ from serve_app.protocols.doors import Operation
 from serve_app.service.contract import SpeechService
 from serve_app.telemetry.metrics import Metrics, no_metrics
 from serve_app.web.addresses import Addresses
+from serve_app.web.bounds import BodyPace, Bounds
 from serve_app.web.door import Door, DoorSettings
 from serve_app.web.door_table import PROTOCOLS, Protocol, doors_of, routes_of
 from serve_app.web.errors import exception_handlers
@@ -47,6 +48,7 @@ def create_app(
     api_key: str | None = None,
     addresses: AddressRules | None = None,
     limiter: Limiter | None = None,
+    pace: BodyPace | None = None,
     protocols: Sequence[Protocol] = PROTOCOLS,
 ) -> Starlette:
     """Doors of `protocols` to `service`. Web pages of other origins come in where `cors_origins` names them.
@@ -54,7 +56,7 @@ def create_app(
     `metrics` receives what the doors count. `signing_key` signs client secrets; None: one of this process.
     `api_key`: what every request must carry, but for doors that say that they need none; None: no request.
     `addresses`: whose word on a client's address is taken, and which clients may come in. `limiter`: what
-    keys and addresses may use; None: all that they want.
+    keys and addresses may use; None: all that they want. `pace`: how slowly bodies may come.
     Raises `UnsupportedLanguage` for the default language.
     """
     door = Door(
@@ -66,7 +68,9 @@ def create_app(
         limiter=limiter,
     )
     open_paths = [one.path for one in door.described if isinstance(one, Operation) and not one.needs_key]
+    live_paths = [one.path for one in door.described if isinstance(one, Operation) and one.is_live]
     middleware = [
+        Middleware(Bounds, pace=pace or BodyPace(), live_paths=live_paths),
         Middleware(Addresses, rules=addresses or AddressRules()),
         Middleware(KnownOrigins, listed=cors_origins),
     ]

@@ -172,6 +172,8 @@ class LiveShell:
             return error.close_code
         for work in (self._read(), self._watch(), self._overflow()):
             self._tasks.start(work)
+        if not self._channels.is_open:
+            self._tasks.start(self._start_in_time())
         ending = await self._tasks.wait()
         self._send_limit.release()
         if ending is None:
@@ -431,6 +433,14 @@ class LiveShell:
             self._tasks.settle(IDLE)
         else:
             self._refuse(InvalidMessage("no session was started within the idle limit"))
+            self._tasks.settle(Ending(EndReason.TIMEOUT, POLICY_CLOSE))
+
+    async def _start_in_time(self) -> None:
+        """Settles where no session has started, whatever else the client has sent."""
+        limit_s = self._door.settings.start_timeout_s
+        await asyncio.sleep(limit_s)
+        if not self._channels.is_open:
+            self._refuse(InvalidMessage(f"no session was started within {limit_s:g} s"))
             self._tasks.settle(Ending(EndReason.TIMEOUT, POLICY_CLOSE))
 
     @property
