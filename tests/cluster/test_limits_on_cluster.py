@@ -84,7 +84,7 @@ async def test_exactly_as_many_requests_as_the_limit(url: str) -> None:
 
 
 async def test_exactly_as_many_sessions_and_a_killed_replica_gives_its_own_back(url: str) -> None:
-    address = "198.51.100.7"
+    address, replicas = "198.51.100.7", await replicas_of(url)
     async with AsyncExitStack() as stack:
         started = await asyncio.gather(*(start(stack, url, address) for _ in range(3 * MAX_SESSIONS)))
         kinds = [answer["type"] for _, answer in started]
@@ -95,8 +95,7 @@ async def test_exactly_as_many_sessions_and_a_killed_replica_gives_its_own_back(
         assert {socket.close_code for socket, _ in refused} == {1013}
 
         held = [socket for socket, answer in started if answer["type"] == "session_started"]
-        killed = (await replicas_of(url)).pop()
-        os.kill(killed, signal.SIGKILL)
+        os.kill(replicas.pop(), signal.SIGKILL)
         lost = asyncio.Event()
 
         async def notice(socket: ClientConnection) -> bool:
