@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 from deployments.limits import shared_counts
 from deployments.ports import RecogniserHandle, SpeakerHandle, VoiceHandle
 from deployments.serve_patches import bound_receive_queues, name_requests_once
+from serve_app.assembly.access import keyring
 from serve_app.assembly.limits import limiter_of
 from serve_app.assembly.service import assemble
 from serve_app.assembly.speakers import status_of
@@ -69,9 +70,11 @@ class Ingress:
             speaker_status=lambda: self._speaker_status,
             metrics_text=ClusterMetrics(ray_exporter_urls).text,
         )
+        self._keys = keyring(self._settings)
         self._tasks = (
             asyncio.create_task(conductor.run(), name="conductor"),
             asyncio.create_task(self._keep_describing(recognisers, telling_apart), name="models"),
+            *([asyncio.create_task(self._keys.keep_reading(), name="keys")] if self._keys else []),
         )
 
     def __serve_build_asgi_app__(self) -> Starlette:  # noqa: PLW3201 - the name is Serve's
@@ -83,7 +86,9 @@ class Ingress:
             self._metrics,
             cors_origins=origins,
             signing_key=secret.encode() if secret else None,
-            api_key=self._settings.secret("api_key") or None,
+            keys=self._keys,
+            keys_in_address=self._settings.keys_in_address,
+            metrics_need_key=self._settings.metrics_need_key,
             addresses=self._settings.address_rules(),
             limiter=limiter_of(self._settings, shared_counts()),
             pace=BodyPace(self._settings.min_upload_bytes_per_s, self._settings.upload_timeout_s),

@@ -53,6 +53,10 @@ models_app = typer.Typer(
     help="Find, fetch, check and load models.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(models_app, name="models")
+keys_app = typer.Typer(
+    help="Make, list and revoke the keys of a service.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(keys_app, name="keys")
 
 Url = Annotated[
     str | None, typer.Option(help="Address of a running server; else STT_SERVICE_URL, else this machine.")
@@ -61,6 +65,9 @@ ApiKey = Annotated[str | None, typer.Option(help="Key that the server asks for; 
 Language = Annotated[str | None, typer.Option(help="Language code; without it the server decides.")]
 ModelNames = Annotated[
     list[str] | None, typer.Argument(help="Model names or folders; without them those of the settings.")
+]
+KeysFile = Annotated[
+    Path | None, typer.Option("--file", help="File of the keys; else STT_KEYS_FILE, or Redis as it is set.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
@@ -288,6 +295,56 @@ def models_warm(names: ModelNames = None) -> None:
     from serve_app.cli.models import warm_models
 
     raise typer.Exit(warm_models(names))
+
+
+@keys_app.command("create")
+def keys_create(
+    name: Annotated[str, typer.Option(help="Whose key it is, for lists and logs.")],
+    scope: Annotated[
+        list[str] | None, typer.Option(help="live, recordings, metrics or admin; several times for several.")
+    ] = None,
+    sessions: Annotated[int | None, typer.Option(help="Live sessions at once.", min=1)] = None,
+    requests_per_minute: Annotated[int | None, typer.Option(min=1)] = None,
+    requests_per_day: Annotated[int | None, typer.Option(min=1)] = None,
+    audio_minutes_per_minute: Annotated[float | None, typer.Option(min=0.01)] = None,
+    audio_minutes_per_day: Annotated[float | None, typer.Option(min=0.01)] = None,
+    expires: Annotated[str | None, typer.Option(help="12h, 30d, 8w or 2027-01-31; else never.")] = None,
+    file: KeysFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key and show it, once. Without --scope: live and recordings."""
+    from serve_app.access.caller import KeyLimits
+    from serve_app.cli.keys import create_key
+
+    limits = KeyLimits(
+        sessions=sessions,
+        requests_per_minute=requests_per_minute,
+        requests_per_day=requests_per_day,
+        audio_minutes_per_minute=audio_minutes_per_minute,
+        audio_minutes_per_day=audio_minutes_per_day,
+    )
+    scopes = scope or ["live", "recordings"]
+    raise typer.Exit(create_key(name, scopes, limits, expires, file, as_json=as_json))
+
+
+@keys_app.command("list")
+def keys_list(file: KeysFile = None, as_json: AsJson = False) -> None:
+    """All keys: whose they are, what they open, until when. Never a key itself."""
+    from serve_app.cli.keys import list_keys
+
+    raise typer.Exit(list_keys(file, as_json=as_json))
+
+
+@keys_app.command("revoke")
+def keys_revoke(
+    key: Annotated[str, typer.Argument(help="The id of a key, or a name that only one has.")],
+    file: KeysFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Refuse a key from now on; its live sessions end with a reason, within seconds."""
+    from serve_app.cli.keys import revoke_key
+
+    raise typer.Exit(revoke_key(key, file, as_json=as_json))
 
 
 def main() -> None:

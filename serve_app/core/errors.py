@@ -18,7 +18,8 @@
     │   ├── WrongMethod        a door that takes other methods
     │   ├── OriginRefused      a web page whose origin is not listed
     │   ├── AddressRefused     a client whose address is not let in
-    │   └── InvalidKey         no key, or one that is not known
+    │   ├── InvalidKey         no key, or one that is not known, expired or revoked
+    │   └── WrongScope         a key that does not open this door
     ├── CapacityError          we are full: try again after `retry_after_s`
     │   ├── MaxSessionsReached
     │   ├── QueueFull
@@ -29,9 +30,9 @@
         ├── ModelUnavailable   a model is missing or not loaded
         └── InternalError
 
-`code` is the native protocol's error code (seven are fixed by that protocol, `INVALID_TICKET` and
-`LIMIT_REACHED` are ours);
-`http_status` and `close_code` (RFC 6455, section 7.4.1) are what the HTTP and WebSocket doors answer with.
+`code` is the native protocol's error code (seven are fixed by that protocol, `INVALID_TICKET`, `INVALID_KEY`,
+`WRONG_SCOPE` and `LIMIT_REACHED` are ours); `http_status` and `close_code` (RFC 6455, section 7.4.1) are what
+the HTTP and WebSocket doors answer with.
 """
 
 from __future__ import annotations
@@ -127,7 +128,15 @@ class AddressRefused(ClientError):
 
 
 class InvalidKey(ClientError):
+    code = "INVALID_KEY"
     http_status = 401
+
+
+class WrongScope(ClientError):
+    """A key that holds, for other doors than this one."""
+
+    code = "WRONG_SCOPE"
+    http_status = 403
 
 
 class CapacityError(SottoError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from serve_app.access.caller import Scope
 from serve_app.protocols import health
 from serve_app.protocols.doors import Answer, Operation
 
@@ -12,7 +13,7 @@ def _page(path: str, name: str, summary: str, record: Any, *, not_ready: bool = 
     answers = [Answer(record=record)]
     if not_ready:
         answers.append(Answer(503, "Not yet.", record))
-    return Operation("get", path, name, "service", summary, tuple(answers), needs_key=False)
+    return Operation("get", path, name, "service", summary, tuple(answers), needs_key=False, scope=None)
 
 
 DOORS: Final = (
@@ -33,5 +34,6 @@ DOORS: Final = (
         summary="Prometheus text of the whole cluster",
         answers=(Answer(texts=("text/plain",)),),
         needs_key=False,
+        scope=Scope.METRICS,
     ),
 )

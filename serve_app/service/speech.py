@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
+from serve_app.access.caller import ANYBODY, Caller
 from serve_app.core.errors import (
     MaxSessionsReached,
     QueueFull,
@@ -81,13 +82,16 @@ class Speech:
         self._lives: dict[str, Live] = {}
         self._num_recordings = 0
 
-    def open_session(self, options: SessionOptions, ticket: str | None = None) -> Live:
+    def open_session(
+        self, options: SessionOptions, ticket: str | None = None, caller: Caller = ANYBODY
+    ) -> Live:
         checkpoint: Checkpoint | None = None
         if ticket:
-            redeemed = self._tickets.redeem(ticket, options, self._now_s())
+            redeemed = self._tickets.redeem(ticket, options, self._now_s(), caller.key_id)
             options, checkpoint = replace(options, session_id=redeemed.session_id), redeemed.checkpoint
-        in_use = options.session_id in self._lives
-        if in_use and checkpoint is None:
+        other = self._lives.get(options.session_id)
+        in_use = other is not None
+        if other is not None and (checkpoint is None or other.key_id != caller.key_id):
             raise SessionExists(f"session {options.session_id!r} is in use")
         if len(self._lives) - in_use >= self._limits.max_sessions:
             self._counters.refused("session", "max_sessions")
@@ -103,7 +107,7 @@ class Speech:
         session = Session(
             options,
             checkpoint,
-            issue_ticket=lambda reached: self._tickets.issue(options, reached, self._now_s()),
+            issue_ticket=lambda reached: self._tickets.issue(options, reached, self._now_s(), caller.key_id),
             acknowledge=ticket is not None,
         )
         live = Live(
@@ -111,6 +115,7 @@ class Speech:
             max_buffer_ms=self._limits.max_buffer_ms,
             wake=self._conductor.wake,
             on_text=self._counters.text_sent,
+            key_id=caller.key_id,
         )
         self._counters.session_started(resumed=checkpoint is not None)
         self._lives[options.session_id] = live

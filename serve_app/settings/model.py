@@ -168,6 +168,12 @@ class Settings(
         Networks(value)
         return value
 
+    @field_validator("keys_file")
+    @classmethod
+    def _from_here(cls, value: Path | None) -> Path | None:
+        """Replicas may have another working folder."""
+        return None if value is None else value.expanduser().absolute()
+
     @field_validator("languages")
     @classmethod
     def _language_codes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -188,6 +194,12 @@ class Settings(
                 raise ValueError(
                     f"{lower} ({getattr(self, lower)}) must not exceed {upper} ({getattr(self, upper)})"
                 )
+        if self.keys_in_redis and self.redis_url is None:
+            raise ValueError("keys_in_redis needs redis_url")
+        if self.keys_in_redis and self.keys_file is not None:
+            raise ValueError("keys_file and keys_in_redis exclude each other")
+        if self.metrics_need_key and not self.has_keys:
+            raise ValueError("metrics_need_key needs keys: api_key, keys_file or keys_in_redis")
         self.speaker_counts()
         if self.auto_gain and self.gain_db:
             raise ValueError("gain_db and auto_gain exclude each other")
@@ -196,6 +208,11 @@ class Settings(
     def address_rules(self) -> AddressRules:
         """Which proxies are believed, and which addresses come in."""
         return AddressRules(self.trusted_proxies, self.allow_addresses, self.deny_addresses)
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether requests need a key."""
+        return bool(self.secret("api_key")) or self.keys_file is not None or self.keys_in_redis
 
     @property
     def interim_model_name(self) -> str:

@@ -151,10 +151,22 @@ class AccessSection(Section):
 
     api_key: SecretStr | None = setting(
         None,
-        "Key that requests must carry, but for probes, metrics and documents; our client commands send it.",
+        "One key for all doors but probes, metrics and documents, beside those of `keys_file`; our client "
+        "commands send it.",
         "API_KEY",
         "WHISPER_API_KEY",
         secret=True,
+    )
+    keys_file: Path | None = setting(
+        None, "File of the keys that `sotto keys` makes (keys.md); each process that serves reads it."
+    )
+    keys_in_redis: bool = setting(False, "Keep them in Redis (`redis_url`) instead, for several machines.")
+    keys_in_address: bool = setting(
+        False,
+        "Take keys and tokens also as `?token=` or `?api_key=` of a WebSocket's address, where logs see it.",
+    )
+    allow_anonymous: bool = setting(
+        False, "Start without any key on an address that is not loopback: all who reach it may use it."
     )
     cors_origins: tuple[str, ...] = setting(
         (),
@@ -265,7 +277,8 @@ class StorageSection(Section):
     )
     redis_url: SecretStr | None = setting(
         None,
-        "Redis that counts limits for all replicas; where it does not answer, each counts for itself.",
+        "Redis: counts limits for all replicas (where it does not answer, each counts for itself), and keeps "
+        "keys where `keys_in_redis` says so.",
         "REDIS_URL",
         secret=True,
     )
@@ -277,6 +290,7 @@ class MetricSection(Section):
     metrics_enabled: bool = setting(
         True, "Serve `/metrics`.", "ENABLE_METRICS", later="`/metrics` is always served", now=(True,)
     )
+    metrics_need_key: bool = setting(False, "Ask for a key with the scope metrics at `/metrics` too.")
     metrics_port: int | None = setting(
         None,
         "A port of their own for metrics; empty: `/metrics` on the service's port.",

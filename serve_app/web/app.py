@@ -10,7 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from serve_app.access.addresses import AddressRules
-from serve_app.access.keys import KnownKeys
+from serve_app.access.keyring import Keyring
 from serve_app.access.limits import Limiter
 from serve_app.protocols.doors import Operation
 from serve_app.service.contract import SpeechService
@@ -20,10 +20,9 @@ from serve_app.web.bounds import BodyPace, Bounds
 from serve_app.web.door import Door, DoorSettings
 from serve_app.web.door_table import PROTOCOLS, Protocol, doors_of, routes_of
 from serve_app.web.errors import exception_handlers
-from serve_app.web.keys import KeysOnly
+from serve_app.web.keys import Callers
 from serve_app.web.limited import HEADERS as RATE_HEADERS
 from serve_app.web.limited import Limited
-from serve_app.web.openai_realtime import opens_realtime
 from serve_app.web.origins import KnownOrigins, canonical_origin
 from serve_app.web.request_ids import RequestIds
 from serve_app.web.unknown_paths import unknown_path
@@ -46,6 +45,9 @@ def create_app(
     cors_origins: Sequence[str] = (),
     signing_key: bytes | None = None,
     api_key: str | None = None,
+    keys: Keyring | None = None,
+    keys_in_address: bool = False,
+    metrics_need_key: bool = False,
     addresses: AddressRules | None = None,
     limiter: Limiter | None = None,
     pace: BodyPace | None = None,
@@ -53,37 +55,41 @@ def create_app(
 ) -> Starlette:
     """Doors of `protocols` to `service`. Web pages of other origins come in where `cors_origins` names them.
 
-    `metrics` receives what the doors count. `signing_key` signs client secrets; None: one of this process.
-    `api_key`: what every request must carry, but for doors that say that they need none; None: no request.
-    `addresses`: whose word on a client's address is taken, and which clients may come in. `limiter`: what
-    keys and addresses may use; None: all that they want. `pace`: how slowly bodies may come.
+    `metrics` receives what the doors count. `signing_key` signs client secrets and tokens; None: one of this
+    process. `keys`: of which every request must carry one, but for doors that say that they need none; None:
+    no request. `api_key`: the same, where there is only this one. `keys_in_address`, `metrics_need_key`:
+    `Callers`. `addresses`: whose word on a client's address is taken, and which clients may come in.
+    `limiter`: what keys and addresses may use; None: all that they want. `pace`: how slowly bodies may come.
     Raises `UnsupportedLanguage` for the default language.
     """
+    if keys is None and api_key is not None:
+        keys = Keyring(plain=api_key)
     door = Door(
         service,
         settings,
         metrics or no_metrics(),
         described=doors_of(protocols),
         signing_key=signing_key,
+        keys=keys,
         limiter=limiter,
     )
-    open_paths = [one.path for one in door.described if isinstance(one, Operation) and not one.needs_key]
-    live_paths = [one.path for one in door.described if isinstance(one, Operation) and one.is_live]
+    operations = [one for one in door.described if isinstance(one, Operation)]
+    live_paths = [one.path for one in operations if one.is_live]
     middleware = [
         Middleware(Bounds, pace=pace or BodyPace(), live_paths=live_paths),
         Middleware(Addresses, rules=addresses or AddressRules()),
         Middleware(KnownOrigins, listed=cors_origins),
+        Middleware(
+            Callers,
+            keys=keys,
+            doors=door.described,
+            signing_key=door.signing_key,
+            in_address=keys_in_address,
+            metrics_need_key=metrics_need_key,
+        ),
     ]
-    if api_key is not None:
-        middleware.append(
-            Middleware(
-                KeysOnly,
-                keys=KnownKeys([api_key]),
-                open_paths=open_paths,
-                is_temporary=lambda key, path: opens_realtime(key, path, door.signing_key),
-            )
-        )
     if limiter is not None:
+        open_paths = [one.path for one in operations if not one.needs_key]
         middleware.append(Middleware(Limited, limiter=limiter, open_paths=open_paths))
     if cors_origins:
         middleware.insert(

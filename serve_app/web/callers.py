@@ -33,4 +33,4 @@ def set_address(scope: Scope, address: str) -> None:
 
 def with_address(caller: Caller, scope: Scope) -> Caller:
     address = scope.get(_ADDRESS, "")
-    return replace(caller, address=address) if address and not caller.address else caller
+    return replace(caller, address=address) if address else caller

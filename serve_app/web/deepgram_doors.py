@@ -41,6 +41,7 @@ from serve_app.speakers.turns import SpeakerBackend, SpeakerMode
 from serve_app.web.door import Door, Endpoints
 from serve_app.web.live.serve import serve_websocket
 from serve_app.web.records import RecordResponse
+from serve_app.web.token_doors import grant_endpoint
 from serve_app.web.uploads import decode_upload, header_text, receive_upload, while_connected
 
 log = structlog.get_logger(__name__)
@@ -85,7 +86,7 @@ def deepgram_endpoints(door: Door) -> Endpoints:
         subprotocol = answered_subprotocol(websocket.scope["subprotocols"])
         await serve_websocket(websocket, door, dialect, subprotocol=subprotocol)
 
-    return {"listen": listen, "deepgram": live}
+    return {"listen": listen, "deepgram": live, "grantToken": grant_endpoint(door)}
 
 
 def require_sense(dialect: DeepgramDialect, door: Door) -> None:

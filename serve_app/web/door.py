@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from starlette.types import Scope
 
+from serve_app.access.keyring import Keyring
 from serve_app.access.limits import Limiter, Usage
 from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.audio.formats import canonical_formats
@@ -35,7 +36,8 @@ Endpoint: TypeAlias = Callable[[Any], Awaitable[Any]]
 Endpoints: TypeAlias = Mapping[str, Endpoint]
 """Starlette's functions by the names of the doors that they answer."""
 KEY_BYTES = 32
-"""Of the key that signs client secrets, where none is configured: it lives as long as this process."""
+"""Of the key that signs client secrets and tokens, where none is configured: it lives as long as this
+process."""
 
 
 class DoorSettings(Protocol):
@@ -109,7 +111,8 @@ class Door:
     """Shared by all routes of one application; counts what is open in this process.
 
     `described`: every door of the application. `signing_key`: the same on all replicas, or a client secret is
-    good at one of them only; None: one of this process. `limiter`: what keys and addresses may use.
+    good at one of them only; None: one of this process. `keys`: those that are asked for; None: none are.
+    `limiter`: what keys and addresses may use.
     """
 
     def __init__(
@@ -120,12 +123,14 @@ class Door:
         *,
         described: Sequence[Described] = (),
         signing_key: bytes | None = None,
+        keys: Keyring | None = None,
         limiter: Limiter | None = None,
     ) -> None:
         self.service = service
         self.limiter = limiter or Limiter()
         self.limiter.on_refused = lambda what: metrics.refused(what, "limit")
         self.described = tuple(described)
+        self.keys = keys
         self.signing_key = signing_key or secrets.token_bytes(KEY_BYTES)
         self.settings = settings
         self.metrics = metrics

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import ExceptionHandler, Receive, Scope, Send
 
 from serve_app.core.errors import InternalError, InvalidKey, SottoError, WrongMethod
-from serve_app.protocols.deepgram.doors import PATH as LISTEN_PATH
+from serve_app.protocols.deepgram import doors as deepgram
 from serve_app.web.deepgram_doors import error_answer
 from serve_app.web.openai_errors import refused
 from serve_app.web.records import RecordResponse
@@ -37,7 +37,7 @@ def error_response(scope: Scope, error: SottoError) -> Response:
 
 def _in_its_shape(scope: Scope, error: SottoError) -> Response:
     path = asked_path(scope)
-    if path == LISTEN_PATH:
+    if path in (deepgram.PATH, deepgram.GRANT_PATH):
         return error_answer(error, str(uuid.uuid4()))
     if path == OPENAI_PREFIX or path.startswith(f"{OPENAI_PREFIX}/"):
         return refused(error)

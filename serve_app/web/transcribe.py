@@ -25,6 +25,7 @@ from serve_app.speakers.turns import SpeakerMode
 from serve_app.web.door import Door, Endpoints
 from serve_app.web.live.serve import DuplexAnswer
 from serve_app.web.records import RecordResponse
+from serve_app.web.token_doors import token_endpoint
 from serve_app.web.uploads import decode_upload, receive_upload, warning_headers, while_connected
 from sotto_client.wire import Detail
 
@@ -51,7 +52,7 @@ def transcribe_endpoints(door: Door) -> Endpoints:
         dialect = ndjson.NdjsonDialect(parameters, content_type, heartbeat_s=door.settings.heartbeat_s)
         return DuplexAnswer(door, dialect, ndjson.MEDIA_TYPE)
 
-    return {"transcribe": transcribe, "transcribeStream": stream}
+    return {"transcribe": transcribe, "transcribeStream": stream, "createToken": token_endpoint(door)}
 
 
 async def _transcribe(request: Request, door: Door) -> Response:

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from serve_app.access.caller import ANYBODY, Caller
 from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.core.errors import MaxSessionsReached, SessionExists, SottoError
 from serve_app.core.events import (
@@ -189,12 +190,16 @@ class FakeService:
     live: dict[str, FakeSession] = field(default_factory=dict)
     closed: list[str] = field(default_factory=list)
     tickets: list[str | None] = field(default_factory=list)
+    callers: list[Caller] = field(default_factory=list)
     uploads: list[tuple[Pcm16, RecordingOptions]] = field(default_factory=list)
     num_cancelled_uploads: int = 0
     on_open: Callable[[FakeSession], None] | None = None
 
-    def open_session(self, options: SessionOptions, ticket: str | None = None) -> FakeSession:
+    def open_session(
+        self, options: SessionOptions, ticket: str | None = None, caller: Caller = ANYBODY
+    ) -> FakeSession:
         self.tickets.append(ticket)
+        self.callers.append(caller)
         if self.refuse_with is not None:
             raise self.refuse_with
         if options.session_id in self.live:

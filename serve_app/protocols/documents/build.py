@@ -24,12 +24,15 @@ _TAGS: Final = {
     "recordings": "Our own doors for recordings.",
     "openai": "OpenAI's doors, for its clients.",
     "deepgram": "Deepgram's door, for its clients.",
+    "access": "Short-lived tokens, where the service has keys.",
     "service": "Probes, status and metrics.",
 }
 
 
 STATUS_MEANINGS: Final = {
     400: "A parameter, a body or audio that cannot be understood.",
+    401: "No key, or one that is unknown, expired or revoked; where the service has keys.",
+    403: "The key does not open this door.",
     404: "No such model is loaded here.",
     409: "The session id is in use.",
     413: "Larger or longer than the server takes.",
@@ -41,7 +44,7 @@ CLOSE_CODES: Final = MappingProxyType(
     {
         1000: "Done, cancelled, idle for too long or open for too long.",
         1003: "A container that is not allowed.",
-        1008: "Refused: what the address or the audio says, too many errors, or too much not read.",
+        1008: "Refused: the key, what the address or the audio says, too many errors, or too much not read.",
         1009: "A frame over the limit.",
         1011: "Our fault.",
         1012: "The server restarts: resume, or start again.",
@@ -196,7 +199,8 @@ def _responses(operation: Operation, components: Components) -> Document:
     responses = {
         str(answer.status): _response(answer, components, operation.prefix) for answer in operation.answers
     }
-    for status in operation.errors:
+    refusals = (401, 403) if operation.needs_key else ()
+    for status in sorted({*operation.errors, *refusals}):
         error = Answer(status, STATUS_MEANINGS[status], operation.error)
         response = _response(error, components, operation.prefix)
         if status == 503:

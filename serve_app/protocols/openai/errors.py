@@ -18,6 +18,7 @@ from serve_app.core.errors import (
     UnsupportedFormat,
     UnsupportedLanguage,
     WrongMethod,
+    WrongScope,
 )
 from serve_app.protocols.openai.records import ErrorFields
 
@@ -74,6 +75,8 @@ def _param_and_code(error: SottoError) -> tuple[str | None, str | None]:
             return None, "method_not_supported"
         case InvalidKey():
             return None, "invalid_api_key"
+        case WrongScope():
+            return None, "missing_scope"
         case OriginRefused():
             return None, "origin_not_allowed"
         case AddressRefused():

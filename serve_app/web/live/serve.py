@@ -8,6 +8,7 @@ from starlette.websockets import WebSocket
 
 from serve_app.core.errors import LimitReached
 from serve_app.protocols.dialect import Dialect
+from serve_app.web.callers import caller_of
 from serve_app.web.door import Door
 from serve_app.web.live.shell import LiveShell
 from serve_app.web.live.transports import DuplexTransport, WebSocketTransport
@@ -17,14 +18,16 @@ async def serve_websocket(
     websocket: WebSocket, door: Door, dialect: Dialect, *, subprotocol: str | None = None
 ) -> None:
     """Serve a WebSocket that is not accepted yet, until it is closed."""
-    usage, refused = door.usage(websocket.scope), None
+    caller, refused = caller_of(websocket.scope), None
+    usage = door.limiter.usage(caller)
     try:
         await usage.request()
     except LimitReached as error:
         refused = error
     with door.connection():
         transport = WebSocketTransport(websocket, subprotocol)
-        await LiveShell(transport, door, dialect, usage=usage, refused=refused).run()
+        shell = LiveShell(transport, door, dialect, caller=caller, usage=usage, refused=refused)
+        await shell.run()
 
 
 class DuplexAnswer(Response):
@@ -44,6 +47,7 @@ class DuplexAnswer(Response):
             transport,
             self._door,
             self._dialect,
+            caller=caller_of(scope),
             usage=self._door.usage(scope),
             max_stall_s=self._door.settings.max_session_s,
         )

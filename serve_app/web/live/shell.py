@@ -15,10 +15,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 
 import structlog
 
+from serve_app.access.caller import ANYBODY, Caller
 from serve_app.access.limits import Lease, Usage
 from serve_app.core.errors import (
     ClientError,
@@ -56,6 +57,7 @@ from serve_app.web.live.ending import (
     DONE,
     IDLE,
     INTERNAL_CLOSE,
+    KEY_LOST,
     NORMAL_CLOSE,
     POLICY_CLOSE,
     UNREAD,
@@ -93,9 +95,10 @@ TEXT_FRAME_FACTOR = 2
 class LiveShell:
     """One connection from accept to close.
 
-    `max_stall_s`: how long a client may take no frame, once its audio or the session has ended; None: for the
-    idle limit, or `LAST_FRAMES_S` where we end it. `usage`: what its caller uses; `refused`: why it is
-    closed, once it is accepted and told.
+    `caller` owns the session, which ends once their key no longer holds. `max_stall_s`: how long a client may
+    take no frame, once its audio or the session has ended; None: for the idle limit, or `LAST_FRAMES_S` where
+    we end it. `usage`: what the caller uses of its limits; `refused`: why it is closed, once it is accepted
+    and told.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class LiveShell:
         door: Door,
         dialect: Dialect,
         *,
+        caller: Caller = ANYBODY,
         usage: Usage,
         refused: SottoError | None = None,
         max_stall_s: float | None = None,
@@ -112,6 +116,7 @@ class LiveShell:
         self._transport = transport
         self._door = door
         self._dialect = dialect
+        self._caller = caller
         self._usage = usage
         self._refused = refused
         self._audio_budget = AudioBudget(usage)
@@ -121,7 +126,7 @@ class LiveShell:
         self._outbox = Outbox(max_unread_bytes or MAX_UNREAD_BYTES)
         self._send_limit = SendLimit(transport.user_agent, self._now_s)
         self._sender = Sender(transport, dialect, self._outbox, self._send_limit)
-        self._channels = Channels(door, anchored=self._anchored)
+        self._channels = Channels(door, caller, anchored=self._anchored)
         self._command: Open | None = None
         self._intake: Intake | None = None
         self._joiner: FrameJoiner | None = None
@@ -130,7 +135,7 @@ class LiveShell:
         self._tasks = LiveTasks()
         self._num_refusals_left = MAX_REFUSALS
         self._num_frames = 0
-        self._open_was_tried = self._busy = self._ended = self._told_end = False
+        self._open_was_tried = self._busy = self._ended = self._told_end = self._told_why = False
         self._received_s = self._now_s()
 
     async def run(self, *, open_first: bool = False) -> None:
@@ -138,7 +143,7 @@ class LiveShell:
 
         `open_first`: before the connection is accepted; raises the `SottoError` that refuses the session.
         """
-        with suppress(ClientGone):
+        with suppress(ClientGone), self._key_watched():
             try:
                 if open_first:
                     await self._open_at_once()
@@ -147,6 +152,12 @@ class LiveShell:
                 await self._close(await self._converse_safely(), sender)
             finally:
                 await self._stop()
+
+    def _key_watched(self) -> AbstractContextManager[None]:
+        keys, key_id = self._door.keys, self._caller.key_id
+        if keys is None or not key_id:
+            return nullcontext()
+        return keys.watched(key_id, lambda: self._tasks.settle(KEY_LOST))
 
     async def _converse_safely(self) -> int:
         try:
@@ -392,6 +403,13 @@ class LiveShell:
     def _refuse(self, error: SottoError) -> None:
         self._send_frames(self._dialect.refuse(error))
 
+    def _tell_why(self) -> None:
+        """The error for which we end the connection, once."""
+        ending = self._tasks.ending
+        if ending is not None and ending.error is not None and not self._told_why:
+            self._told_why = True
+            self._refuse(ending.error)
+
     def _on_event(self, channel: int, event: Event) -> None:
         """An event of a session, to the outbox; the last one of the last session settles the conversation.
 
@@ -402,6 +420,8 @@ class LiveShell:
         try:
             ending = self._tasks.ending
             event = with_reason(event, None if ending is None else ending.reason)
+            if isinstance(event, SessionEnded):
+                self._tell_why()
             if (told := self._channels.for_client(channel, event)) is not None:
                 self._outbox.put_event(channel, told)
             if isinstance(event, SessionEnded):
@@ -476,6 +496,7 @@ class LiveShell:
         if ending is UNREAD:
             self._outbox.clear()
             self._refuse(InvalidMessage(UNREAD.why))
+        self._tell_why()
         totals = Totals(
             self._channels.audio_ms,
             self._channels.num_finals,

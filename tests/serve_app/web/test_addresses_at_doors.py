@@ -32,7 +32,7 @@ def port():
 
 
 def shape_of(path):
-    if path == "/v1/listen":
+    if path in ("/v1/listen", "/v1/auth/grant"):
         return "err_code"
     return "error" if path.startswith("/v1/") else "detail"
 

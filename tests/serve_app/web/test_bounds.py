@@ -20,14 +20,14 @@ from serve_app.web.keepalive import MAX_UNREAD_BYTES, PatientWebSocket
 
 AUDIO = wav(chirp(0.5, 16_000), 16_000)
 UPLOADS = ["/transcribe", "/v1/audio/transcriptions", "/v1/listen"]
-BODIES = [*UPLOADS, "/v1/realtime/client_secrets", "/v1/realtime/transcription_sessions"]
+BODIES = [*UPLOADS, "/v1/auth/grant", "/v1/realtime/client_secrets", "/v1/realtime/transcription_sessions"]
 READ_BYTES = 256 * 1024
 """What asyncio reads at once; the pings in it are answered together."""
 FORM = "multipart/form-data; boundary=x"
 
 
 def shape_of(path):
-    if path == "/v1/listen":
+    if path in ("/v1/listen", "/v1/auth/grant"):
         return "err_code"
     return "error" if path.startswith("/v1/") else "detail"
 
