@@ -177,6 +177,34 @@ async def test_forms_that_are_bombs(path, part):
     assert shape_of(path) in refused.json()
 
 
+# JSON
+
+
+@pytest.mark.parametrize(
+    ("path", "shape"),
+    [
+        ("/v1/realtime/client_secrets", "error"),
+        ("/v1/realtime/transcription_sessions", "error"),
+        ("/v1/auth/grant", "err_code"),
+    ],
+)
+@pytest.mark.parametrize("body", [b"[" * 20_000, b'{"session":' * 20_000, b'{"a":"' + b"a" * 2_000_000])
+async def test_json_that_is_deep_or_long(path, shape, body):
+    async with client_of(create_app(FakeService(), FakeSettings(), api_key="k")) as client:
+        headers = {"content-type": "application/json", "authorization": "Bearer k"}
+        refused = await client.post(path, content=body, headers=headers)
+    assert refused.status_code in (400, 413)
+    assert shape in refused.json()
+
+
+async def test_a_form_field_whose_json_is_deep():
+    fields = {"model": "whisper-1", "chunking_strategy": '{"type":' * 5_000}
+    async with client_of(create_app(FakeService(), FakeSettings())) as client:
+        refused = await client.post("/v1/audio/transcriptions", files={"file": AUDIO}, data=fields)
+    assert refused.status_code == 400
+    assert refused.json()["error"]["param"] == "chunking_strategy"
+
+
 # sockets
 
 
