@@ -190,10 +190,9 @@ class Settings(
             ("interim_queue_high", "interim_queue_critical"),
         )
         for lower, upper in pairs:
-            if getattr(self, lower) > getattr(self, upper):
-                raise ValueError(
-                    f"{lower} ({getattr(self, lower)}) must not exceed {upper} ({getattr(self, upper)})"
-                )
+            least, most = getattr(self, lower), getattr(self, upper)
+            if least is not None and most is not None and least > most:
+                raise ValueError(f"{lower} ({least}) must not exceed {upper} ({most})")
         if self.keys_in_redis and self.redis_url is None:
             raise ValueError("keys_in_redis needs redis_url")
         if self.keys_in_redis and self.keys_file is not None:

@@ -18,7 +18,7 @@ from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Connection
 
-from serve_app.access.caller import Caller, Scope
+from serve_app.access.caller import ANYBODY, Caller, Scope
 from serve_app.access.keyring import Keyring
 from serve_app.access.keys import offered_keys
 from serve_app.access.tokens import verify_token
@@ -77,11 +77,11 @@ class Callers:
         """Raises `InvalidKey`, `WrongScope` and `QueueFull`."""
         keys = self._keys
         if keys is None:
-            return Caller()
+            return ANYBODY
         path = asked_path(scope)
         door = self._doors.find(scope["type"] if scope["type"] == _WEBSOCKET else scope["method"], path)
         if isinstance(door, Operation) and not self._needs_key(door):
-            return Caller()
+            return ANYBODY
         offered = self._offered(scope)
         for text in offered:
             caller, is_temporary = await self._comes_with(keys, text, path)

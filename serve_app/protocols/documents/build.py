@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
+from serve_app.access.caller import Scope
 from serve_app.protocols.documents.components import Components, Schema
 from serve_app.protocols.doors import Answer, Channel, Described, Form, Message, Operation, Query
 
@@ -199,7 +200,7 @@ def _responses(operation: Operation, components: Components) -> Document:
     responses = {
         str(answer.status): _response(answer, components, operation.prefix) for answer in operation.answers
     }
-    refusals = (401, 403) if operation.needs_key else ()
+    refusals = (401, 403) if operation.needs_key or operation.scope is Scope.METRICS else ()
     for status in sorted({*operation.errors, *refusals}):
         error = Answer(status, STATUS_MEANINGS[status], operation.error)
         response = _response(error, components, operation.prefix)

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from fakes.fake_service import FakeService, FakeSettings
 from fakes.kept_keys import MemoryKeys, cheap_key
@@ -133,6 +134,23 @@ async def test_tokens_and_secrets_are_lost_with_the_key_that_made_them(
     store.revoke(KEYS[Scope.LIVE][1].id, 1)
     await ring.refresh()
     assert (await http.get("/v1/models", headers=bearer)).status_code == 401
+
+
+async def test_no_key_token_or_digest_is_logged(
+    http: httpx.AsyncClient, store: MemoryKeys, ring: Keyring
+) -> None:
+    text, key = KEYS[Scope.LIVE]
+    with capture_logs() as logs:
+        token = (await http.post("/v1/auth/grant", headers=by(Scope.LIVE))).json()["access_token"]
+        for offered in (text, token, text + "x", token + "x"):
+            await http.post("/transcribe", headers={"x-api-key": offered})
+        store.revoke(key.id, 1)
+        await ring.refresh()
+        await http.post("/transcribe", headers={"x-api-key": text})
+    assert len(logs) >= 5
+    for secret in (text, token, text.rpartition("_")[2], token.rpartition(".")[2], repr(key.digest)):
+        assert secret not in str(logs)
+    assert key.id in str(logs)
 
 
 async def test_a_service_without_keys_hands_out_tokens_that_open_what_is_open() -> None:
