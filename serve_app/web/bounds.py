@@ -8,6 +8,7 @@ answer while their audio comes in have limits of their own (`idle_timeout_s`, `m
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
@@ -61,7 +62,7 @@ class _PacedBody:
     def __init__(self, receive: Receive, pace: BodyPace) -> None:
         self._receive = receive
         self._pace = pace
-        self._began_s = asyncio.get_running_loop().time()
+        self._began_s = time.monotonic()
         self._num_bytes = 0
         self._has_ended = False
 
@@ -71,7 +72,7 @@ class _PacedBody:
         pace = self._pace
         allowed_s = min(GRACE_S + self._num_bytes / pace.min_bytes_per_s, pace.timeout_s)
         try:
-            async with asyncio.timeout_at(self._began_s + allowed_s):
+            async with asyncio.timeout(max(0.0, self._began_s + allowed_s - time.monotonic())):
                 message = await self._receive()
         except TimeoutError:
             self._has_ended = True

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from starlette.types import Scope
 
 from serve_app.access.caller import ANYBODY, Caller
@@ -33,4 +31,6 @@ def set_address(scope: Scope, address: str) -> None:
 
 def with_address(caller: Caller, scope: Scope) -> Caller:
     address = scope.get(_ADDRESS, "")
-    return replace(caller, address=address) if address else caller
+    if not address:
+        return caller
+    return Caller(caller.key_id, caller.name, address, caller.scopes, caller.limits)  # `replace` takes 4 us

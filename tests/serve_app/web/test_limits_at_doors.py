@@ -11,8 +11,10 @@ from fakes.app_server import running_app
 from fakes.asgi_socket import AsgiSocket, kinds
 from fakes.encoded_audio import chirp, wav
 from fakes.fake_service import FakeService, FakeSettings
+from fakes.kept_keys import MemoryKeys, cheap_key
 from fakes.local_metrics import LocalInstruments
 from serve_app.access.caller import KeyLimits
+from serve_app.access.keyring import Keyring
 from serve_app.access.limits import Limiter
 from serve_app.core.events import EndReason
 from serve_app.telemetry.metrics import Metrics
@@ -86,6 +88,26 @@ async def test_a_connection_over_the_limit_is_accepted_told_and_closed(target):
     assert "1 requests a day" in str(messages[-2])
     assert messages[-1] == {"close": 1013}
     assert service.live == {}
+
+
+async def test_each_key_has_its_own_limits_wherever_it_is_used():
+    service = FakeService()
+    small, small_key = cheap_key(limits=KeyLimits(requests_per_day=1))
+    large, large_key = cheap_key(limits=KeyLimits(requests_per_day=3))
+    keys = Keyring(MemoryKeys(small_key, large_key))
+    await keys.refresh()
+    app = create_app(
+        service, FakeSettings(), keys=keys, limiter=Limiter(of_key=KeyLimits(requests_per_day=2))
+    )
+    statuses = {}
+    for text in (small, large):
+        statuses[text] = []
+        for index in range(4):
+            transport = httpx.ASGITransport(app, client=(f"203.0.113.{index}", 1))
+            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+                answer = await client.get("/v1/models", headers={"authorization": f"Bearer {text}"})
+                statuses[text].append(answer.status_code)
+    assert statuses == {small: [200, 429, 429, 429], large: [200, 200, 200, 429]}
 
 
 # sessions
