@@ -76,7 +76,7 @@ class SharedCounts:
     def __init__(self, app_name: str) -> None:
         self._name = f"sotto-limits-{app_name}"
         self._actor: ActorHandle[LimitCounts] | None = None
-        self._timeout_s = START_TIMEOUT_S
+        self._has_answered = False
 
     async def take(self, charges: Sequence[Charge]) -> Outcome:
         outcome: Outcome = await self._ask("take", list(charges))
@@ -96,12 +96,12 @@ class SharedCounts:
         try:
             if self._actor is None:
                 self._actor = await asyncio.to_thread(self._find)
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(TIMEOUT_S if self._has_answered else START_TIMEOUT_S):
                 answer = await getattr(self._actor, method).remote(*arguments)
         except (RayError, TimeoutError, ValueError) as error:
             self._actor = None
             raise StoreLost(f"the actor {self._name} does not answer: {type(error).__name__}") from error
-        self._timeout_s = TIMEOUT_S
+        self._has_answered = True
         return answer
 
     def _find(self) -> ActorHandle[LimitCounts]:

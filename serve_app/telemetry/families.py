@@ -54,7 +54,7 @@ SESSIONS_STARTED = Family(
 REFUSED = Family(
     "stt_refused_total",
     Kind.COUNTER,
-    "Live sessions and uploads refused for want of room",
+    "Live sessions, uploads and requests refused for want of room",
     ("request_type", "reason"),
 )
 BACKPRESSURE_LEVEL = Family(

@@ -67,8 +67,8 @@ class Metrics:
         self._sessions_started.record(1, {"resumed": "true" if resumed else "false"})
 
     def refused(self, request_type: str, reason: str) -> None:
-        """There was no room for a "session" or an "upload": "max_sessions", "max_uploads",
-        "queue_full" or "queue_congestion"."""
+        """There was no room for a "session" or an "upload": "max_sessions", "max_uploads", "queue_full" or
+        "queue_congestion"; or a key or an address has reached its "limit", of "request" and "audio" too."""
         self._refused.record(1, {"request_type": request_type, "reason": reason})
 
     def text_dropped(self, job_type: str, reason: str) -> None:

@@ -1,9 +1,14 @@
 """Requests that are made to cost much: each is refused in its door's shape, and nothing is left behind."""
 
 import asyncio
+import io
+import time
 import zlib
+from functools import cache
 
+import av
 import httpx
+import numpy as np
 import pytest
 from uvicorn.protocols.websockets import auto
 from websockets.asyncio.client import connect
@@ -175,6 +180,38 @@ async def test_forms_that_are_bombs(path, part):
         refused = await client.post(path, content=part + b"--x--\r\n", headers={"content-type": FORM})
     assert refused.status_code in (400, 413)
     assert shape_of(path) in refused.json()
+
+
+# durations
+
+
+@cache
+def hour_of_silence():
+    """In less than a megabyte, as FLAC has it."""
+    out = io.BytesIO()
+    with av.open(out, "w", format="flac") as container:
+        stream = container.add_stream("flac", rate=8_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 65_535), np.int16), format="s16", layout="mono")
+        frame.sample_rate = 8_000
+        for index in range(3600 * 8_000 // 65_535):
+            frame.pts = index * 65_535
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("path", UPLOADS)
+async def test_a_small_file_that_is_an_hour_long_is_decoded_up_to_the_limit(path):
+    service = FakeService()
+    bomb = hour_of_silence()
+    assert len(bomb) < 1_000_000
+    async with client_of(create_app(service, FakeSettings())) as client:
+        began_s = time.process_time()
+        refused = await client.post(path, files={"file": ("a.flac", bomb)}, data={"model": "whisper-1"})
+        assert time.process_time() - began_s < 5
+    assert refused.status_code == 413
+    assert "longer than 30 s" in refused.text
+    assert service.uploads == []
 
 
 # JSON
