@@ -69,10 +69,13 @@ def has_the_shape_of_its_door(path, answer):
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
 @pytest.mark.parametrize("key", [None, KEY], ids=["without keys", "with a key"])
 def test_no_request_makes_a_door_fail(key, path, method):
+    documented = SCHEMAS[key][path][method].definition.raw["responses"]
+
     @fuzzing
     @given(case=cases_of(key, path, method))
     def is_answered(case):
         answer = answer_to(case, {"authorization": f"Bearer {key}"} if key else {})
+        assert str(answer.status_code) in documented
         if answer.status_code >= 400 and case.method != "HEAD":
             assert has_the_shape_of_its_door(path, answer) or answer.status_code == 503
         elif answer.status_code < 300:
