@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -97,7 +98,9 @@ def _key(name: str) -> str:
 
 @asynccontextmanager
 async def _answering() -> AsyncIterator[None]:
+    """Within `TIMEOUT_S`, which the client's own retries would exceed."""
     try:
-        yield
+        async with asyncio.timeout(TIMEOUT_S):
+            yield
     except (RedisError, OSError, TimeoutError) as error:
         raise StoreLost(type(error).__name__) from error
