@@ -8,10 +8,12 @@ from typing import Any, Protocol
 from ray.serve.handle import DeploymentHandle
 from starlette.applications import Starlette
 
+from deployments.limits import shared_counts
 from deployments.ports import RecogniserHandle, SpeakerHandle, VoiceHandle
 from deployments.serve_patches import bound_receive_queues, name_requests_once
 from serve_app.assembly.access import keyring
 from serve_app.assembly.audit import open_audit
+from serve_app.assembly.limits import limiter_of
 from serve_app.assembly.process import set_up_process
 from serve_app.assembly.service import assemble, traces_of
 from serve_app.assembly.speakers import status_of
@@ -24,6 +26,7 @@ from serve_app.speakers.ports import SpeakerStatus
 from serve_app.telemetry.cluster import ClusterMetrics, RayInstruments, ray_exporter_urls
 from serve_app.telemetry.metrics import Metrics, no_metrics
 from serve_app.web.app import create_app
+from serve_app.web.bounds import BodyPace
 from serve_app.web.keepalive import let_audio_be_a_sign_of_life
 from serve_app.web.metrics_port import listen_for_scrapers, serve_metrics
 
@@ -125,6 +128,9 @@ class Ingress:
             keeper=self._audit and self._audit[0],
             erasers=() if self._audit is None else (self._audit[1],),
             traces=self._traces,
+            addresses=self._settings.address_rules(),
+            limiter=limiter_of(self._settings, shared_counts()),
+            pace=BodyPace(self._settings.min_upload_bytes_per_s, self._settings.upload_timeout_s),
         )
 
     def __del__(self) -> None:

@@ -9,17 +9,22 @@
     │   ├── UnsupportedPolicy  a streaming policy that the engine here cannot serve
     │   ├── SpeakersUnavailable  nothing here tells speakers apart
     │   ├── PayloadTooLarge    a frame, body or recording over its limit
+    │   ├── HeadersTooLarge    more headers than a request has
+    │   ├── AddressTooLong     a path and query over the limit
+    │   ├── BodyTooSlow        a body that trickles
     │   ├── SessionExists      the session id is in use
     │   ├── InvalidTicket      a resume ticket that is foreign, changed, expired or for other choices
     │   ├── UnknownPath        no door is there
     │   ├── WrongMethod        a door that takes other methods
     │   ├── OriginRefused      a web page whose origin is not listed
+    │   ├── AddressRefused     a client whose address is not let in
     │   ├── InvalidKey         no key, or one that is not known, expired or revoked
     │   └── WrongScope         a key that does not open this door
     ├── CapacityError          we are full: try again after `retry_after_s`
     │   ├── MaxSessionsReached
     │   ├── QueueFull
-    │   └── QueueCongestion
+    │   ├── QueueCongestion
+    │   └── LimitReached       a key or an address has used what it may
     └── ServerError            our fault: the same call may succeed
         ├── InferenceError     a model failed on this item
         ├── RequestTimedOut    a recording took longer than requests may
@@ -27,9 +32,9 @@
         │   └── ReplicaUnhealthy  a model hangs or writes nonsense: its process is being replaced
         └── InternalError
 
-`code` is the native protocol's error code (seven are fixed by that protocol, `INVALID_TICKET`, `INVALID_KEY`
-and `WRONG_SCOPE` are ours); `http_status` and `close_code` (RFC 6455, section 7.4.1) are what the HTTP and
-WebSocket doors answer with.
+`code` is the native protocol's error code (seven are fixed by that protocol, `INVALID_TICKET`, `INVALID_KEY`,
+`WRONG_SCOPE` and `LIMIT_REACHED` are ours); `http_status` and `close_code` (RFC 6455, section 7.4.1) are what
+the HTTP and WebSocket doors answer with.
 """
 
 from __future__ import annotations
@@ -44,7 +49,7 @@ class SottoError(Exception):
     http_status: ClassVar[int] = 500
     close_code: ClassVar[int] = 1011
     retryable: ClassVar[bool] = False
-    retry_after_s: ClassVar[int | None] = None
+    retry_after_s: int | None = None
 
 
 class ClientError(SottoError):
@@ -83,6 +88,18 @@ class PayloadTooLarge(ClientError):
     close_code = 1009
 
 
+class HeadersTooLarge(ClientError):
+    http_status = 431
+
+
+class AddressTooLong(ClientError):
+    http_status = 414
+
+
+class BodyTooSlow(ClientError):
+    http_status = 408
+
+
 class SessionExists(ClientError):
     code = "SESSION_EXISTS"
     http_status = 409
@@ -102,6 +119,12 @@ class WrongMethod(ClientError):
 
 class OriginRefused(ClientError):
     """The browser says that the request comes from a page that may not use this server."""
+
+    http_status = 403
+
+
+class AddressRefused(ClientError):
+    """`allow_addresses` and `deny_addresses` keep the client's address out."""
 
     http_status = 403
 
@@ -135,6 +158,17 @@ class QueueFull(CapacityError):
 
 class QueueCongestion(CapacityError):
     code = "QUEUE_CONGESTION"
+
+
+class LimitReached(CapacityError):
+    """A key or an address has used what it may; there is more after `retry_after_s`."""
+
+    code = "LIMIT_REACHED"
+    http_status = 429
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class ServerError(SottoError):

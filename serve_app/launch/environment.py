@@ -49,6 +49,10 @@ def remove_runtime_dir(path: Path) -> None:
         shutil.rmtree(in_memory, ignore_errors=True)
 
 
+HEADERS_TIMEOUT_S = 15
+"""As at the TLS edge."""
+
+
 def loopback_haproxy(runtime_dir: Path, binary: Path, stats_port: int, metrics_port: int) -> Path | None:
     """Write a start script for HAProxy that keeps its statistics pages on this machine.
 
@@ -56,7 +60,10 @@ def loopback_haproxy(runtime_dir: Path, binary: Path, stats_port: int, metrics_p
     no setting for it; the script narrows those two lines before HAProxy reads the file. It takes away the
     access log, whose lines would have whole addresses, with the prompts that clients put into them, in the
     system's own log. It also takes away the offer to compress WebSocket messages: audio does not shrink, and
-    every message would be inflated here.
+    every message would be inflated here. And it appends the client's address to `X-Forwarded-For`, as the
+    template does not: what the client wrote there itself stands left of it, and is not believed
+    (`access/addresses.py`). A client has some seconds to send its headers, where the template leaves it an
+    hour.
     None where the platform's `sed` has another syntax (macOS).
     """
     if not sys.platform.startswith("linux"):
@@ -69,7 +76,10 @@ def loopback_haproxy(runtime_dir: Path, binary: Path, stats_port: int, metrics_p
         '  if [ "$previous" = "-f" ]; then\n'
         f"    sed -i -e 's/bind [*]:{stats_port}$/bind 127.0.0.1:{stats_port}/'"
         f" -e 's/bind :{metrics_port}$/bind 127.0.0.1:{metrics_port}/'"
-        " -e '/del-header sec-websocket-extensions/d'"
+        f" -e '/^    timeout http-request {HEADERS_TIMEOUT_S}s$/d'"
+        f" -e '/^defaults/a\\    timeout http-request {HEADERS_TIMEOUT_S}s'"
+        " -e '/del-header sec-websocket-extensions/d' -e '/option forwardfor$/d'"
+        " -e '/^frontend http_frontend/a\\    option forwardfor'"
         " -e '/^ *log .* local0 info$/d'"
         " -e '/^frontend http_frontend/a\\    http-request del-header sec-websocket-extensions'"
         ' "$argument"\n'

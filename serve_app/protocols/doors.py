@@ -79,6 +79,11 @@ class Operation:
     takes_tokens: bool = True
 
     @property
+    def is_live(self) -> bool:
+        """It answers while its body comes in, for as long as that takes."""
+        return any(answer.streams and self.audio and not self.form for answer in self.answers)
+
+    @property
     def documented_path(self) -> str:
         """The path as OpenAPI writes it, without Starlette's converters."""
         return self.path.replace(":path}", "}")

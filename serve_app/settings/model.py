@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import SecretStr, ValidationError, field_validator, model_validator
 
+from serve_app.access.addresses import AddressRules, Networks
 from serve_app.asr.engines.choice import runs_whisper
 from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.audio.formats import canonical_formats
@@ -128,7 +129,15 @@ class Settings(
     def _lower_case(cls, value: Any) -> Any:
         return value.strip().lower() if isinstance(value, str) else value
 
-    @field_validator("allowed_formats", "cors_origins", "languages", mode="before")
+    @field_validator(
+        "allowed_formats",
+        "cors_origins",
+        "languages",
+        "trusted_proxies",
+        "allow_addresses",
+        "deny_addresses",
+        mode="before",
+    )
     @classmethod
     def _list_from_text(cls, value: Any) -> Any:
         """Take "wav,mp3" and '["wav", "mp3"]' alike."""
@@ -166,6 +175,12 @@ class Settings(
                 require_backend(value)
         except ModelUnavailable as error:
             raise ValueError(str(error)) from None
+        return value
+
+    @field_validator("trusted_proxies", "allow_addresses", "deny_addresses")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        Networks(value)
         return value
 
     @field_validator("keys_file")
@@ -224,6 +239,10 @@ class Settings(
         if self.auto_gain and self.gain_db:
             raise ValueError("gain_db and auto_gain exclude each other")
         return self
+
+    def address_rules(self) -> AddressRules:
+        """Which proxies are believed, and which addresses come in."""
+        return AddressRules(self.trusted_proxies, self.allow_addresses, self.deny_addresses)
 
     @property
     def has_keys(self) -> bool:

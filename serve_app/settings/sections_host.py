@@ -176,6 +176,18 @@ class AccessSection(Section):
         "CORS_ORIGINS",
         max_length=256,
     )
+    trusted_proxies: tuple[str, ...] = setting(
+        (),
+        "Proxies whose `X-Forwarded-For` (or `Forwarded`) names the client: addresses and CIDR networks, "
+        "commas between them. This machine's own always are; list no network that clients are in.",
+        max_length=256,
+    )
+    allow_addresses: tuple[str, ...] = setting(
+        (), "Addresses and networks that clients may come from, beside loopback; empty: any.", max_length=4096
+    )
+    deny_addresses: tuple[str, ...] = setting(
+        (), "Addresses and networks that no client may come from, whatever is allowed.", max_length=4096
+    )
     ticket_secret: SecretStr | None = setting(
         None,
         "Key that signs resume tickets, the same on all replicas.",
@@ -285,7 +297,13 @@ class StorageSection(Section):
         ge=1,
         le=10_000_000,
     )
-    redis_url: SecretStr | None = setting(None, "Redis, for `keys_in_redis`.", "REDIS_URL", secret=True)
+    redis_url: SecretStr | None = setting(
+        None,
+        "Redis: counts limits for all replicas (where it does not answer, each counts for itself), and keeps "
+        "keys where `keys_in_redis` says so.",
+        "REDIS_URL",
+        secret=True,
+    )
 
 
 class MetricSection(Section):

@@ -64,7 +64,7 @@ AUDIO_RECEIVED = Family(
 REFUSED = Family(
     "stt_refused_total",
     Kind.COUNTER,
-    "Live sessions and uploads refused for want of room",
+    "Live sessions, uploads and requests refused for want of room",
     ("request_type", "reason"),
 )
 AUDIT_FAILURES = Family(

@@ -84,8 +84,8 @@ class Metrics:
         self._audio_received.record(audio_s, {"request_type": request_type})
 
     def refused(self, request_type: str, reason: str) -> None:
-        """There was no room for a "session" or an "upload": "max_sessions", "max_uploads",
-        "queue_full" or "queue_congestion"."""
+        """There was no room for a "session" or an "upload": "max_sessions", "max_uploads", "queue_full" or
+        "queue_congestion"; or a key or an address has reached its "limit", of "request" and "audio" too."""
         self._refused.record(1, {"request_type": request_type, "reason": reason})
 
     def audit_failed(self) -> None:

@@ -10,16 +10,22 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
+from serve_app.access.addresses import AddressRules
 from serve_app.access.keyring import Keyring
+from serve_app.access.limits import Limiter
 from serve_app.core.erasure import Eraser
 from serve_app.protocols.doors import Described, Operation
 from serve_app.service.contract import SpeechService
 from serve_app.telemetry.metrics import Metrics, no_metrics
 from serve_app.telemetry.traces import Traces
+from serve_app.web.addresses import Addresses
+from serve_app.web.bounds import BodyPace, Bounds
 from serve_app.web.door import Door, DoorSettings
 from serve_app.web.door_table import PROTOCOLS, Protocol, doors_of, routes_of
 from serve_app.web.errors import exception_handlers
 from serve_app.web.keys import Callers
+from serve_app.web.limited import HEADERS as RATE_HEADERS
+from serve_app.web.limited import Limited
 from serve_app.web.origins import KnownOrigins, canonical_origin
 from serve_app.web.request_ids import RequestIds
 from serve_app.web.request_records import RecordKeeper, RequestRecords
@@ -54,6 +60,9 @@ def create_app(
     keys_in_address: bool = False,
     metrics_need_key: bool = False,
     traces: Traces | None = None,
+    addresses: AddressRules | None = None,
+    limiter: Limiter | None = None,
+    pace: BodyPace | None = None,
     protocols: Sequence[Protocol] = PROTOCOLS,
     keeper: RecordKeeper | None = None,
     erasers: Sequence[Eraser] = (),
@@ -63,10 +72,10 @@ def create_app(
     `metrics` receives what the doors count. `signing_key` signs client secrets and tokens; None: one of this
     process. `keys`: of which every request must carry one, but for doors that say that they need none; None:
     no request. `api_key`: the same, where there is only this one. `keys_in_address`, `metrics_need_key`:
-    `Callers`. `traces`: where requests have spans; None: nowhere. Raises `UnsupportedLanguage` for the
-    default language.
-
-    `keeper` takes the record of each request, for the audit log; `erasers` are asked at `DELETE /v1/data`.
+    `Callers`. `addresses`: whose word on a client's address is taken, and which clients may come in.
+    `limiter`: what keys and addresses may use; None: all that they want. `pace`: how slowly bodies may come.
+    `traces`: where requests have spans; None: nowhere. `keeper` takes the record of each request, for the
+    audit log; `erasers` are asked at `DELETE /v1/data`. Raises `UnsupportedLanguage` for the default language.
     """
     if keys is None and api_key is not None:
         keys = Keyring(plain=api_key)
@@ -79,8 +88,13 @@ def create_app(
         keys=keys,
         keeper=keeper,
         erasers=erasers,
+        limiter=limiter,
     )
+    operations = [one for one in door.described if isinstance(one, Operation)]
+    live_paths = [one.path for one in operations if one.is_live]
     middleware = [
+        Middleware(Bounds, pace=pace or BodyPace(), live_paths=live_paths),
+        Middleware(Addresses, rules=addresses or AddressRules()),
         Middleware(KnownOrigins, listed=cors_origins),
         Middleware(
             Callers,
@@ -91,6 +105,9 @@ def create_app(
             metrics_need_key=metrics_need_key,
         ),
     ]
+    if limiter is not None:
+        open_paths = [one.path for one in operations if not one.needs_key]
+        middleware.append(Middleware(Limited, limiter=limiter, open_paths=open_paths))
     if cors_origins:
         middleware.insert(
             0,
@@ -99,7 +116,13 @@ def create_app(
                 allow_origins=list(map(canonical_origin, cors_origins)),
                 allow_methods=["GET", "POST", "DELETE"],
                 allow_headers=["*"],
-                expose_headers=["x-request-id", "retry-after", WARNING_HEADER, COMPLETE_HEADER],
+                expose_headers=[
+                    "x-request-id",
+                    "retry-after",
+                    *RATE_HEADERS,
+                    WARNING_HEADER,
+                    COMPLETE_HEADER,
+                ],
             ),
         )
     if traces is not None:

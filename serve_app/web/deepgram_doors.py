@@ -132,6 +132,7 @@ async def _listen(request: Request, door: Door, request_id: str) -> Response:
         recording = await asyncio.to_thread(_decode, upload.file, options, asked.speakers, door)
     finally:
         upload.close()
+    await door.usage(request.scope).audio(sum(map(len, recording.channels)) / SAMPLE_RATE_HZ)
     began_s = perf_counter()
     transcripts = await while_connected(
         request, door.within_time(_transcribe(recording.channels, asked, door))

@@ -8,7 +8,10 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
+from starlette.types import Scope
+
 from serve_app.access.keyring import Keyring
+from serve_app.access.limits import Limiter, Usage
 from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.audio.formats import canonical_formats
 from serve_app.core.erasure import Eraser
@@ -25,6 +28,7 @@ from serve_app.speakers.turns import SpeakerBackend, SpeakerCounts, SpeakerMode
 from serve_app.streaming.policy import PolicyOptions
 from serve_app.telemetry.metrics import Metrics
 from serve_app.vad.options import EndpointingOptions
+from serve_app.web.callers import caller_of
 from serve_app.web.request_records import RecordKeeper
 from serve_app.web.upload_memory import UPLOAD_MEMORY_BYTES, UploadMemory
 
@@ -91,6 +95,8 @@ class DoorSettings(Protocol):
     @property
     def idle_timeout_s(self) -> float: ...
     @property
+    def start_timeout_s(self) -> float: ...
+    @property
     def max_session_s(self) -> float: ...
     @property
     def request_timeout_s(self) -> float: ...
@@ -119,7 +125,8 @@ class Door:
 
     `described`: every door of the application. `signing_key`: the same on all replicas, or a client secret is
     good at one of them only; None: one of this process. `keys`: those that are asked for; None: none are.
-    `keeper` writes the audit log, `erasers` are the stores that keep anything.
+    `limiter`: what keys and addresses may use. `keeper` writes the audit log, `erasers` are the stores that
+    keep anything.
     """
 
     def __init__(
@@ -133,8 +140,11 @@ class Door:
         keys: Keyring | None = None,
         keeper: RecordKeeper | None = None,
         erasers: Sequence[Eraser] = (),
+        limiter: Limiter | None = None,
     ) -> None:
         self.service = service
+        self.limiter = limiter or Limiter()
+        self.limiter.on_refused = lambda what: metrics.refused(what, "limit")
         self.described = tuple(described)
         self.keys = keys
         self.signing_key = signing_key or secrets.token_bytes(KEY_BYTES)
@@ -150,6 +160,10 @@ class Door:
         )
         self._num_connections = 0
         self._num_uploads = 0
+
+    def usage(self, scope: Scope) -> Usage:
+        """What the caller of a request or a WebSocket uses of its limits."""
+        return self.limiter.usage(caller_of(scope))
 
     @property
     def max_body_bytes(self) -> int:

@@ -70,9 +70,7 @@ class Callers:
             except SottoError as error:
                 await refuse(scope, receive, send, error)
                 return
-            client = scope.get("client")
-            address = client[0] if client else ""
-            set_caller(scope, Caller(caller.key_id, caller.name, address, caller.scopes, caller.limits))
+            set_caller(scope, caller)
         await self._app(scope, receive, send)
 
     async def _caller(self, scope: Connection) -> Caller:

@@ -64,6 +64,7 @@ async def _recording(request: Request, door: Door, task: Task) -> Response:
     with ExitStack() as held:
         held.enter_context(door.upload())
         asked, options, recording = await _received(request, door, task)
+        await door.usage(request.scope).audio(recording.duration_s)
         if asked.stream:
             released = ExitStack()
             answer = await streamed_answer(request, door, asked, options, recording, on_closed=released.close)

@@ -77,6 +77,7 @@ async def _transcribe(request: Request, door: Door) -> Response:
         )
     finally:
         upload.close()
+    await door.usage(request.scope).audio(recording.duration_s)
     decoded_s = perf_counter()
     transcript = await while_connected(
         request, door.within_time(door.service.transcribe(recording.samples, options))

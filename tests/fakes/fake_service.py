@@ -297,6 +297,7 @@ class FakeSettings:
     heartbeat_s: float = 5.0
     idle_final_s: float = 0.0
     idle_timeout_s: float = 20.0
+    start_timeout_s: float = 20.0
     max_session_s: float = 60.0
     metrics_enabled: bool = True
     metrics_port: int | None = None

@@ -21,6 +21,7 @@ HTTP_STATUS = {
     "MAX_SESSIONS_REACHED": 503,
     "QUEUE_FULL": 503,
     "QUEUE_CONGESTION": 503,
+    "LIMIT_REACHED": 429,
 }
 """What a session's error code would be as an HTTP status, which is how LiveKit tells errors apart."""
 

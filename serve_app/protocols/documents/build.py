@@ -33,11 +33,13 @@ _TAGS: Final = {
 STATUS_MEANINGS: Final = {
     400: "A parameter, a body or audio that cannot be understood.",
     401: "No key, or one that is unknown, expired or revoked; where the service has keys.",
-    403: "The key does not open this door.",
+    403: "The key does not open this door, or the address may not come in.",
     404: "No such model is loaded here.",
+    408: "The body came too slowly.",
     409: "The session id is in use.",
     413: "Larger or longer than the server takes.",
     415: "No audio, or a container that is not allowed.",
+    429: "The key or the address has used what it may: try again after `retry-after` seconds.",
     500: "A model failed; the same may succeed.",
     503: "Full, or no model is loaded yet: try again after `retry-after` seconds.",
     504: "Not done within the server's limit: try again after `retry-after` seconds.",
@@ -50,7 +52,7 @@ CLOSE_CODES: Final = MappingProxyType(
         1009: "A frame over the limit.",
         1011: "Our fault.",
         1012: "The server restarts: resume, or start again.",
-        1013: "Full: try again.",
+        1013: "Full, or as much as may be used: try again.",
         4400: "`/asr`, and `/ws` in WhisperLiveKit's protocol: parameters that make no sense.",
     }
 )
@@ -201,11 +203,17 @@ def _responses(operation: Operation, components: Components) -> Document:
     responses = {
         str(answer.status): _response(answer, components, operation.prefix) for answer in operation.answers
     }
-    refusals = (401, 403) if operation.needs_key or operation.scope is Scope.METRICS else ()
+    refusals: list[int] = []
+    if operation.needs_key or operation.scope is Scope.METRICS:
+        refusals += [401, 403]
+    if operation.needs_key:
+        refusals.append(429)
+    if (operation.form or operation.audio or operation.json) and not operation.is_live:
+        refusals.append(408)
     for status in sorted({*operation.errors, *refusals}):
         error = Answer(status, STATUS_MEANINGS[status], operation.error)
         response = _response(error, components, operation.prefix)
-        if status in (503, 504):
+        if status in (429, 503, 504):
             response["headers"] = {
                 "retry-after": {"description": "Seconds to wait.", "schema": {"type": "integer"}}
             }

@@ -6,6 +6,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from serve_app.core.errors import LimitReached
 from serve_app.protocols.dialect import Dialect
 from serve_app.web.callers import caller_of
 from serve_app.web.door import Door
@@ -17,9 +18,16 @@ async def serve_websocket(
     websocket: WebSocket, door: Door, dialect: Dialect, *, subprotocol: str | None = None
 ) -> None:
     """Serve a WebSocket that is not accepted yet, until it is closed."""
+    caller, refused = caller_of(websocket.scope), None
+    usage = door.limiter.usage(caller)
+    try:
+        await usage.request()
+    except LimitReached as error:
+        refused = error
     with door.connection():
         transport = WebSocketTransport(websocket, subprotocol)
-        await LiveShell(transport, door, dialect, caller=caller_of(websocket.scope)).run()
+        shell = LiveShell(transport, door, dialect, caller=caller, usage=usage, refused=refused)
+        await shell.run()
 
 
 class DuplexAnswer(Response):
@@ -40,6 +48,7 @@ class DuplexAnswer(Response):
             self._door,
             self._dialect,
             caller=caller_of(scope),
+            usage=self._door.usage(scope),
             max_stall_s=self._door.settings.max_session_s,
         )
         await shell.run(open_first=True)

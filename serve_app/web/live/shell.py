@@ -20,6 +20,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 import structlog
 
 from serve_app.access.caller import ANYBODY, Caller
+from serve_app.access.limits import Lease, Usage
 from serve_app.core.errors import (
     ClientError,
     InternalError,
@@ -50,6 +51,7 @@ from serve_app.protocols.dialect import (
     Totals,
 )
 from serve_app.web.door import Door
+from serve_app.web.live.audio_budget import AudioBudget
 from serve_app.web.live.channels import Channels, with_reason
 from serve_app.web.live.ending import (
     DONE,
@@ -96,7 +98,8 @@ class LiveShell:
 
     `caller` owns the session, which ends once their key no longer holds. `max_stall_s`: how long a client may
     take no frame, once its audio or the session has ended; None: for the idle limit, or `LAST_FRAMES_S` where
-    we end it.
+    we end it. `usage`: what the caller uses of its limits; `refused`: why it is closed, once it is accepted
+    and told.
     """
 
     def __init__(
@@ -106,6 +109,8 @@ class LiveShell:
         dialect: Dialect,
         *,
         caller: Caller = ANYBODY,
+        usage: Usage,
+        refused: SottoError | None = None,
         max_stall_s: float | None = None,
         max_unread_bytes: int | None = None,
     ) -> None:
@@ -113,6 +118,10 @@ class LiveShell:
         self._door = door
         self._dialect = dialect
         self._caller = caller
+        self._usage = usage
+        self._refused = refused
+        self._audio_budget = AudioBudget(usage)
+        self._lease: Lease | None = None
         self._max_stall_s = max_stall_s
         self._now_s = asyncio.get_running_loop().time
         self._outbox = Outbox(max_unread_bytes or MAX_UNREAD_BYTES)
@@ -169,6 +178,8 @@ class LiveShell:
     async def _converse(self) -> int:
         self._send_frames(self._dialect.accepted())
         try:
+            if self._refused is not None:
+                raise self._refused
             if not self._channels.is_open:
                 await self._open_at_once()
         except SottoError as error:
@@ -176,6 +187,8 @@ class LiveShell:
             return error.close_code
         for work in (self._read(), self._watch(), self._overflow()):
             self._tasks.start(work)
+        if not self._channels.is_open:
+            self._tasks.start(self._start_in_time())
         ending = await self._tasks.wait()
         self._send_limit.release()
         if ending is None:
@@ -199,6 +212,8 @@ class LiveShell:
                 await self._intake.aclose()
         finally:
             self._channels.close()
+            if self._lease is not None:
+                self._lease.release()
 
     def _note_sizes(self) -> None:
         """Also of a session whose client has left, before its channels are given back."""
@@ -263,6 +278,8 @@ class LiveShell:
             case Audio(data):
                 await self._take_audio(data)
             case Open():
+                if self._lease is None:
+                    self._lease = await self._usage.session()
                 self._open(command)
             case Reply(frames):
                 self._send_frames(frames)
@@ -342,6 +359,12 @@ class LiveShell:
     async def _push(self, channel: int, samples: Pcm16) -> None:
         if channel == 0:
             self._send_limit.received(len(samples) / SAMPLE_RATE_HZ)
+        try:
+            if not await self._audio_budget.covers(len(samples) / SAMPLE_RATE_HZ):
+                return
+        except SottoError as error:
+            self._audio_failed(error)
+            return
         try:
             await self._channels.push(channel, samples)
         except SottoError as error:
@@ -446,6 +469,14 @@ class LiveShell:
             self._tasks.settle(IDLE)
         else:
             self._refuse(InvalidMessage("no session was started within the idle limit"))
+            self._tasks.settle(Ending(EndReason.TIMEOUT, POLICY_CLOSE))
+
+    async def _start_in_time(self) -> None:
+        """Settles where no session has started, whatever else the client has sent."""
+        limit_s = self._door.settings.start_timeout_s
+        await asyncio.sleep(limit_s)
+        if not self._channels.is_open:
+            self._refuse(InvalidMessage(f"no session was started within {limit_s:g} s"))
             self._tasks.settle(Ending(EndReason.TIMEOUT, POLICY_CLOSE))
 
     @property

@@ -88,6 +88,21 @@ def test_the_folder_in_memory_goes_with_the_runtime_folder() -> None:
     assert not in_memory.exists()
 
 
+def test_haproxy_names_its_clients_once_however_often_it_starts(tmp_path: Path) -> None:
+    (tmp_path / HAPROXY_DIR).mkdir()
+    script = loopback_haproxy(tmp_path, Path("/bin/true"), 8404, 9101)
+    assert script is not None
+    config = tmp_path / "haproxy.cfg"
+    config.write_text("defaults\n    mode http\nfrontend http_frontend\n    bind 127.0.0.1:8000\n")
+    for _ in range(2):
+        subprocess.run([script, "-f", config], check=True)
+    lines = config.read_text().splitlines()
+    assert lines.index("    timeout http-request 15s") == 1
+    assert lines.count("    timeout http-request 15s") == 1
+    assert lines.count("    option forwardfor") == 1
+    assert lines.count("    http-request del-header sec-websocket-extensions") == 1
+
+
 ENVIRONMENT = RayEnvironment(
     runtime_dir=Path("/tmp/run"),
     source_dir=Path("/checkout"),
