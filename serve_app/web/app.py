@@ -75,7 +75,7 @@ def create_app(
     `Callers`. `addresses`: whose word on a client's address is taken, and which clients may come in.
     `limiter`: what keys and addresses may use; None: all that they want. `pace`: how slowly bodies may come.
     `traces`: where requests have spans; None: nowhere. `keeper` takes the record of each request, for the
-    audit log; `erasers` are asked at `DELETE /v1/data`. Raises `UnsupportedLanguage` for the default language.
+    audit log; `erasers` are asked at `DELETE /v1/data`. Raises `UnsupportedLanguage`.
     """
     if keys is None and api_key is not None:
         keys = Keyring(plain=api_key)
