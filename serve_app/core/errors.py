@@ -11,6 +11,8 @@
     │   ├── PayloadTooLarge    a frame, body or recording over its limit
     │   ├── SessionExists      the session id is in use
     │   ├── InvalidTicket      a resume ticket that is foreign, changed, expired or for other choices
+    │   ├── UnknownClip        no clip of this key has the id
+    │   ├── QuotaExceeded      the key's clips take all the room that it has
     │   ├── UnknownPath        no door is there
     │   ├── WrongMethod        a door that takes other methods
     │   ├── OriginRefused      a web page whose origin is not listed
@@ -22,6 +24,7 @@
     └── ServerError            our fault: the same call may succeed
         ├── InferenceError     a model failed on this item
         ├── ModelUnavailable   a model is missing or not loaded
+        ├── StorageUnavailable  the storage of the clips does not answer
         └── InternalError
 
 `code` is the native protocol's error code (seven are fixed by that protocol, `INVALID_TICKET` is ours);
@@ -88,6 +91,16 @@ class InvalidTicket(ClientError):
     code = "INVALID_TICKET"
 
 
+class UnknownClip(ClientError):
+    """Also for another key's: that it exists is not said."""
+
+    http_status = 404
+
+
+class QuotaExceeded(ClientError):
+    http_status = 413
+
+
 class UnknownPath(ClientError):
     http_status = 404
 
@@ -134,6 +147,11 @@ class InferenceError(ServerError):
 
 
 class ModelUnavailable(ServerError):
+    http_status = 503
+    retry_after_s = 5
+
+
+class StorageUnavailable(ServerError):
     http_status = 503
     retry_after_s = 5
 
