@@ -9,10 +9,11 @@ from typing import Any
 from ray.serve.handle import DeploymentHandle
 from starlette.applications import Starlette
 
-from deployments.ports import RecogniserHandle, SpeakerHandle, VoiceHandle
+from deployments.ports import CacheHandle, RecogniserHandle, SpeakerHandle, VoiceHandle
 from deployments.serve_patches import bound_receive_queues, name_requests_once
 from serve_app.assembly.service import assemble
 from serve_app.assembly.speakers import status_of
+from serve_app.assembly.storage import clips_of, result_cache_of
 from serve_app.assembly.voice_activity import state_shape
 from serve_app.core.jobs import ModelInfo
 from serve_app.service.ports import ReplicaLost
@@ -38,6 +39,7 @@ class Ingress:
         shared_cores: bool,
         speakers: DeploymentHandle[Any] | None = None,
         short: DeploymentHandle[Any] | None = None,
+        cache: DeploymentHandle[Any] | None = None,
     ) -> None:
         self._settings = Settings.from_dict(settings)
         bound_receive_queues()
@@ -66,6 +68,12 @@ class Ingress:
             speaker_status=lambda: self._speaker_status,
             metrics_text=ClusterMetrics(ray_exporter_urls).text,
         )
+        self._clips = clips_of(self._settings)
+        self._cache = (
+            None if cache is None else result_cache_of(self._settings, CacheHandle(cache), self._metrics)
+        )
+        if self._clips is not None:
+            self._sweeper = asyncio.create_task(self._clips.keep_sweeping(), name="clip sweeper")
         self._tasks = (
             asyncio.create_task(conductor.run(), name="conductor"),
             asyncio.create_task(self._keep_describing(recognisers, telling_apart), name="models"),
@@ -81,6 +89,8 @@ class Ingress:
             cors_origins=origins,
             signing_key=secret.encode() if secret else None,
             api_key=self._settings.secret("api_key") or None,
+            clips=self._clips,
+            cache=self._cache,
         )
 
     async def check_health(self) -> None:

@@ -24,6 +24,7 @@ REDIS_RETRY_S: Final = 5.0
 """A lost Redis is not asked again for so long: every upload would wait for its timeout."""
 _SCAN_COUNT: Final = 500
 _FOLDER_MODE: Final = 0o700
+_MIN_DISK_ENTRIES: Final = 16
 
 
 class Entries(Protocol):
@@ -32,6 +33,7 @@ class Entries(Protocol):
     async def get(self, key: str) -> bytes | None: ...
     async def put(self, key: str, value: bytes) -> None: ...
     async def clear(self) -> None: ...
+    async def forget_expired(self) -> None: ...
     async def size(self) -> tuple[int | None, int | None]:
         """Number of entries and of bytes, None where it is not known."""
 
@@ -75,6 +77,11 @@ class MemoryEntries:
         self._entries.clear()
         self._num_bytes = 0
 
+    async def forget_expired(self) -> None:
+        now_s = self._clock_s()
+        for key in [key for key, (expires_s, _) in self._entries.items() if expires_s <= now_s]:
+            self._drop(key)
+
     async def size(self) -> tuple[int | None, int | None]:
         return len(self._entries), self._num_bytes
 
@@ -112,11 +119,15 @@ def _of_type(value: Any, expected: type) -> Any:
 
 
 class DiskEntries:
-    """In a folder that only this user may open; the least recently used go first. IO is done in threads."""
+    """In a folder that only this user may open; the least recently used go first. IO is done in threads.
+
+    diskcache makes room by tens of entries, so that one may take a share of the folder only.
+    """
 
     def __init__(self, folder: Path, *, max_bytes: int, ttl_s: float) -> None:
         """Raises `CacheLost` where the folder cannot be used."""
         self._ttl_s = ttl_s
+        self._max_entry_bytes = max_bytes // _MIN_DISK_ENTRIES
         with _as_lost():
             folder.mkdir(parents=True, exist_ok=True, mode=_FOLDER_MODE)
             self._cache = diskcache.Cache(
@@ -128,10 +139,18 @@ class DiskEntries:
         return value
 
     async def put(self, key: str, value: bytes) -> None:
-        await asyncio.to_thread(self._call, self._cache.set, key, value, self._ttl_s)
+        if len(value) <= self._max_entry_bytes:
+            await asyncio.to_thread(self._call, self._put, key, value)
+
+    def _put(self, key: str, value: bytes) -> None:
+        self._cache.set(key, value, self._ttl_s)
+        self._cache.cull()  # by itself it removes ten for each that comes, large or small
 
     async def clear(self) -> None:
         await asyncio.to_thread(self._call, self._cache.clear)
+
+    async def forget_expired(self) -> None:
+        await asyncio.to_thread(self._call, self._cache.expire)
 
     async def size(self) -> tuple[int | None, int | None]:
         return await asyncio.to_thread(lambda: (self._call(len, self._cache), self._call(self._cache.volume)))
@@ -184,6 +203,9 @@ class RedisEntries:
                     batch.clear()
             if batch:
                 await self._redis.unlink(*batch)
+
+    async def forget_expired(self) -> None:
+        """Redis does so by itself."""
 
     async def size(self) -> tuple[int | None, int | None]:
         return None, None

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from typing import Final
+
 from serve_app.access.sealing import Seal, Unreadable
 from serve_app.cache.entries import Entries
-from serve_app.cache.ports import CacheStats
+from serve_app.cache.ports import CacheLost, CacheStats
+
+SWEEP_INTERVAL_S: Final = 60.0
 
 
 class CacheHost:
@@ -38,6 +44,13 @@ class CacheHost:
     async def stats(self) -> CacheStats:
         num_entries, num_bytes = await self._entries.size()
         return CacheStats(self._hits, self._misses, num_entries, num_bytes)
+
+    async def keep_sweeping(self) -> None:
+        """Delete results that have expired, for as long as this task lives: what is not asked for, too."""
+        while True:
+            with contextlib.suppress(CacheLost):
+                await self._entries.forget_expired()
+            await asyncio.sleep(SWEEP_INTERVAL_S)
 
     async def close(self) -> None:
         await self._entries.close()

@@ -10,6 +10,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from serve_app.access.keys import KnownKeys
+from serve_app.cache.results import ResultCache
+from serve_app.clips.ports import Clips
 from serve_app.protocols.doors import Operation
 from serve_app.service.contract import SpeechService
 from serve_app.telemetry.metrics import Metrics, no_metrics
@@ -40,13 +42,16 @@ def create_app(
     cors_origins: Sequence[str] = (),
     signing_key: bytes | None = None,
     api_key: str | None = None,
+    clips: Clips | None = None,
+    cache: ResultCache | None = None,
     protocols: Sequence[Protocol] = PROTOCOLS,
 ) -> Starlette:
     """Doors of `protocols` to `service`. Web pages of other origins come in where `cors_origins` names them.
 
     `metrics` receives what the doors count. `signing_key` signs client secrets; None: one of this process.
     `api_key`: what every request must carry, but for doors that say that they need none; None: no request.
-    Raises `UnsupportedLanguage` for the default language.
+    `clips` are stored and `cache` has results, None: nothing is kept. Raises `UnsupportedLanguage` for the
+    default language.
     """
     door = Door(
         service,
@@ -54,6 +59,8 @@ def create_app(
         metrics or no_metrics(),
         described=doors_of(protocols),
         signing_key=signing_key,
+        clips=clips,
+        cache=cache,
     )
     middleware = [Middleware(KnownOrigins, listed=cors_origins)]
     if api_key is not None:

@@ -9,6 +9,8 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.audio.formats import canonical_formats
+from serve_app.cache.results import ResultCache
+from serve_app.clips.ports import Clips
 from serve_app.core.errors import QueueFull
 from serve_app.core.jobs import Task
 from serve_app.core.samples import SAMPLE_RATE_HZ
@@ -97,13 +99,15 @@ class DoorSettings(Protocol):
     def normalise_uploads(self) -> bool: ...
     @property
     def diarization_backend(self) -> SpeakerBackend: ...
+    @property
+    def delete_audio_immediately(self) -> bool: ...
 
 
 class Door:
     """Shared by all routes of one application; counts what is open in this process.
 
     `described`: every door of the application. `signing_key`: the same on all replicas, or a client secret is
-    good at one of them only; None: one of this process.
+    good at one of them only; None: one of this process. `clips`, `cache`: None where nothing is kept.
     """
 
     def __init__(
@@ -114,11 +118,15 @@ class Door:
         *,
         described: Sequence[Described] = (),
         signing_key: bytes | None = None,
+        clips: Clips | None = None,
+        cache: ResultCache | None = None,
     ) -> None:
         self.service = service
         self.described = tuple(described)
         self.signing_key = signing_key or secrets.token_bytes(KEY_BYTES)
         self.settings = settings
+        self.clips = clips
+        self.cache = cache
         self.metrics = metrics
         self.allowed_formats = canonical_formats(settings.allowed_formats)
         self._language = normalise_language(settings.language or "auto")
