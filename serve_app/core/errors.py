@@ -13,6 +13,7 @@
     │   ├── InvalidTicket      a resume ticket that is foreign, changed, expired or for other choices
     │   ├── UnknownClip        no clip of this key has the id
     │   ├── QuotaExceeded      the key's clips take all the room that it has
+    │   ├── NothingKept        this server stores no recordings
     │   ├── UnknownPath        no door is there
     │   ├── WrongMethod        a door that takes other methods
     │   ├── OriginRefused      a web page whose origin is not listed
@@ -99,6 +100,12 @@ class UnknownClip(ClientError):
 
 class QuotaExceeded(ClientError):
     http_status = 413
+
+
+class NothingKept(ClientError):
+    """Strict privacy."""
+
+    http_status = 403
 
 
 class UnknownPath(ClientError):

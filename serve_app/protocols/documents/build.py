@@ -22,6 +22,7 @@ _LICENSE: Final = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
 _BINARY: Final[Schema] = {"type": "string", "format": "binary"}
 _TAGS: Final = {
     "recordings": "Our own doors for recordings.",
+    "clips": "Recordings that are stored here for a time, and what transcribes them.",
     "openai": "OpenAI's doors, for its clients.",
     "deepgram": "Deepgram's door, for its clients.",
     "service": "Probes, status and metrics.",
@@ -30,7 +31,8 @@ _TAGS: Final = {
 
 STATUS_MEANINGS: Final = {
     400: "A parameter, a body or audio that cannot be understood.",
-    404: "No such model is loaded here.",
+    403: "This server stores no recordings.",
+    404: "No such model is loaded here, or no recording is stored under that id.",
     409: "The session id is in use.",
     413: "Larger or longer than the server takes.",
     415: "No audio, or a container that is not allowed.",
@@ -134,7 +136,8 @@ def _operation(operation: Operation, components: Components) -> Document:
     if parameters:
         document["parameters"] = parameters
     if content := _body(operation, components):
-        document["requestBody"] = {"required": operation.json is None, "content": content}
+        required = operation.json is None and not operation.may_be_empty
+        document["requestBody"] = {"required": required, "content": content}
     return document
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated
 
-from msgspec import UNSET, Meta, UnsetType, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
+from msgspec.structs import replace
 
 from serve_app.clips.ports import Clip
 from serve_app.protocols.native.transcribe import UploadChoices
@@ -48,6 +49,10 @@ class ClipInfo(wire.Written, frozen=True, kw_only=True):
     expires_at: Annotated[str, means("From when on it is gone, ISO 8601.")]
 
 
+class StoreChoices(Struct, frozen=True):
+    """Nothing is to be chosen when a recording is stored."""
+
+
 class ErrorText(wire.Written, frozen=True, kw_only=True):
     """Why a recording was not transcribed."""
 
@@ -63,6 +68,9 @@ class ClipChoices(UploadChoices, frozen=True, kw_only=True):
         ]
         | None
     ) = None
+
+    def with_diarize(self, wanted: bool) -> ClipChoices:
+        return replace(self, diarize=wanted)
 
 
 class ShortTranscript(wire.Written, frozen=True, kw_only=True):
