@@ -103,9 +103,9 @@ class QuotaExceeded(ClientError):
 
 
 class NothingKept(ClientError):
-    """Strict privacy."""
+    """Strict privacy: the doors of clips are closed."""
 
-    http_status = 403
+    http_status = 404
 
 
 class UnknownPath(ClientError):

@@ -31,8 +31,7 @@ _TAGS: Final = {
 
 STATUS_MEANINGS: Final = {
     400: "A parameter, a body or audio that cannot be understood.",
-    403: "This server stores no recordings.",
-    404: "No such model is loaded here, or no recording is stored under that id.",
+    404: "No such model is loaded here, or no such recording of yours is stored.",
     409: "The session id is in use.",
     413: "Larger or longer than the server takes.",
     415: "No audio, or a container that is not allowed.",
