@@ -20,13 +20,13 @@ log = structlog.get_logger(__name__)
 
 class _Entry(msgspec.Struct, frozen=True):
     cached_at: datetime
-    result: msgspec.Raw
+    result: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class CachedResult:
-    """`value` is JSON. `cached_at`: when it was kept, None where it was not. `hit_at`: when it was found;
-    None: it was computed for this answer."""
+    """`value`: what was computed. `cached_at`: when it was kept, None where it was not. `hit_at`: when it was
+    found; None: it was computed for this answer."""
 
     value: bytes
     cached_at: datetime | None
@@ -71,9 +71,9 @@ class ResultCache:
     async def result(
         self, key: str, compute: Callable[[], Awaitable[bytes]], release: Callable[[], None] = lambda: None
     ) -> CachedResult:
-        """The result under `key`: found, or computed here, or by who asked for the same a moment before.
+        """The result under `key`: found, or computed: here, or for who asked for the same a moment before.
 
-        `compute` gives JSON; it goes on while someone waits for it. `release` is called once, when `compute`
+        `compute` goes on while someone waits for it. `release` is called once, when `compute`
         is done or is not needed. Raises what `compute` raises, which is not kept.
         """
         is_taken = False
@@ -106,11 +106,11 @@ class ResultCache:
     async def _found_or_computed(self, key: str, compute: Callable[[], Awaitable[bytes]]) -> CachedResult:
         found = await self._looked_up(key)
         if found is not None:
-            return CachedResult(bytes(found.result), found.cached_at, self._now())
+            return CachedResult(found.result, found.cached_at, self._now())
         value = await compute()
-        entry = _Entry(self._now(), msgspec.Raw(value))
+        entry = _Entry(self._now(), value)
         try:
-            await self._store.keep(key, msgspec.json.encode(entry))
+            await self._store.keep(key, msgspec.msgpack.encode(entry))
         except CacheLost as error:
             self._lost(error)
             return CachedResult(value, None, None)
@@ -126,8 +126,8 @@ class ResultCache:
             self._is_lost = False
             log.info("result cache is back")
         try:
-            return None if data is None else msgspec.json.decode(data, type=_Entry)
-        except msgspec.DecodeError:
+            return None if data is None else msgspec.msgpack.decode(data, type=_Entry)
+        except msgspec.MsgspecError:
             return None
 
     def _lost(self, error: CacheLost) -> None:
