@@ -186,8 +186,8 @@ class RedisEntries:
 
     async def get(self, key: str) -> bytes | None:
         async with self._asking():
-            value: bytes | None = await self._redis.get(REDIS_PREFIX + key)
-            return value
+            value = await self._redis.get(REDIS_PREFIX + key)
+            return value if isinstance(value, bytes) else None
 
     async def put(self, key: str, value: bytes) -> None:
         async with self._asking():
