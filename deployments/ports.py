@@ -10,7 +10,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
-from serve_app.cache.ports import CacheLost, CacheStats
+from serve_app.cache.ports import CacheLost, CacheStats, Looked
 from serve_app.core.errors import InferenceError, SottoError
 from serve_app.core.jobs import DecodeJob, DecodeResult, ModelInfo
 from serve_app.core.samples import Pcm16
@@ -119,12 +119,18 @@ class CacheHandle:
     def __init__(self, handle: DeploymentHandle[Any]) -> None:
         self._handle = handle.options(_by_reference=False)
 
-    async def look_up(self, key: str) -> bytes | None:
-        found: bytes | None = await self._asked(self._handle.look_up.remote(key))
-        return found
+    async def look_up(self, key: str) -> Looked:
+        looked: Looked = await self._asked(self._handle.look_up.remote(key))
+        return looked
 
     async def keep(self, key: str, value: bytes) -> None:
         await self._asked(self._handle.keep.remote(key, value))
+
+    async def renew(self, key: str) -> None:
+        await self._asked(self._handle.renew.remote(key))
+
+    async def release(self, key: str) -> None:
+        await self._asked(self._handle.release.remote(key))
 
     async def clear(self) -> None:
         await self._asked(self._handle.clear.remote())

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from serve_app.assembly.storage import cache_host_of
-from serve_app.cache.ports import CacheStats
+from serve_app.cache.ports import CacheStats, Looked
 from serve_app.settings import Settings
 
 
@@ -17,13 +17,19 @@ class ResultCacheHost:
         self._host = cache_host_of(Settings.from_dict(settings))
         self._sweeper: asyncio.Task[None] | None = None
 
-    async def look_up(self, key: str) -> bytes | None:
+    async def look_up(self, key: str) -> Looked:
         if self._sweeper is None:
             self._sweeper = asyncio.create_task(self._host.keep_sweeping(), name="cache sweeper")
         return await self._host.look_up(key)
 
     async def keep(self, key: str, value: bytes) -> None:
         await self._host.keep(key, value)
+
+    async def renew(self, key: str) -> None:
+        await self._host.renew(key)
+
+    async def release(self, key: str) -> None:
+        await self._host.release(key)
 
     async def clear(self) -> None:
         await self._host.clear()

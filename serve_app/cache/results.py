@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import msgspec
 import structlog
 
 from serve_app.cache.flights import Flights
-from serve_app.cache.ports import CacheLost, CacheStats, ResultStore
+from serve_app.cache.ports import CLAIM_S, CacheLost, CacheStats, ResultStore
 
 log = structlog.get_logger(__name__)
 
@@ -107,7 +108,7 @@ class ResultCache:
         found = await self._looked_up(key)
         if found is not None:
             return CachedResult(found.result, found.cached_at, self._now())
-        value = await compute()
+        value = await self._computed(key, compute)
         entry = _Entry(self._now(), value)
         try:
             await self._store.keep(key, msgspec.msgpack.encode(entry))
@@ -116,12 +117,32 @@ class ResultCache:
             return CachedResult(value, None, None)
         return CachedResult(value, entry.cached_at, None)
 
+    async def _computed(self, key: str, compute: Callable[[], Awaitable[bytes]]) -> bytes:
+        """What no other process computes then; without a result it is theirs again."""
+        renewing = asyncio.create_task(self._keep_renewing(key), name="claim")
+        try:
+            return await compute()
+        except BaseException:
+            with contextlib.suppress(CacheLost):
+                await asyncio.shield(self._store.release(key))
+            raise
+        finally:
+            renewing.cancel()
+
+    async def _keep_renewing(self, key: str) -> None:
+        while True:
+            await asyncio.sleep(CLAIM_S / 3)
+            with contextlib.suppress(CacheLost):
+                await self._store.renew(key)
+
     async def _looked_up(self, key: str) -> _Entry | None:
         try:
-            data = await self._store.look_up(key)
+            while (looked := await self._store.look_up(key)).claimed:
+                continue  # it waits there
         except CacheLost as error:
             self._lost(error)
             return None
+        data = looked.value
         if self._is_lost:
             self._is_lost = False
             log.info("result cache is back")

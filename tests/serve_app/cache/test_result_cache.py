@@ -26,7 +26,7 @@ from serve_app.cache.entries import (
     RedisEntries,
 )
 from serve_app.cache.host import CacheHost
-from serve_app.cache.ports import CacheLost, CacheStats
+from serve_app.cache.ports import CLAIM_S, CacheLost, CacheStats
 from serve_app.cache.results import ResultCache
 
 MIB = 1024 * 1024
@@ -235,6 +235,50 @@ async def test_a_failure_is_everyones_and_is_not_kept() -> None:
     work.open.set()
     assert [str(one) for one in await asyncio.gather(*asking, return_exceptions=True)] == ["no", "no"]
     assert (await cache.result("key", computing())).hit_at is None
+
+
+async def test_two_replicas_compute_the_same_once() -> None:
+    host = CacheHost(MemoryEntries(max_bytes=MIB, ttl_s=60))
+    here, there = ResultCache(host, kind="memory"), ResultCache(host, kind="memory")
+    work = Gated()
+    first = asyncio.create_task(here.result("key", work))
+    await work.began.wait()
+    second = asyncio.create_task(there.result("key", work))
+    await asyncio.sleep(0.01)
+    work.open.set()
+    assert (await first).hit_at is None
+    assert (await second).hit_at is not None
+    assert work.num == 1
+    assert (await host.stats()).misses == 1
+
+
+async def test_what_one_replica_gives_up_another_computes() -> None:
+    host = CacheHost(MemoryEntries(max_bytes=MIB, ttl_s=60))
+    here, there = ResultCache(host, kind="memory"), ResultCache(host, kind="memory")
+    work, other = Gated(), computing()
+    first = asyncio.create_task(here.result("key", work))
+    await work.began.wait()
+    second = asyncio.create_task(there.result("key", other))
+    await asyncio.sleep(0.01)
+    first.cancel()
+    assert (await second).value == compute_value
+    assert (work.num_cancelled, other.num) == (1, 1)
+
+
+async def test_a_replica_that_died_holds_nothing_up() -> None:
+    now_s = 0.0
+    host = CacheHost(MemoryEntries(max_bytes=MIB, ttl_s=60), clock_s=lambda: now_s)
+    assert not (await host.look_up("key")).claimed
+    now_s = CLAIM_S - 0.1
+    await host.renew("key")
+    now_s = 2 * CLAIM_S - 0.2
+    waiting = asyncio.create_task(host.look_up("key"))
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    now_s = 2 * CLAIM_S
+    async with asyncio.timeout(20):
+        assert not (await waiting).claimed
+    assert (await host.stats()).misses == 2
 
 
 # -- bounds ----------------------------------------------------------------------------------------------

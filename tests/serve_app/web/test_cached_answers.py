@@ -20,7 +20,7 @@ from fakes.transcribe_client import file_of
 from serve_app.access.caller import Caller
 from serve_app.cache.entries import MemoryEntries
 from serve_app.cache.host import CacheHost
-from serve_app.cache.ports import CacheLost, CacheStats
+from serve_app.cache.ports import CacheLost, CacheStats, Looked
 from serve_app.cache.results import ResultCache
 from serve_app.clips.store import StoredClips
 from serve_app.core.errors import InferenceError
@@ -301,7 +301,13 @@ async def test_without_a_cache_nothing_is_kept(service: Service) -> None:
 class Lost:
     """A cache that does not answer."""
 
-    async def look_up(self, key: str) -> bytes | None:
+    async def look_up(self, key: str) -> Looked:
+        raise CacheLost("gone")
+
+    async def renew(self, key: str) -> None:
+        raise CacheLost("gone")
+
+    async def release(self, key: str) -> None:
         raise CacheLost("gone")
 
     async def keep(self, key: str, value: bytes) -> None:
