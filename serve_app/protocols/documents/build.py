@@ -32,7 +32,7 @@ _TAGS: Final = {
 STATUS_MEANINGS: Final = {
     400: "A parameter, a body or audio that cannot be understood.",
     404: "No such model is loaded here, or no such recording of yours is stored.",
-    409: "The session id is in use.",
+    409: "The session id is in use, or this server stores no recordings.",
     413: "Larger or longer than the server takes.",
     415: "No audio, or a container that is not allowed.",
     500: "A model failed; the same may succeed.",
