@@ -9,7 +9,7 @@ from ray.serve.handle import DeploymentHandle
 from starlette.applications import Starlette
 
 from deployments.limits import shared_counts
-from deployments.ports import RecogniserHandle, SpeakerHandle, VoiceHandle
+from deployments.ports import CacheHandle, RecogniserHandle, SpeakerHandle, VoiceHandle
 from deployments.serve_patches import bound_receive_queues, name_requests_once
 from serve_app.assembly.access import keyring
 from serve_app.assembly.audit import open_audit
@@ -17,6 +17,7 @@ from serve_app.assembly.limits import limiter_of
 from serve_app.assembly.process import set_up_process
 from serve_app.assembly.service import assemble, traces_of
 from serve_app.assembly.speakers import status_of
+from serve_app.assembly.storage import clips_of, result_cache_of
 from serve_app.assembly.voice_activity import state_shape
 from serve_app.core.jobs import ModelInfo
 from serve_app.service.ports import ReplicaLost
@@ -53,6 +54,7 @@ class Ingress:
         shared_cores: bool,
         speakers: DeploymentHandle[Any] | None = None,
         short: DeploymentHandle[Any] | None = None,
+        cache: DeploymentHandle[Any] | None = None,
     ) -> None:
         self._settings = Settings.from_dict(settings)
         bound_receive_queues()
@@ -101,10 +103,16 @@ class Ingress:
             readiness=self._readiness,
         )
         self._keys = keyring(self._settings)
+        self._clips = clips_of(self._settings)
+        self._cache = (
+            None if cache is None else result_cache_of(self._settings, CacheHandle(cache), self._metrics)
+        )
         self._tasks = [
             asyncio.create_task(conductor.run(), name="conductor"),
             asyncio.create_task(self._keep_describing(deployments), name="models"),
         ]
+        if self._clips is not None:
+            self._tasks.append(asyncio.create_task(self._clips.keep_sweeping(), name="clip sweeper"))
         if self._keys is not None:
             self._tasks.append(asyncio.create_task(self._keys.keep_reading(), name="keys"))
         if self._settings.metrics_enabled and self._settings.metrics_port is not None:
@@ -131,6 +139,8 @@ class Ingress:
             addresses=self._settings.address_rules(),
             limiter=limiter_of(self._settings, shared_counts()),
             pace=BodyPace(self._settings.min_upload_bytes_per_s, self._settings.upload_timeout_s),
+            clips=self._clips,
+            cache=self._cache,
         )
 
     def __del__(self) -> None:

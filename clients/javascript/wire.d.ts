@@ -243,6 +243,10 @@ export interface Transcript {
   /** When it was answered, ISO 8601. */
   timestamp: string;
   cached: boolean;
+  /** When the text was put into the cache, ISO 8601. */
+  cached_at?: string;
+  /** When it was found there for this answer, ISO 8601. */
+  cache_hit_at?: string;
   /** With `word_timestamps`. */
   words?: Word[];
   /** Where they were asked for. */

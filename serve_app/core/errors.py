@@ -14,6 +14,9 @@
     │   ├── BodyTooSlow        a body that trickles
     │   ├── SessionExists      the session id is in use
     │   ├── InvalidTicket      a resume ticket that is foreign, changed, expired or for other choices
+    │   ├── UnknownClip        no clip of this key has the id
+    │   ├── QuotaExceeded      the key's clips take all the room that it has
+    │   ├── NothingKept        this server stores no recordings
     │   ├── UnknownPath        no door is there
     │   ├── WrongMethod        a door that takes other methods
     │   ├── OriginRefused      a web page whose origin is not listed
@@ -30,6 +33,7 @@
         ├── RequestTimedOut    a recording took longer than requests may
         ├── ModelUnavailable   a model is missing or not loaded
         │   └── ReplicaUnhealthy  a model hangs or writes nonsense: its process is being replaced
+        ├── StorageUnavailable  the storage of the clips does not answer
         └── InternalError
 
 `code` is the native protocol's error code (seven are fixed by that protocol, `INVALID_TICKET`, `INVALID_KEY`,
@@ -107,6 +111,22 @@ class SessionExists(ClientError):
 
 class InvalidTicket(ClientError):
     code = "INVALID_TICKET"
+
+
+class UnknownClip(ClientError):
+    """Also for another key's: that it exists is not said."""
+
+    http_status = 404
+
+
+class QuotaExceeded(ClientError):
+    http_status = 413
+
+
+class NothingKept(ClientError):
+    """Strict privacy: the doors of clips are closed."""
+
+    http_status = 409
 
 
 class UnknownPath(ClientError):
@@ -193,6 +213,11 @@ class ModelUnavailable(ServerError):
 
 class ReplicaUnhealthy(ModelUnavailable):
     """What a replica's health check raises, and every call to it until it has been replaced."""
+
+
+class StorageUnavailable(ServerError):
+    http_status = 503
+    retry_after_s = 5
 
 
 class InternalError(ServerError):

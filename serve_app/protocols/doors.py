@@ -57,7 +57,7 @@ class Operation:
 
     `path` as Starlette has it; `name` is unique among all doors and finds the endpoint. `needs_key`: a key,
     where the service has any, of this `scope` (None: any key). `takes_tokens`: also one that was made with a
-    key.
+    key. `may_be_empty`: a request without a body.
     """
 
     method: str
@@ -71,6 +71,7 @@ class Operation:
     form: Form | None = None
     audio: tuple[str, ...] = ()
     json: Any = None
+    may_be_empty: bool = False
     errors: tuple[int, ...] = ()
     error: Any = wire.Detail
     prefix: str = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from serve_app.access.caller import Scope
-from serve_app.protocols import health
+from serve_app.protocols import cache_stats, health
 from serve_app.protocols.doors import Answer, Operation
 
 
@@ -37,5 +37,24 @@ DOORS: Final = (
         errors=(404,),
         needs_key=False,
         scope=Scope.METRICS,
+    ),
+    Operation(
+        method="get",
+        path="/stats",
+        name="stats",
+        tag="service",
+        summary="Hits and misses of the result cache, of the whole cluster",
+        answers=(Answer(record=cache_stats.Stats),),
+        scope=Scope.METRICS,
+    ),
+    Operation(
+        method="delete",
+        path="/cache",
+        name="clearCache",
+        tag="service",
+        summary="Forget all cached results, of every key and every replica",
+        answers=(Answer(record=cache_stats.CacheCleared),),
+        errors=(503,),
+        scope=Scope.ADMIN,
     ),
 )

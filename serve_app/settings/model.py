@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import SecretStr, ValidationError, field_validator, model_validator
 
 from serve_app.access.addresses import AddressRules, Networks
+from serve_app.access.sealing import Seal
 from serve_app.asr.engines.choice import runs_whisper
 from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.audio.formats import canonical_formats
@@ -189,6 +190,13 @@ class Settings(
         """Replicas may have another working folder."""
         return None if value is None else value.expanduser().absolute()
 
+    @field_validator("storage_key")
+    @classmethod
+    def _key_is_long(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            Seal(value.get_secret_value())
+        return value
+
     @field_validator("languages")
     @classmethod
     def _language_codes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -236,6 +244,8 @@ class Settings(
         if self.metrics_need_key and not self.has_keys:
             raise ValueError("metrics_need_key needs keys: api_key, keys_file or keys_in_redis")
         self.speaker_counts()
+        if self.result_cache_enabled and self.result_cache_type == "redis" and self.redis_url is None:
+            raise ValueError("result_cache_type redis needs redis_url")
         if self.auto_gain and self.gain_db:
             raise ValueError("gain_db and auto_gain exclude each other")
         return self

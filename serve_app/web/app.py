@@ -13,6 +13,8 @@ from starlette.types import ASGIApp
 from serve_app.access.addresses import AddressRules
 from serve_app.access.keyring import Keyring
 from serve_app.access.limits import Limiter
+from serve_app.cache.results import ResultCache
+from serve_app.clips.ports import Clips
 from serve_app.core.erasure import Eraser
 from serve_app.protocols.doors import Described, Operation
 from serve_app.service.contract import SpeechService
@@ -63,6 +65,8 @@ def create_app(
     addresses: AddressRules | None = None,
     limiter: Limiter | None = None,
     pace: BodyPace | None = None,
+    clips: Clips | None = None,
+    cache: ResultCache | None = None,
     protocols: Sequence[Protocol] = PROTOCOLS,
     keeper: RecordKeeper | None = None,
     erasers: Sequence[Eraser] = (),
@@ -74,8 +78,9 @@ def create_app(
     no request. `api_key`: the same, where there is only this one. `keys_in_address`, `metrics_need_key`:
     `Callers`. `addresses`: whose word on a client's address is taken, and which clients may come in.
     `limiter`: what keys and addresses may use; None: all that they want. `pace`: how slowly bodies may come.
-    `traces`: where requests have spans; None: nowhere. `keeper` takes the record of each request, for the
-    audit log; `erasers` are asked at `DELETE /v1/data`. Raises `UnsupportedLanguage`.
+    `traces`: where requests have spans; None: nowhere. `clips` are stored and `cache` has results, None:
+    nothing is kept. `keeper` takes the record of each request, for the audit log; `erasers` are asked at
+    `DELETE /v1/data`. Raises `UnsupportedLanguage`.
     """
     if keys is None and api_key is not None:
         keys = Keyring(plain=api_key)
@@ -89,6 +94,8 @@ def create_app(
         keeper=keeper,
         erasers=erasers,
         limiter=limiter,
+        clips=clips,
+        cache=cache,
     )
     operations = [one for one in door.described if isinstance(one, Operation)]
     live_paths = [one.path for one in operations if one.is_live]

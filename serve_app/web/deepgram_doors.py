@@ -7,12 +7,11 @@ address to fetch (`{"url": ...}`) is refused: this server opens no connections f
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
 from time import perf_counter
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import structlog
@@ -43,12 +42,11 @@ from serve_app.web.live.serve import serve_websocket
 from serve_app.web.records import RecordResponse
 from serve_app.web.request_records import current_record
 from serve_app.web.token_doors import grant_endpoint
-from serve_app.web.uploads import decode_upload, header_text, receive_upload, while_connected
+from serve_app.web.uploads import Upload, decode_upload, header_text, receive_upload, while_connected
 
 log = structlog.get_logger(__name__)
 
 MAX_HEADER_CHARS = 200
-HASH_BLOCK_BYTES = 1024 * 1024
 
 """What browsers, which can set no header, name before their key."""
 
@@ -129,7 +127,7 @@ async def _listen(request: Request, door: Door, request_id: str) -> Response:
     asked = recording_options(options, door.recording_defaults(), door.settings.diarization_backend)
     upload = await receive_upload(_as_audio(request), door.max_body_bytes, door.upload_memory)
     try:
-        recording = await asyncio.to_thread(_decode, upload.file, options, asked.speakers, door)
+        recording = await asyncio.to_thread(_decode, upload, options, asked.speakers, door)
     finally:
         upload.close()
     await door.usage(request.scope).audio(sum(map(len, recording.channels)) / SAMPLE_RATE_HZ)
@@ -193,13 +191,9 @@ async def _transcribe(
     return [await door.service.transcribe(samples, options) for samples in channels]
 
 
-def _decode(file: BinaryIO, options: ListenOptions, speakers: SpeakerMode, door: Door) -> _Decoded:
+def _decode(upload: Upload, options: ListenOptions, speakers: SpeakerMode, door: Door) -> _Decoded:
     split = options.multichannel or speakers is SpeakerMode.CHANNEL
-    digest = hashlib.sha256()
-    while block := file.read(HASH_BLOCK_BYTES):
-        digest.update(block)
-    file.seek(0)
-    sha256 = digest.hexdigest()
+    file, sha256 = upload.file, upload.sha256
     if isinstance(options.audio, RawAudio):
         samples, warning = _decode_raw(file.read(), replace(options.audio, split_channels=split), door)
         complete = warning is None

@@ -14,6 +14,8 @@ from serve_app.access.keyring import Keyring
 from serve_app.access.limits import Limiter, Usage
 from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.audio.formats import canonical_formats
+from serve_app.cache.results import ResultCache
+from serve_app.clips.ports import Clips
 from serve_app.core.erasure import Eraser
 from serve_app.core.errors import QueueFull, RequestTimedOut
 from serve_app.core.jobs import Task
@@ -118,6 +120,8 @@ class DoorSettings(Protocol):
     def metrics_port(self) -> int | None: ...
     @property
     def diarization_backend(self) -> SpeakerBackend: ...
+    @property
+    def delete_audio_immediately(self) -> bool: ...
 
 
 class Door:
@@ -126,7 +130,7 @@ class Door:
     `described`: every door of the application. `signing_key`: the same on all replicas, or a client secret is
     good at one of them only; None: one of this process. `keys`: those that are asked for; None: none are.
     `limiter`: what keys and addresses may use. `keeper` writes the audit log, `erasers` are the stores that
-    keep anything.
+    keep anything; `clips`, `cache`: None where nothing is kept.
     """
 
     def __init__(
@@ -141,6 +145,8 @@ class Door:
         keeper: RecordKeeper | None = None,
         erasers: Sequence[Eraser] = (),
         limiter: Limiter | None = None,
+        clips: Clips | None = None,
+        cache: ResultCache | None = None,
     ) -> None:
         self.service = service
         self.limiter = limiter or Limiter()
@@ -151,6 +157,8 @@ class Door:
         self.keeper = keeper
         self.erasers = tuple(erasers)
         self.settings = settings
+        self.clips = clips
+        self.cache = cache
         self.metrics = metrics
         self.allowed_formats = canonical_formats(settings.allowed_formats)
         self._language = normalise_language(settings.language or "auto")

@@ -302,6 +302,7 @@ class FakeSettings:
     metrics_enabled: bool = True
     metrics_port: int | None = None
     request_timeout_s: float = 0.0
+    delete_audio_immediately: bool = False
 
     def conditioning(self) -> ConditioningOptions:
         return ConditioningOptions()

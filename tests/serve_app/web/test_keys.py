@@ -50,13 +50,9 @@ def path_of(door: Operation) -> str:
 
 
 def shape_of(path: str) -> str:
-    return (
-        "err_code"
-        if path in ("/v1/listen", "/v1/auth/grant")
-        else "error"
-        if path.startswith("/v1")
-        else "detail"
-    )
+    if path in ("/v1/listen", "/v1/auth/grant"):
+        return "err_code"
+    return "error" if path.startswith("/v1") or path == "/api/transcribe" else "detail"
 
 
 def test_what_stays_open_is_a_short_list() -> None:
