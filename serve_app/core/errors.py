@@ -13,6 +13,9 @@
     │   ├── InvalidTicket      a resume ticket that is foreign, changed, expired or for other choices
     │   ├── UnknownPath        no door is there
     │   ├── WrongMethod        a door that takes other methods
+    │   ├── UnknownJob         no job of this caller has that id
+    │   ├── JobConflict        an idempotency key that came with another request
+    │   ├── AddressRefused     an address that this server does not connect to for its clients
     │   ├── OriginRefused      a web page whose origin is not listed
     │   └── InvalidKey         no key, or one that is not known
     ├── CapacityError          we are full: try again after `retry_after_s`
@@ -21,6 +24,7 @@
     │   └── QueueCongestion
     └── ServerError            our fault: the same call may succeed
         ├── InferenceError     a model failed on this item
+        ├── JobsUnavailable    the store of jobs does not answer
         ├── ModelUnavailable   a model is missing or not loaded
         └── InternalError
 
@@ -96,6 +100,20 @@ class WrongMethod(ClientError):
     http_status = 405
 
 
+class UnknownJob(ClientError):
+    http_status = 404
+
+
+class JobConflict(ClientError):
+    """An idempotency key was used before, for a request that was another one."""
+
+    http_status = 409
+
+
+class AddressRefused(ClientError):
+    """A webhook's or a recording's address that could reach what only this server can reach."""
+
+
 class OriginRefused(ClientError):
     """The browser says that the request comes from a page that may not use this server."""
 
@@ -131,6 +149,13 @@ class ServerError(SottoError):
 
 class InferenceError(ServerError):
     code = "INFERENCE_ERROR"
+
+
+class JobsUnavailable(ServerError):
+    """The store of jobs, or the storage of their audio, does not answer."""
+
+    http_status = 503
+    retry_after_s = 5
 
 
 class ModelUnavailable(ServerError):

@@ -1,0 +1,76 @@
+"""The audio of jobs that have not ended: one file each, in a folder or a bucket (fsspec)."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from contextlib import suppress
+from typing import Any, BinaryIO, Final, Protocol, cast
+
+import fsspec
+
+COPY_BYTES: Final = 1024 * 1024
+SPOOL_BYTES: Final = 8 * 1024 * 1024
+
+
+class AudioFiles(Protocol):
+    """Calls block. Names are job ids."""
+
+    def put(self, name: str, file: BinaryIO) -> str:
+        """Keep what `file` has from here on; its SHA-256 in hexadecimal."""
+
+    def open(self, name: str) -> BinaryIO:
+        """A file that can seek. Raises `FileNotFoundError`."""
+
+    def delete(self, name: str) -> None:
+        """Nothing happens where it is gone."""
+
+
+class StoredAudio:
+    """`AudioFiles` below `root`: a folder, or an address that fsspec knows, as s3://bucket/folder."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._opened: tuple[Any, str] | None = None
+
+    def _place(self, name: str) -> tuple[Any, str]:
+        if self._opened is None:
+            files, folder = fsspec.core.url_to_fs(self._root)
+            files.makedirs(folder, exist_ok=True)
+            self._opened = files, folder
+        files, folder = self._opened
+        return files, f"{folder.rstrip('/')}/{name}"
+
+    def put(self, name: str, file: BinaryIO) -> str:
+        files, path = self._place(name)
+        digest = hashlib.sha256()
+        try:
+            with files.open(path, "wb") as kept:
+                while piece := file.read(COPY_BYTES):
+                    digest.update(piece)
+                    kept.write(piece)
+        except BaseException:
+            self.delete(name)
+            raise
+        return digest.hexdigest()
+
+    def open(self, name: str) -> BinaryIO:
+        files, path = self._place(name)
+        if "file" in (files.protocol if isinstance(files.protocol, tuple) else (files.protocol,)):
+            return cast(BinaryIO, files.open(path, "rb"))
+        # A decoder seeks back and forth: over a network it would ask for each piece again.
+        copy = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115 - the caller closes it
+        try:
+            with files.open(path, "rb") as kept:
+                shutil.copyfileobj(kept, copy, COPY_BYTES)
+            copy.seek(0)
+        except BaseException:
+            copy.close()
+            raise
+        return cast(BinaryIO, copy)
+
+    def delete(self, name: str) -> None:
+        files, path = self._place(name)
+        with suppress(FileNotFoundError):
+            files.rm_file(path)
