@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 
 from deployments.ports import RecogniserHandle, SpeakerHandle, VoiceHandle
 from deployments.serve_patches import bound_receive_queues, name_requests_once
+from serve_app.assembly.jobs import assemble_jobs, transcribing_jobs
 from serve_app.assembly.service import assemble
 from serve_app.assembly.speakers import status_of
 from serve_app.assembly.voice_activity import state_shape
@@ -21,6 +22,8 @@ from serve_app.telemetry.cluster import ClusterMetrics, RayInstruments, ray_expo
 from serve_app.telemetry.logs import configure_logs
 from serve_app.telemetry.metrics import Metrics
 from serve_app.web.app import create_app
+from serve_app.web.door import Door
+from serve_app.web.job_kinds import job_kinds
 from serve_app.web.keepalive import let_audio_be_a_sign_of_life
 
 DESCRIBE_INTERVAL_S = 5.0
@@ -52,9 +55,10 @@ class Ingress:
         if not shared_cores:
             recognisers.append(RecogniserHandle(final))
         telling_apart = None if speakers is None else SpeakerHandle(speakers)
+        voices = VoiceHandle(voice, state_shape(self._settings.vad_backend))
         self._speech, conductor = assemble(
             self._settings,
-            voice=VoiceHandle(voice, state_shape(self._settings.vad_backend)),
+            voice=voices,
             interim=recognisers[0],
             final=recognisers[-1],
             short=None if short is None else RecogniserHandle(short),
@@ -66,9 +70,19 @@ class Ingress:
             speaker_status=lambda: self._speaker_status,
             metrics_text=ClusterMetrics(ray_exporter_urls).text,
         )
+        transcribe_with = transcribing_jobs(
+            self._settings,
+            voice=voices,
+            recogniser=recognisers[-1],
+            speakers=telling_apart,
+            require_served=self._speech.require_served,
+        )
+        kinds = job_kinds(Door(self._speech, self._settings, self._metrics), transcribe_with)
+        self._jobs = assemble_jobs(self._settings, kinds)
         self._tasks = (
             asyncio.create_task(conductor.run(), name="conductor"),
             asyncio.create_task(self._keep_describing(recognisers, telling_apart), name="models"),
+            asyncio.create_task(self._jobs.run(), name="jobs"),
         )
 
     def __serve_build_asgi_app__(self) -> Starlette:  # noqa: PLW3201 - the name is Serve's
@@ -81,6 +95,7 @@ class Ingress:
             cors_origins=origins,
             signing_key=secret.encode() if secret else None,
             api_key=self._settings.secret("api_key") or None,
+            jobs=self._jobs.desk,
         )
 
     async def check_health(self) -> None:

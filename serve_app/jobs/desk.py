@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import math
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -127,13 +128,15 @@ class JobDesk:
             return None
         return await self._store.call(lambda store: store.result(job.job_id))
 
-    async def watch(self, job_id: str, owner: str) -> AsyncIterator[Job]:
-        """The job now and whenever it has changed, until it has ended. Raises as `job`."""
+    async def watch(self, job_id: str, owner: str, *, again_s: float = math.inf) -> AsyncIterator[Job]:
+        """The job now and whenever it has changed, until it has ended; where nothing changes, again after
+        `again_s`. Raises as `job`."""
         told: tuple[JobState, float] | None = None
+        told_s = -math.inf
         while True:
             job = await self.job(job_id, owner)
-            if (job.state, job.progress) != told:
-                told = job.state, job.progress
+            if (job.state, job.progress) != told or time.monotonic() - told_s >= again_s:
+                told, told_s = (job.state, job.progress), time.monotonic()
                 yield job
             if job.state.is_ended:
                 return

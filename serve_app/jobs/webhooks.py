@@ -2,16 +2,11 @@
 
 A webhook is sent at least once. Its `webhook-id` stays the same, so that a receiver drops what it has: a
 process that dies between the receiver's answer and our note of it leaves a second delivery to the next.
-Source: https://github.com/standard-webhooks/standard-webhooks, spec/standard-webhooks.md
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import hashlib
-import hmac
 import random
 import secrets
 import time
@@ -24,6 +19,7 @@ from msgspec.structs import replace
 from serve_app.core.errors import AddressRefused, JobsUnavailable
 from serve_app.jobs.outbound import WEBHOOK_TIMEOUT_S, NotReached, Outbound, Reply
 from serve_app.jobs.records import Delivery, DeliveryState
+from serve_app.jobs.signing import webhook_headers
 from serve_app.jobs.threads import StoreThreads
 
 log = structlog.get_logger(__name__)
@@ -34,37 +30,11 @@ JITTER: Final = 0.2
 MAX_RETRY_AFTER_S: Final = 3_600
 LEASE_S: Final = 2 * WEBHOOK_TIMEOUT_S + 30
 MAX_AT_ONCE: Final = 8
-_SECRET_PREFIX: Final = "whsec_"
 _GONE: Final = 410
 
 
 def new_delivery_id() -> str:
     return f"msg_{secrets.token_hex(16)}"
-
-
-def signing_key(secret: str) -> bytes:
-    """`whsec_` and base64 as the standard writes secrets, any other text as it is."""
-    if secret.startswith(_SECRET_PREFIX):
-        try:
-            return base64.b64decode(secret.removeprefix(_SECRET_PREFIX), validate=True)
-        except binascii.Error:
-            raise ValueError("webhook_secret: what follows whsec_ must be base64") from None
-    return secret.encode()
-
-
-def webhook_headers(delivery_id: str, body: bytes, key: bytes | None, now_s: float) -> dict[str, str]:
-    """`key` None: unsigned."""
-    timestamp = str(int(now_s))
-    headers = {
-        "content-type": "application/json",
-        "webhook-id": delivery_id,
-        "webhook-timestamp": timestamp,
-    }
-    if key is not None:
-        signed = f"{delivery_id}.{timestamp}.".encode() + body
-        digest = hmac.digest(key, signed, hashlib.sha256)
-        headers["webhook-signature"] = f"v1,{base64.b64encode(digest).decode()}"
-    return headers
 
 
 class WebhookSender:
@@ -94,6 +64,8 @@ class WebhookSender:
                     continue
             except JobsUnavailable as error:
                 log.warning("webhooks wait for the store of jobs", reason=str(error))
+            except Exception:  # whatever it is, others are to be sent
+                log.exception("a webhook was not sent")
             await asyncio.sleep(self._poll_s)
 
     async def send_due(self) -> int:

@@ -123,6 +123,8 @@ class Worker:
                     continue
             except JobsUnavailable as error:
                 log.warning("jobs wait for their store", reason=str(error))
+            except Exception:  # whatever it is, the next job is another one
+                log.exception("the worker lost a job")
             await _set_within(self._wakes, self._limits.poll_s)
             self._wakes.clear()
 
@@ -265,7 +267,7 @@ class Worker:
         while True:
             try:
                 await self.sweep_once()
-            except (JobsUnavailable, OSError) as error:
+            except Exception as error:  # a storage's own too
                 log.warning("jobs were not swept", reason=type(error).__name__)
             await asyncio.sleep(SWEEP_S)
 

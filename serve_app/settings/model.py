@@ -15,10 +15,14 @@ from serve_app.audio.formats import canonical_formats
 from serve_app.core.errors import ModelUnavailable, UnsupportedLanguage
 from serve_app.core.jobs import AttentionRule, Role
 from serve_app.formatting import FormattingOptions
+from serve_app.jobs.networks import networks
+from serve_app.jobs.opening import database_address
+from serve_app.jobs.signing import signing_key
 from serve_app.models.languages import normalise_language, normalise_languages
 from serve_app.settings.define import SettingsError, about
 from serve_app.settings.sections_host import (
     AccessSection,
+    JobSection,
     MetricSection,
     ModelSection,
     ServerSection,
@@ -50,6 +54,7 @@ SECTIONS = (
     AccessSection,
     SpeakerSection,
     StorageSection,
+    JobSection,
     MetricSection,
 )
 
@@ -74,6 +79,7 @@ _MULTILINGUAL_INTERIM_MODEL = "base"
 
 class Settings(
     MetricSection,
+    JobSection,
     StorageSection,
     SpeakerSection,
     AccessSection,
@@ -113,7 +119,7 @@ class Settings(
     def _lower_case(cls, value: Any) -> Any:
         return value.strip().lower() if isinstance(value, str) else value
 
-    @field_validator("allowed_formats", "cors_origins", "languages", mode="before")
+    @field_validator("allowed_formats", "cors_origins", "languages", "outbound_networks", mode="before")
     @classmethod
     def _list_from_text(cls, value: Any) -> Any:
         """Take "wav,mp3" and '["wav", "mp3"]' alike."""
@@ -160,6 +166,26 @@ class Settings(
             return normalise_languages(value)
         except UnsupportedLanguage as error:
             raise ValueError(str(error)) from None
+
+    @field_validator("outbound_networks")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        networks(value)
+        return value
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _signs(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            signing_key(value.get_secret_value())
+        return value
+
+    @field_validator("jobs_database")
+    @classmethod
+    def _has_a_store(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            database_address(value.get_secret_value(), None, Path())
+        return value
 
     @model_validator(mode="after")
     def _in_order(self) -> Settings:

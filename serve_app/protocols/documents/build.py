@@ -22,6 +22,7 @@ _LICENSE: Final = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
 _BINARY: Final[Schema] = {"type": "string", "format": "binary"}
 _TAGS: Final = {
     "recordings": "Our own doors for recordings.",
+    "jobs": "Recordings that wait in a queue, and webhooks.",
     "openai": "OpenAI's doors, for its clients.",
     "deepgram": "Deepgram's door, for its clients.",
     "service": "Probes, status and metrics.",
@@ -30,8 +31,8 @@ _TAGS: Final = {
 
 STATUS_MEANINGS: Final = {
     400: "A parameter, a body or audio that cannot be understood.",
-    404: "No such model is loaded here.",
-    409: "The session id is in use.",
+    404: "Nothing here has that name or id.",
+    409: "The session id, or the idempotency key, is in use.",
     413: "Larger or longer than the server takes.",
     415: "No audio, or a container that is not allowed.",
     500: "A model failed; the same may succeed.",

@@ -16,12 +16,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from fakes.app_server import running_app
-from serve_app.jobs.addresses import OutboundRules, networks
+from serve_app.jobs.addresses import OutboundRules
+from serve_app.jobs.networks import networks
 from serve_app.jobs.opening import open_store
 from serve_app.jobs.outbound import Outbound
 from serve_app.jobs.records import Delivery, DeliveryState, Job, JobState, Outcome
+from serve_app.jobs.signing import signing_key, webhook_headers
 from serve_app.jobs.threads import StoreThreads
-from serve_app.jobs.webhooks import PAUSES_S, WebhookSender, signing_key, webhook_headers
+from serve_app.jobs.webhooks import PAUSES_S, WebhookSender
 
 NOW = 1_800_000_000.0
 
