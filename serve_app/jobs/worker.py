@@ -136,7 +136,7 @@ class Worker:
         if job is None:
             return False
         log.info("job begins", job_id=job.job_id, attempt=job.attempts)
-        held = _Held(job, token)
+        held = _Held(job, token, job.progress)
         if job.attempts > MAX_ATTEMPTS:
             await self._end(held, _failed(InternalError(f"the work was lost {MAX_ATTEMPTS} times")))
             return True
@@ -302,7 +302,8 @@ class _Held:
     lost: asyncio.Event = field(default_factory=asyncio.Event)
 
     def progressed(self, share: float) -> None:
-        self.progress = share
+        """It does not go back where a job is taken up: what was done is passed over in no time."""
+        self.progress = max(self.progress, share)
 
 
 class _StoredParts:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,10 +12,10 @@ import msgspec
 
 from sotto_client.addresses import DEFAULT_URL, authorization, http_url, is_loopback
 from sotto_client.errors import RequestFailed, ServerUnreachable
-from sotto_client.recordings import failure_of
+from sotto_client.recordings import UploadOptions, failure_of
 from sotto_client.wire import JobList, JobStatus, Replayed
 
-__all__ = ["cancel_job", "get_job", "list_jobs", "replay_webhooks", "wait_for_job"]
+__all__ = ["cancel_job", "create_job", "get_job", "list_jobs", "replay_webhooks", "wait_for_job"]
 
 PATH = "/api/jobs"
 REPLAY_PATH = "/api/webhooks/replay"
@@ -22,22 +23,49 @@ TIMEOUT_S = 60.0
 POLL_S = 1.0
 
 
+async def create_job(
+    path: Path,
+    *,
+    url: str = DEFAULT_URL,
+    options: UploadOptions | None = None,
+    webhook_url: str | None = None,
+    idempotency_key: str | None = None,
+) -> JobStatus:
+    """Queue a file. With an `idempotency_key` it may be called again without making a second job.
+
+    Raises `OSError`, `ServerUnreachable`, `RequestFailed`.
+    """
+    options = options or UploadOptions()
+    query = {**options.query(), **({"webhook_url": webhook_url} if webhook_url else {})}
+    headers = {"idempotency-key": idempotency_key} if idempotency_key else {}
+    stream = await asyncio.to_thread(path.open, "rb")
+    with stream:
+        files = {"file": (path.name, stream, "application/octet-stream")}
+        job: JobStatus = await _asked(
+            "POST", http_url(url, PATH, query), options.api_key, JobStatus, headers=headers, files=files
+        )
+    return job
+
+
 async def list_jobs(
     *, url: str = DEFAULT_URL, api_key: str | None = None, status: str | None = None, limit: int = 20
 ) -> tuple[JobStatus, ...]:
     """The newest jobs of this key, without their results. Raises `ServerUnreachable`, `RequestFailed`."""
     query = {"limit": str(limit), **({"status": status} if status else {})}
-    return (await _asked("GET", http_url(url, PATH, query), api_key, JobList)).jobs
+    found: JobList = await _asked("GET", http_url(url, PATH, query), api_key, JobList)
+    return found.jobs
 
 
 async def get_job(job_id: str, *, url: str = DEFAULT_URL, api_key: str | None = None) -> JobStatus:
     """A job, with its result once it is done. Raises `ServerUnreachable`, `RequestFailed`."""
-    return await _asked("GET", _url(url, job_id), api_key, JobStatus)
+    job: JobStatus = await _asked("GET", _url(url, job_id), api_key, JobStatus)
+    return job
 
 
 async def cancel_job(job_id: str, *, url: str = DEFAULT_URL, api_key: str | None = None) -> JobStatus:
     """Stop a job; one that has ended is forgotten. Raises `ServerUnreachable`, `RequestFailed`."""
-    return await _asked("DELETE", _url(url, job_id), api_key, JobStatus)
+    job: JobStatus = await _asked("DELETE", _url(url, job_id), api_key, JobStatus)
+    return job
 
 
 async def wait_for_job(
@@ -74,7 +102,8 @@ async def replay_webhooks(
 ) -> int:
     """Have webhooks of these jobs sent again, without any all that failed; how many."""
     body = {"job_ids": list(job_ids)}
-    return (await _asked("POST", http_url(url, REPLAY_PATH), api_key, Replayed, body)).replayed
+    replayed: Replayed = await _asked("POST", http_url(url, REPLAY_PATH), api_key, Replayed, body)
+    return replayed.replayed
 
 
 def _url(base: str, job_id: str) -> str:
@@ -83,10 +112,20 @@ def _url(base: str, job_id: str) -> str:
     return http_url(base, f"{PATH}/{job_id}")
 
 
-async def _asked(method: str, url: str, api_key: str | None, record: Any, body: Any = None) -> Any:
+async def _asked(
+    method: str,
+    url: str,
+    api_key: str | None,
+    record: Any,
+    body: Any = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+    files: Any = None,
+) -> Any:
     try:
         async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=not is_loopback(url)) as client:
-            response = await client.request(method, url, headers=authorization(api_key), json=body)
+            sent = {**authorization(api_key), **(headers or {})}
+            response = await client.request(method, url, headers=sent, json=body, files=files)
     except httpx.TransportError as error:
         raise ServerUnreachable(url, repr(error)) from error
     if not response.is_success:
