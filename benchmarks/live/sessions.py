@@ -216,7 +216,7 @@ def show(result: dict[str, Any]) -> None:
 @command(LaunchError, ValueError)
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_arguments(arguments)
-    settings = {"model": options.model, "language": options.language}
+    settings = {"model": options.model, "language": options.language, "max_sessions": options.sessions + 1}
     if options.interim_model:
         settings["interim_model"] = options.interim_model
     with service_under_test(options.url, profile=options.profile, settings=settings) as service:

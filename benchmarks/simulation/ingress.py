@@ -23,6 +23,7 @@ from benchmarks.simulation.sessions import (
     Utterance,
 )
 from benchmarks.simulation.talk import Moment, Talk, VoiceMoment
+from serve_app.capacity.ladder import Ladder, Rung
 from serve_app.service.conductor import ConductorConfig
 from serve_app.session.backpressure import InterimGate
 
@@ -66,6 +67,8 @@ class Ingress:
         self._voice, self._final, self._interim = voice, final, interim
         self._results = results
         self._gate = InterimGate(config.interim_budget, 0.0)
+        self._ladder = Ladder(config.ladder, 0.0)
+        self._backlog_s = 0.0
         self._sessions: dict[SimulatedSession, None] = {}
         self._moments: list[tuple[float, int, SimulatedSession, VoiceMoment]] = []
         self._wanted_interims: list[tuple[float, int, SimulatedSession, Utterance]] = []
@@ -120,6 +123,8 @@ class Ingress:
         if number != self._tick_number:
             return  # it was put forward
         began_s, before_s = self._clock.now_s, self._polled_s
+        self._ladder.step(began_s, num_finals=self._num_finals, backlog_s=self._backlog_s)
+        self._gate.relief, self._gate.paused = self._ladder.relief, self._ladder.rung >= Rung.NO_INTERIMS
         self._woken, self._due_s, self._polled_s = False, None, began_s
         num_asked = self._num_with_news(before_s, began_s)
         if num_asked:
@@ -230,7 +235,7 @@ class Ingress:
 
     def _offer(self) -> None:
         self._offering = False
-        if self._wanted_speculations:
+        if self._wanted_speculations and self._ladder.rung < Rung.NO_SPECULATION:
             self._offer_speculations()
         if self._wanted_interims:
             self._offer_interims()
@@ -286,13 +291,16 @@ class Ingress:
     def _send(self, jobs: Sequence[FinalJob]) -> None:
         if jobs:
             self._num_finals += len(jobs)
+            self._backlog_s += sum(job.audio_s for job in jobs)
             self._final.call(jobs, self._final_answered)
 
     def _final_answered(self, job: Job) -> None:
         assert isinstance(job, FinalJob)
         self._num_finals -= 1
         self._results.num_refused += job.failed
-        self._gate.final_answered(1000 * job.wait_s)
+        self._backlog_s -= job.audio_s
+        inference_ms = 1000 * job.busy_s / job.batch_size
+        self._ladder.final_answered(1000 * job.wait_s, inference_ms, job.audio_s, self._clock.now_s)
         session, pending, utterance = job.session, job.pending, job.utterance
         pending.done = True
         if pending.closed:

@@ -15,7 +15,7 @@ from benchmarks.simulation.sessions import DoorShape, Results
 from benchmarks.simulation.talk import Talk
 from serve_app.asr.config import RecogniserConfig
 from serve_app.assembly.recognisers import FINAL_PAD_S, FINAL_TAIL_S, INTERIM_TAIL_S
-from serve_app.assembly.service import GPU_BATCHES_IN_FLIGHT, MAX_CPU_INTERIMS
+from serve_app.assembly.service import GPU_BATCHES_IN_FLIGHT, MAX_CPU_INTERIMS, ladder_limits
 from serve_app.capacity.throughput import DecodeCost
 from serve_app.core.jobs import Role
 from serve_app.service.conductor import ConductorConfig
@@ -77,6 +77,7 @@ class ServiceShape:
             max_speculative_in_flight=parallel,
             interim_budget=budget,
             max_interim_window_ms=int(self.settings.max_partial_window_s * 1000),
+            ladder=ladder_limits(self.settings, parallel),
         )
 
 

@@ -61,6 +61,10 @@ export function warningEvent(message, baseSamples) {
   return { type: "warning", kind: message.kind, tMs: shifted(message.t_ms, baseSamples), value: message.value };
 }
 
+export function loadEvent(message) {
+  return { type: "load", level: message.level, rung: message.rung, interimsPaused: message.interims_paused };
+}
+
 /** `stableChars` counts code points, where a JavaScript string counts UTF-16 units. */
 export function splitStable(text, stableChars) {
   let units = 0;

@@ -1,6 +1,6 @@
 /** Client of a Sotto speech-to-text server, for browsers and Node. Times count from the first sample sent. */
 
-import type { AudioWarning, SessionEnded, Timing as WireTiming, Transcript, VadEvent as WireVad, Word } from "./wire.js";
+import type { AudioWarning, LoadStatus, SessionEnded, Timing as WireTiming, Transcript, VadEvent as WireVad, Word } from "./wire.js";
 
 export type { Segment, Word } from "./wire.js";
 
@@ -141,6 +141,14 @@ export interface WarningEvent {
   value: number;
 }
 
+/** How busy the server is and what gives way for it, whenever that changes. */
+export interface LoadEvent {
+  type: "load";
+  level: LoadStatus["level"];
+  rung: LoadStatus["rung"];
+  interimsPaused: boolean;
+}
+
 export interface ErrorEvent {
   type: "error";
   code: string;
@@ -176,6 +184,7 @@ export interface SessionEvents {
   speaker: SpeakerEvent;
   vad: VadEvent;
   warning: WarningEvent;
+  load: LoadEvent;
   error: ErrorEvent;
   resumed: ResumedEvent;
   ended: EndedEvent;

@@ -52,6 +52,19 @@ export interface AudioWarning {
   value: number;
 }
 
+/** How busy the server is and what gives way for it, whenever that changes. Finals never do: under the heaviest load another model may decode them, which their `timing` names. */
+export interface LoadStatus {
+  type: "load_status";
+  /** The id of the session, as `session_started` said it. */
+  session_id: string;
+  /** How busy. */
+  level: "normal" | "high" | "critical";
+  /** What gives way, each with those before it. */
+  rung: "normal" | "interims_slower" | "interims_shorter" | "no_speculation" | "no_interims" | "smaller_finals" | "full";
+  /** No interims come for now. */
+  interims_paused: boolean;
+}
+
 /** Interim text of the segment in progress. */
 export interface PartialTranscript {
   type: "partial_transcript";
@@ -264,4 +277,4 @@ export interface Detail {
   detail: string;
 }
 
-export type WireEvent = SessionStarted | Ticket | VadEvent | AudioWarning | PartialTranscript | FinalTranscript | SpeakerRevision | Error | SessionEnded;
+export type WireEvent = SessionStarted | Ticket | VadEvent | AudioWarning | LoadStatus | PartialTranscript | FinalTranscript | SpeakerRevision | Error | SessionEnded;

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import structlog
 
+from serve_app.asr.pace import Pace, measure_pace
 from serve_app.asr.ports import Transcriber, audio_complaint
 from serve_app.asr.scheduler import Batch, Scheduler, SchedulerLimits
 from serve_app.capacity.meter import SpeedMeter, demand_s
@@ -24,6 +25,7 @@ from serve_app.core.jobs import (
     Role,
     Transcript,
 )
+from serve_app.core.samples import Pcm16
 
 LIVE_QUIET_S = 3.0
 """So long after the last live job recordings leave a worker free for the next one."""
@@ -100,6 +102,7 @@ class Recogniser:
             batches.get(Role.FINAL if Role.FINAL in transcribers else Role.INTERIM, 1),
             batches.get(Role.RECORDING, 1),
         )
+        self._pace = Pace()
         self._closed = False
         self._live_s = -LIVE_QUIET_S
 
@@ -133,11 +136,24 @@ class Recogniser:
             for future in waiting:
                 future.cancel()
 
+    def measure(self, speech: Pcm16) -> None:
+        """Find out how much of finals (of interims, where there are none) it decodes, for `models`. Blocking:
+        about two seconds; before the first job. `speech` as for `measure_pace`."""
+        role = Role.FINAL if Role.FINAL in self._transcribers else next(iter(self._transcribers))
+        batch = self._limits.max_batch.get(role, 1)
+        workers = self._limits.num_workers
+        self._pace = measure_pace(self._transcribers[role], role, speech, num_workers=workers, batch=batch)
+
     def models(self) -> tuple[ModelInfo, ...]:
-        """Every role's model, final first."""
-        return tuple(
-            self._transcribers[role].info.of_role(role) for role in Role if role in self._transcribers
+        """Every role's model, final first, which also says how fast it is."""
+        infos = [self._transcribers[role].info.of_role(role) for role in Role if role in self._transcribers]
+        infos[0] = replace(
+            infos[0],
+            audio_s_per_s=self._pace.audio_s_per_s,
+            cpu_s_per_audio_s=self._pace.cpu_s_per_audio_s,
+            recent_audio_s_per_s=self._meter.figures(perf_counter()).finals,
         )
+        return tuple(infos)
 
     def stats(self) -> RecogniserStats:
         """A snapshot; cheap."""
@@ -253,7 +269,9 @@ class Recogniser:
         audio_s = sum(waiting.job.audio_s for waiting in batch.payloads)
         live = batch.role is not Role.RECORDING
         if num_decoded:
-            self._meter.decoded(len(results), audio_s, busy_s, perf_counter(), live=live)
+            own = batch.payloads[0].transcriber is self._transcribers.get(Role.FINAL)
+            final = batch.role is Role.FINAL and own
+            self._meter.decoded(len(results), audio_s, busy_s, perf_counter(), live=live, final=final)
         self._stats[batch.role] = _plus(
             self._stats[batch.role],
             num_decoded=num_decoded,

@@ -15,6 +15,7 @@ from serve_app.asr.guards import MEASURED
 from serve_app.asr.recogniser import Recogniser
 from serve_app.assembly.card_share import kept_to_share, own_share
 from serve_app.assembly.voice_activity import load_detector, voice_of
+from serve_app.audio.sample import speech_sample
 from serve_app.capacity.machine import available_cores
 from serve_app.core.jobs import Role
 from serve_app.models import ResolvedModel, fallback_for, resolve_or_fallback
@@ -33,7 +34,7 @@ log = structlog.get_logger(__name__)
 def load_recogniser(
     settings: Settings, roles: Sequence[Role], *, shares_cores: bool, gpu_fraction: float | None = None
 ) -> Recogniser:
-    """Find, load and warm up the models of `roles`. Blocking. Raises `ModelUnavailable`.
+    """Find, load and warm up the models of `roles`, and measure them. Blocking. Raises `ModelUnavailable`.
 
     `shares_cores`: interims and finals run side by side on these workers, so that interims take one.
     An English-only interim model is joined by the finals' for the other languages. `gpu_fraction`: the share
@@ -65,7 +66,9 @@ def load_recogniser(
         offline=settings.offline,
     )
     share = own_share(settings.device, gpu_fraction) if whisper else None
-    return build_recogniser(config if share is None else kept_to_share(config, share))
+    recogniser = build_recogniser(config if share is None else kept_to_share(config, share))
+    recogniser.measure(speech_sample())
+    return recogniser
 
 
 def _guards(settings: Settings) -> GuardOptions:

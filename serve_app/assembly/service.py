@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
+from serve_app.capacity.ladder import LadderLimits
 from serve_app.capacity.machine import available_cores
-from serve_app.core.jobs import ModelInfo, Role
+from serve_app.capacity.speakers import SpeakerEstimate
+from serve_app.core.jobs import DecodeJob, ModelInfo, Role, Task
 from serve_app.service.conductor import Conductor, ConductorConfig
 from serve_app.service.counters import Counters
 from serve_app.service.listening import MAX_WINDOWS_PER_CALL
@@ -71,14 +74,27 @@ def assemble(
         interim_beam_size=settings.interim_beam_size,
         speaker_step_s=settings.diarization_step_s,
         max_speaker_windows=1 if shared_cores else MAX_WINDOWS_PER_CALL,
+        ladder=ladder_limits(settings, parallel),
     )
+    estimate = SpeakerEstimate(available_cores() if shared_cores else None, time.monotonic())
+
+    def smaller_knows(job: DecodeJob) -> bool:
+        return settings.final_fallback and knows_smaller(models(), job)
+
     finals: RecogniserPort = final
     if short is not None and settings.short_audio_on_cpu_s is not None:
         finals = ShortAudioRoute(
             short, final, max_audio_s=settings.short_audio_on_cpu_s, max_in_flight=num_workers
         )
     conductor = Conductor(
-        config, voice=voice, interim=interim, final=finals, counters=counters, speakers=speakers
+        config,
+        voice=voice,
+        interim=interim,
+        final=finals,
+        counters=counters,
+        speakers=speakers,
+        estimate=estimate,
+        smaller_knows=smaller_knows,
     )
     recordings = RecordingTranscriber(
         voice=voice,
@@ -91,7 +107,8 @@ def assemble(
         max_sessions=settings.max_sessions,
         max_queue_depth=settings.max_queue_depth,
         max_buffer_ms=settings.max_buffer_ms,
-        num_workers=parallel,
+        num_ingress=settings.num_ingress_replicas or 1,
+        adds_replicas=not shared_cores,
     )
     speech = Speech(
         limits,
@@ -103,8 +120,43 @@ def assemble(
         metrics_text=metrics_text,
         tickets=ticket_office(settings),
         speakers=speaker_status or (lambda: NO_SPEAKERS),
+        estimate=estimate,
     )
     return speech, conductor
+
+
+def ladder_limits(settings: Settings, parallel: int) -> LadderLimits:
+    """`parallel`: items that are decoded at once, of which a few times as many may wait."""
+
+    def watermarks(high: int | None, critical: int | None, least: int) -> tuple[int, int]:
+        usual = max(least, 3 * parallel)
+        high = high or min(usual, critical or usual)
+        return high, critical or 2 * high
+
+    final_high, final_critical = watermarks(settings.final_queue_high, settings.final_queue_critical, 6)
+    interim_high, interim_critical = watermarks(
+        settings.interim_queue_high, settings.interim_queue_critical, 20
+    )
+    return LadderLimits(
+        num_workers=parallel,
+        max_total_ms=settings.max_estimated_server_total_ms,
+        final_high=final_high,
+        final_critical=final_critical,
+        interim_high=interim_high,
+        interim_critical=interim_critical,
+    )
+
+
+def knows_smaller(models: Sequence[ModelInfo], job: DecodeJob) -> bool:
+    """Whether the interim model is another than the finals', and has the job's language."""
+    by_role = {model.role: model for model in models}
+    smaller, own = by_role.get(Role.INTERIM), by_role.get(Role.FINAL)
+    if smaller is None or own is None or smaller.name == own.name:
+        return False
+    if job.language is None:
+        return smaller.multilingual and not job.hint.among
+    translates = job.task is Task.TRANSCRIBE or job.language == "en" or smaller.translates
+    return translates and (job.language in smaller.languages if smaller.languages else smaller.multilingual)
 
 
 def ticket_office(settings: Settings) -> TicketOffice:

@@ -23,11 +23,12 @@ _LEAST_SPREAD = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What one replica measured. `arriving` and `capacity` in seconds of audio per second; a `capacity` of 0
-    is not known yet."""
+    """What one replica measured. `arriving`, `capacity` and that of finals by their own model alone, in
+    seconds of audio per second; 0 is not known yet."""
 
     arriving: float = 0.0
     capacity: float = 0.0
+    finals: float = 0.0
 
 
 @dataclass(slots=True)
@@ -78,6 +79,7 @@ class SpeedMeter:
         self._began_s: float | None = None
         self._live = _Batches()
         self._recordings = _Batches()
+        self._finals = _Batches()
         self._last_speed = 0.0
 
     def arrived(self, audio_s: float, now_s: float) -> None:
@@ -87,17 +89,24 @@ class SpeedMeter:
         self._arrived_s = self._arrived_s * _decay(now_s - self._arrived_at_s, ARRIVAL_TIME_S) + audio_s
         self._arrived_at_s = max(self._arrived_at_s, now_s)
 
-    def decoded(self, num_items: int, audio_s: float, busy_s: float, now_s: float, *, live: bool) -> None:
-        """A worker was busy with a batch for so long."""
+    def decoded(
+        self, num_items: int, audio_s: float, busy_s: float, now_s: float, *, live: bool, final: bool = False
+    ) -> None:
+        """A worker was busy with a batch for so long; `final`: of finals, with their own model."""
         if num_items > 0 and audio_s > 0 and busy_s > 0:
             (self._live if live else self._recordings).add(num_items, audio_s, busy_s, now_s)
+            if final:
+                self._finals.add(num_items, audio_s, busy_s, now_s)
 
     def figures(self, now_s: float) -> Figures:
         """As of now. The capacity is that of live work, of recordings where there was none, and the last one
         known where there was a pause."""
         speed = self._live.speed(self._max_batch) or self._recordings.speed(self._max_recording_batch)
         self._last_speed = speed or self._last_speed
-        return Figures(self._arriving(now_s), self._last_speed * self._num_workers)
+        finals = self._finals.speed(self._max_batch)
+        return Figures(
+            self._arriving(now_s), self._last_speed * self._num_workers, finals * self._num_workers
+        )
 
     def _arriving(self, now_s: float) -> float:
         if self._began_s is None:

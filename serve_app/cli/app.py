@@ -228,16 +228,20 @@ def live(
 
 
 @app.command()
-def doctor(port: Annotated[int, typer.Option(help="The port you mean to serve on.")] = 8000) -> None:
-    """Check this machine: Python, packages, cores, memory, GPU, models, ports, HAProxy, Ray."""
+def doctor(
+    port: Annotated[int, typer.Option(help="The port you mean to serve on.")] = 8000,
+    measure: Annotated[bool, typer.Option(help="Decode a while: how many may talk at once?")] = True,
+) -> None:
+    """Check this machine: Python, packages, cores, memory, GPU, models, ports, HAProxy, Ray, its speed."""
     from serve_app.cli.doctor import examine
 
-    raise typer.Exit(examine(port))
+    raise typer.Exit(examine(port, measure=measure))
 
 
 @app.command()
 def plan(
-    speakers: Annotated[int, typer.Option(help="Live speakers at once.")],
+    speakers: Annotated[int | None, typer.Option(help="Live speakers at once.")] = None,
+    here: Annotated[bool, typer.Option("--here", help="Say how many this machine holds.")] = False,
     model: Annotated[
         str | None, typer.Option(help="Model of finals: else large-v3-turbo, tiny.en on a CPU.")
     ] = None,
@@ -251,8 +255,12 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """How many GPUs or machines so many speakers need, how late their text will be, what it costs."""
-    from serve_app.cli.planning import show_plan
+    from serve_app.cli.planning import show_here, show_plan
 
+    if here:
+        raise typer.Exit(show_here(model, as_json))
+    if speakers is None:
+        raise typer.BadParameter("say --speakers NUMBER, or --here")
     given = {
         "speakers": speakers,
         "interim_model": interim_model,

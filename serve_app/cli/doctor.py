@@ -28,9 +28,12 @@ class Finding:
     detail: str
 
 
-def examine(port: int) -> int:
-    """Print everything found; 1 where something that the service needs is missing."""
+def examine(port: int, *, measure: bool = True) -> int:
+    """Print everything found; 1 where something that the service needs is missing. `measure`: also decode for
+    some seconds, to say how many may talk at once."""
     findings = [*_python(), *_machine(), *_devices(), *_models(), *_speakers(), *_ports(port), *_haproxy()]
+    if measure and not any(finding.level == BAD for finding in findings):
+        findings += _capacity()
     findings += _running()
     colours = {GOOD: "green", WARN: "yellow", BAD: "red"}
     table(
@@ -154,6 +157,17 @@ def _speakers() -> Iterator[Finding]:
         yield Finding(BAD, "speakers", str(error))
         return
     yield Finding(GOOD, "speakers", f"{status.backend}: {', '.join(status.models)} on {status.device}")
+
+
+def _capacity() -> Iterator[Finding]:
+    from serve_app.cli.here import speakers_here
+    from serve_app.core.errors import SottoError
+    from serve_app.settings import load_settings
+
+    try:
+        yield Finding(GOOD, "speakers", speakers_here(load_settings()).text)
+    except SottoError as error:
+        yield Finding(BAD, "speakers", str(error))
 
 
 def _running() -> Iterator[Finding]:

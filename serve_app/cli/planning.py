@@ -40,6 +40,24 @@ def show_plan(
     return 0 if answer.within_bar else 1
 
 
+def show_here(model: str | None, as_json: bool) -> int:
+    """Print how many may talk at once on this machine; 2 where its models cannot be loaded."""
+    from serve_app.cli.here import speakers_here
+    from serve_app.core.errors import SottoError
+    from serve_app.settings import SettingsError, load_settings
+
+    try:
+        found = speakers_here(load_settings(flags={} if model is None else {"model": model}))
+    except (SottoError, SettingsError) as error:
+        complain(str(error))
+        return 2
+    if as_json:
+        plain(json.dumps(found.to_json(), indent=2))
+    else:
+        out.print(f"speakers: {found.text}", markup=False)
+    return 0
+
+
 def _usual_model(gpu: str) -> str:
     return "tiny.en" if gpu.strip().lower() == "cpu" else "large-v3-turbo"
 

@@ -170,7 +170,10 @@ DecodeResult: TypeAlias = Transcript | DecodeFailure
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
     """What a recogniser says of one model it hosts; `languages` empty: it does not say;
-    `attention`: it can serve AlignAtt; `translates`: it can write other languages in English."""
+    `attention`: it can serve AlignAtt; `translates`: it can write other languages in English.
+
+    What its replica decodes of finals, in seconds of audio per second, as measured at the start and of late,
+    and the CPU time that one of these seconds takes; 0: not measured."""
 
     name: str
     role: str
@@ -182,3 +185,6 @@ class ModelInfo:
     languages: tuple[str, ...] = ()
     attention: bool = False
     translates: bool = True
+    audio_s_per_s: float = 0.0
+    recent_audio_s_per_s: float = 0.0
+    cpu_s_per_audio_s: float = 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import ssl
 import time
 from collections.abc import Callable, Iterator
@@ -139,6 +140,8 @@ def start_service(
         service.stop()
         raise
     progress(f"ready after {time.monotonic() - started:.1f} s")
+    if speakers := _speakers_at_once(service.service_url):
+        progress(f"about {speakers} people may talk at once here")
     return service
 
 
@@ -254,6 +257,19 @@ def _wait_answering(url: str, deadline: float) -> None:
                 connection.close()
         time.sleep(POLL_INTERVAL_S)
     raise LaunchError(f"{url} does not answer.")
+
+
+def _speakers_at_once(url: str) -> int:
+    """What the service estimates; 0 where it does not know, or does not tell."""
+    parts = urlsplit(url)
+    connection = _connection(parts.scheme, parts.hostname or "", parts.port)
+    try:
+        connection.request("GET", "/health/status")
+        return int(json.loads(connection.getresponse().read())["capacity"]["estimated_max_concurrent"])
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+        return 0
+    finally:
+        connection.close()
 
 
 def _connection(scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:

@@ -139,12 +139,14 @@ Command: TypeAlias = Open | Audio | Flush | Reconfigure | KeepAlive | Reply | En
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How busy the service is, for protocols that tell their clients. `level`: normal, high, critical."""
+    """How busy the service is, for protocols that tell their clients. `level`: normal, high, critical;
+    `rung`: what gives way (`capacity.ladder.Rung`, in lower case)."""
 
     level: str
     interval_ms: int
     window_s: float
     interims_paused: bool
+    rung: str = "normal"
 
 
 class Farewell(NamedTuple):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from serve_app.core.jobs import ModelInfo
-from serve_app.service.contract import QueueStatus, ServiceStatus
+from serve_app.service.contract import ServiceStatus
 from sotto_client.wire import Written
 
 
@@ -166,7 +166,7 @@ def status_body(status: ServiceStatus) -> Status:
             depth=queue.depth_final + queue.depth_interim,
             avg_partial_ms=round(queue.avg_partial_ms, 1),
             avg_final_ms=round(queue.avg_final_ms, 1),
-            estimated_server_total_ms=round(estimated_server_total_ms(queue), 1),
+            estimated_server_total_ms=round(status.interims.estimated_ms, 1),
             accepting_requests=status.accepting,
             total_requests=queue.total_requests,
             rejected_requests=queue.rejected_requests,
@@ -185,11 +185,6 @@ def status_body(status: ServiceStatus) -> Status:
             for model in status.models
         ),
     )
-
-
-def estimated_server_total_ms(queue: QueueStatus) -> float:
-    """How long the work that waits will take, one job after the other: depth times the mean cost of each."""
-    return queue.depth_final * queue.avg_final_ms + queue.depth_interim * queue.avg_partial_ms
 
 
 def _final_model(status: ServiceStatus) -> ModelInfo | None:

@@ -3,7 +3,8 @@
 Every tick asks the voice detector once, for the new windows of every session; what follows from the
 answer goes to the recognisers in one call each, whose results come back one by one as they are ready.
 Finals are sent at once, speculative finals while the finals' queue is short, interims as far as the
-`InterimGate` lets them: the session that has waited longest first, always with its newest audio.
+`InterimGate` lets them: the session that has waited longest first, always with its newest audio. What gives
+way under load, and in which order, the `Ladder` says.
 
 Calls that a dead replica took with it are sent again: decoding and detection have no side effects.
 """
@@ -11,12 +12,15 @@ Calls that a dead replica took with it are sent again: decoding and detection ha
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import structlog
 
+from serve_app.capacity.ladder import Ladder, LadderLimits, Rung
+from serve_app.capacity.speakers import SpeakerEstimate
 from serve_app.core.jobs import (
     DecodeFailure,
     DecodeJob,
@@ -41,6 +45,8 @@ MAX_VOICE_ROUNDS = 4
 """Voice calls per tick: more than one only where a flush, an endpoint or a backlog asks for it."""
 
 PUBLISH_INTERVAL_S = 1.0
+OVERDUE_SAMPLES = 2 * SAMPLE_RATE_HZ
+"""A session whose interim is due for longer waits for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,7 @@ class ConductorConfig:
     interim_beam_size: int = 1
     speaker_step_s: float = 5.0
     max_speaker_windows: int = MAX_WINDOWS_PER_CALL
+    ladder: LadderLimits = LadderLimits()
 
 
 @dataclass(slots=True)
@@ -75,8 +82,12 @@ class Conductor:
         final: RecogniserPort,
         counters: Counters,
         speakers: SpeakerPort | None = None,
+        estimate: SpeakerEstimate | None = None,
+        smaller_knows: Callable[[DecodeJob], bool] = lambda job: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`estimate` is told how much people talk. `smaller_knows`: whether the interim model is another than
+        the finals', and could decode this."""
         self._config = config
         self._voice = voice
         self._interim = interim
@@ -84,10 +95,14 @@ class Conductor:
         self._counters = counters
         self._clock = clock
         self._gate = InterimGate(config.interim_budget, clock())
+        self._ladder = Ladder(config.ladder, clock())
+        self._smaller_knows = smaller_knows
+        self._estimate = estimate or SpeakerEstimate(None, clock())
         self._lives: dict[str, Live] = {}
         self._in_flight: dict[int, _InFlight] = {}
         self._next_job_id = 0
         self._num_finals = 0
+        self._backlog_s = 0.0
         self._offering = False
         self._awake = asyncio.Event()
         self._calls: set[asyncio.Task[None]] = set()
@@ -112,8 +127,36 @@ class Conductor:
         return self._gate.in_flight
 
     @property
-    def interim_load(self) -> InterimLoad:
-        return self._gate.load(self._num_finals)
+    def load(self) -> InterimLoad:
+        ladder, gate = self._ladder, self._gate
+        paused = gate.paused or self._num_finals > self._config.interim_budget.num_workers
+        slowdown, shorter = 1.0 / gate.relief, gate.window_share
+        return InterimLoad(ladder.level, slowdown, shorter, paused, ladder.rung, ladder.estimated_ms)
+
+    def take_stock(self) -> None:
+        """Climb or leave the ladder as the load is now; every tick does, and who admits a session."""
+        oldest = next((f for f in self._in_flight.values() if f.request.purpose is not Purpose.INTERIM), None)
+        now_s, before = self._clock(), self._ladder.rung
+        overdue = sum(live.session.interim_age_samples > OVERDUE_SAMPLES for live in self._lives.values())
+        rung = self._ladder.step(
+            now_s,
+            num_finals=self._num_finals,
+            backlog_s=self._backlog_s,
+            oldest_s=0.0 if oldest is None else now_s - oldest.sent_s,
+            num_interims=self._gate.in_flight + overdue,
+        )
+        self._estimate.passed(len(self._lives), now_s)
+        self._gate.relief = self._ladder.relief
+        self._gate.paused = rung >= Rung.NO_INTERIMS
+        if rung is not before:
+            log.info(
+                "load",
+                rung=rung.name.lower(),
+                before=before.name.lower(),
+                estimated_ms=round(self._ladder.estimated_ms),
+                finals=self._num_finals,
+                sessions=len(self._lives),
+            )
 
     def wake(self) -> None:
         """There may be something to do."""
@@ -130,14 +173,17 @@ class Conductor:
         """Tick for ever; sleeps while no session has anything new."""
         published_s = 0.0
         while True:
-            await self._awake.wait()
+            # On a rung of the ladder it looks again from time to time, to leave it where nothing comes.
+            patience_s = None if self._ladder.rung is Rung.NORMAL else PUBLISH_INTERVAL_S
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience_s):
+                    await self._awake.wait()
             self._awake.clear()
             began_s = self._clock()
             await self._tick()
             if began_s - published_s >= PUBLISH_INTERVAL_S:
                 published_s = began_s
-                workers = self._config.interim_budget.num_workers
-                self._counters.queued(self._num_finals, self._gate.in_flight, workers)
+                self._counters.queued(self._num_finals, self._gate.in_flight, self._ladder)
             await asyncio.sleep(max(0.0, self._config.tick_s - (self._clock() - began_s)))
 
     async def close(self) -> None:
@@ -151,6 +197,7 @@ class Conductor:
     # -- one tick --------------------------------------------------------------------------------
 
     async def _tick(self) -> None:
+        self.take_stock()
         lives = tuple(self._lives.values())
         for _ in range(MAX_VOICE_ROUNDS):
             asked: list[tuple[Live, VadRequest]] = []
@@ -191,7 +238,7 @@ class Conductor:
     def _offer_optional_work(self) -> None:
         """Send speculative finals and interims as far as there is room."""
         self._offering = False
-        if self._config.speculative_finals:
+        if self._config.speculative_finals and self._ladder.rung < Rung.NO_SPECULATION:
             self._offer_speculative()
         self._offer_interims()
 
@@ -232,9 +279,12 @@ class Conductor:
         for live, request in requests:
             self._next_job_id += 1
             self._in_flight[self._next_job_id] = _InFlight(live, request, self._clock())
-            self._num_finals += request.purpose is not Purpose.INTERIM
-            beams = self._beam_size(request.job)
-            jobs.append(replace(request.job, job_id=self._next_job_id, beam_size=beams))
+            if request.purpose is not Purpose.INTERIM:
+                self._num_finals += 1
+                self._backlog_s += request.job.audio_s
+                self._estimate.heard(request.job.audio_s)
+            beams, model = self._beam_size(request.job), self._model(request)
+            jobs.append(replace(request.job, job_id=self._next_job_id, beam_size=beams, model=model))
         on_interim = [job for job in jobs if (job.model or job.role) is Role.INTERIM]
         on_final = [job for job in jobs if (job.model or job.role) is not Role.INTERIM]
         for port, its_jobs in ((self._interim, on_interim), (self._final, on_final)):
@@ -247,6 +297,14 @@ class Conductor:
         if job.attention is not None:
             return 1  # the rule follows one hypothesis
         return self._config.interim_beam_size if job.role is Role.INTERIM else self._config.beam_size
+
+    def _model(self, request: DecodeRequest) -> Role | None:
+        """Under the heaviest load the interim model's, where it is another and can do it."""
+        job = request.job
+        smaller = self._ladder.rung >= Rung.SMALLER_FINALS and request.purpose is not Purpose.INTERIM
+        if smaller and job.model is None and job.attention is None and self._smaller_knows(job):
+            return Role.INTERIM
+        return job.model
 
     async def _call(self, port: RecogniserPort, jobs: list[DecodeJob]) -> None:
         """The outermost shell of a call: its jobs are answered though it fails in any way."""
@@ -263,15 +321,18 @@ class Conductor:
         if flight is None:
             return
         request, session = flight.request, flight.live.session
-        total_ms = (self._clock() - flight.sent_s) * 1000
+        now_s = self._clock()
+        total_ms = (now_s - flight.sent_s) * 1000
         timing = result.timing if isinstance(result, Transcript) else DecodeTiming()
         if request.purpose is Purpose.INTERIM:
             self._gate.answered(timing.queue_wait_ms, timing.inference_ms / timing.batch_size)
         else:
             self._num_finals -= 1
-            self._gate.final_answered(timing.queue_wait_ms)
-        audio_s = (request.end_sample - request.start_sample) / SAMPLE_RATE_HZ
-        self._counters.decoded(request.purpose, result, total_ms, audio_s)
+            self._backlog_s -= request.job.audio_s
+            if isinstance(result, Transcript):
+                inference_ms = timing.inference_ms / timing.batch_size
+                self._ladder.final_answered(timing.queue_wait_ms, inference_ms, request.job.audio_s, now_s)
+        self._counters.decoded(request.purpose, result, total_ms)
         if isinstance(result, Transcript):
             flight.live.apply(session.on_decoded(request.key, result, total_ms))
         else:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from serve_app.capacity.ladder import Ladder
 from serve_app.core.events import Final, Partial
 from serve_app.core.jobs import DecodeResult, Transcript
 from serve_app.session.effects import Purpose
 from serve_app.telemetry.metrics import Metrics
 
 SMOOTHING = 0.1
-CRITICAL_DEPTH = 4
 
 
 @dataclass(slots=True)
@@ -23,10 +23,8 @@ class Counters:
     num_retries: int = 0
     avg_partial_ms: float = 0.0
     avg_final_ms: float = 0.0
-    final_cost: float = 0.0
-    """Seconds of inference per second of final audio, an exponential mean."""
 
-    def decoded(self, purpose: Purpose, result: DecodeResult, total_ms: float, audio_s: float) -> None:
+    def decoded(self, purpose: Purpose, result: DecodeResult, total_ms: float) -> None:
         self.total_requests += 1
         job_type = "interim" if purpose is Purpose.INTERIM else "final"
         if self.metrics is not None:
@@ -42,19 +40,11 @@ class Counters:
             self.avg_partial_ms = _smooth(self.avg_partial_ms, total_ms)
         else:
             self.avg_final_ms = _smooth(self.avg_final_ms, total_ms)
-            if audio_s > 0:
-                self.final_cost = _smooth(self.final_cost, result.timing.inference_ms / 1000 / audio_s)
 
-    def estimated_speakers(self, num_workers: int) -> int:
-        """How many people may talk without pause before finals alone keep the workers busy; 0: unknown."""
-        return int(num_workers / self.final_cost) if self.final_cost > 0 else 0
-
-    def queued(self, num_finals: int, num_interims: int, num_workers: int) -> None:
-        """Publish what is out. Backpressure: 0 normal, 1 finals queue and hold interims back, 2 they queue
-        `CRITICAL_DEPTH` deep for every worker."""
+    def queued(self, num_finals: int, num_interims: int, ladder: Ladder) -> None:
+        """Publish what is out, and the load: 0 normal, 1 high, 2 critical, with the rung of the ladder."""
         if self.metrics is not None:
-            critical = num_finals > CRITICAL_DEPTH * num_workers
-            self.metrics.backpressure(2 if critical else int(num_finals > num_workers))
+            self.metrics.backpressure(("normal", "high", "critical").index(ladder.level), ladder.rung)
             self.metrics.queue_depth("final", num_finals)
             self.metrics.queue_depth("interim", num_interims)
 

@@ -7,8 +7,11 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
+from serve_app.capacity.ladder import Rung
+from serve_app.capacity.speakers import SpeakerEstimate, Speed
 from serve_app.core.errors import (
     MaxSessionsReached,
+    QueueCongestion,
     QueueFull,
     SessionExists,
     SpeakersUnavailable,
@@ -16,7 +19,7 @@ from serve_app.core.errors import (
     UnsupportedPolicy,
 )
 from serve_app.core.events import EndReason
-from serve_app.core.jobs import ModelInfo, Task
+from serve_app.core.jobs import ModelInfo, Role, Task
 from serve_app.core.samples import Pcm16
 from serve_app.service.conductor import Conductor
 from serve_app.service.contract import (
@@ -38,16 +41,24 @@ from serve_app.speakers.ports import SpeakerStatus
 from serve_app.speakers.turns import SpeakerMode
 from serve_app.streaming.policy import PolicyName
 
+DEFAULT_MAX_SESSIONS = 100
+
 
 @dataclass(frozen=True, slots=True)
 class AdmissionLimits:
-    """Plain counts; `max_queue_depth` bounds the finals and recordings that wait when a session opens."""
+    """Counts; `max_queue_depth` bounds the finals and recordings that wait when a session opens.
 
-    max_sessions: int = 100
+    `max_sessions` None: as many as can be decoded in time, as measured, of which the process has one share of
+    `num_ingress`; `DEFAULT_MAX_SESSIONS` until that is known, and where `adds_replicas`: the cluster grows
+    with its sessions.
+    """
+
+    max_sessions: int | None = DEFAULT_MAX_SESSIONS
+    num_ingress: int = 1
+    adds_replicas: bool = False
     max_queue_depth: int = 100
     max_recordings: int = 32
     max_buffer_ms: int = 5_000
-    num_workers: int = 2
 
 
 class Speech:
@@ -65,10 +76,12 @@ class Speech:
         metrics_text: Callable[[], Awaitable[str]],
         tickets: TicketOffice,
         speakers: Callable[[], SpeakerStatus],
+        estimate: SpeakerEstimate | None = None,
         now_s: Callable[[], float] = time.time,
     ) -> None:
-        """`now_s`: seconds of the wall clock, which tickets expire by."""
+        """`estimate`: the conductor's. `now_s`: seconds of the wall clock, which tickets expire by."""
         self._limits = limits
+        self._estimate = estimate or SpeakerEstimate(None, 0.0)
         self._tickets = tickets
         self._now_s = now_s
         self._speakers = speakers
@@ -89,16 +102,11 @@ class Speech:
         in_use = options.session_id in self._lives
         if in_use and checkpoint is None:
             raise SessionExists(f"session {options.session_id!r} is in use")
-        if len(self._lives) - in_use >= self._limits.max_sessions:
-            self._counters.refused("session", "max_sessions")
-            raise MaxSessionsReached(
-                f"Maximum sessions reached: {len(self._lives)}/{self._limits.max_sessions}"
-            )
+        self._refuse_when_busy(len(self._lives) - in_use, resumed=checkpoint is not None)
         for language in options.languages or (options.language,):
             self._refuse_unknown_language(language, options.task)
         self._refuse_policy(options.policy.name)
         self._refuse_speakers(options.speakers)
-        self._refuse_when_queue_full("session")
         self.session_closed(options.session_id)
         session = Session(
             options,
@@ -149,8 +157,10 @@ class Speech:
 
     def status(self) -> ServiceStatus:
         models = self._models()
-        depth = self._conductor.num_finals_in_flight
-        accepting = len(self._lives) < self._limits.max_sessions and depth < self._limits.max_queue_depth
+        self._conductor.take_stock()
+        load, depth, most = self._conductor.load, self._conductor.num_finals_in_flight, self._max_sessions()
+        has_room = len(self._lives) < most and depth < self._limits.max_queue_depth
+        accepting = has_room and load.rung < Rung.FULL
         return ServiceStatus(
             ready=bool(models),
             accepting=bool(models) and accepting,
@@ -165,9 +175,9 @@ class Speech:
             ),
             max_queue_depth=self._limits.max_queue_depth,
             active_sessions=len(self._lives),
-            max_sessions=self._limits.max_sessions,
-            estimated_max_concurrent=self._counters.estimated_speakers(self._limits.num_workers),
-            interims=self._conductor.interim_load,
+            max_sessions=most,
+            estimated_max_concurrent=self._speakers_at_once(),
+            interims=load,
             speakers=self._speakers(),
         )
 
@@ -179,6 +189,38 @@ class Speech:
         for session_id in tuple(self._lives):
             self.session_closed(session_id)
         await asyncio.shield(self._conductor.close())
+
+    def _speakers_at_once(self) -> int:
+        """This process's share of those who may talk at once; 0: not known."""
+        models = [model for model in self._final_models() if model.role == Role.FINAL] or self._final_models()
+        if not models:
+            return 0
+        model, num_ingress = models[0], self._limits.num_ingress
+        speed = Speed(model.audio_s_per_s, model.cpu_s_per_audio_s, model.recent_audio_s_per_s)
+        found = self._estimate.speakers(speed, num_ingress * len(self._lives))
+        return max(1, found // num_ingress) if found else 0
+
+    def _max_sessions(self) -> int:
+        if self._limits.max_sessions is not None:
+            return self._limits.max_sessions
+        return (not self._limits.adds_replicas and self._speakers_at_once()) or DEFAULT_MAX_SESSIONS
+
+    def _refuse_when_busy(self, num_sessions: int, *, resumed: bool) -> None:
+        """What goes on was admitted before: only a number that was set stands against it."""
+        if resumed and self._limits.max_sessions is None:
+            return
+        most = self._max_sessions()
+        if num_sessions >= most:
+            self._counters.refused("session", "max_sessions")
+            raise MaxSessionsReached(f"Maximum sessions reached: {num_sessions}/{most}")
+        if resumed:
+            return
+        self._refuse_when_queue_full("session")
+        self._conductor.take_stock()
+        load = self._conductor.load
+        if load.rung is Rung.FULL:
+            self._counters.refused("session", "queue_congestion")
+            raise QueueCongestion(f"Queue congestion: text would take about {load.estimated_ms:.0f} ms")
 
     def _refuse_unknown_language(self, language: str | None, task: Task) -> None:
         """A language that no model for finals knows is refused by name, never written as another; so is a

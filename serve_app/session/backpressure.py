@@ -5,24 +5,21 @@ a limit that follows how long they wait at the recogniser (additive increase, mu
 Chiu and Jain 1989), so that one ingress among several takes its share of replicas it cannot see. And
 where interims share cores with everything else, a token bucket holds them to a share of the workers'
 time, so that the interval between a session's interims grows with the number of speakers instead of
-the latency of finals; and the longer finals wait for a worker, the smaller that share, and the shorter
-the windows: slower, then shorter, then paused.
+the latency of finals; and the higher the load (`capacity.ladder`), the smaller that share, and the shorter
+the windows, until they pause.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from serve_app.capacity.ladder import Rung
+
 MAX_IN_FLIGHT = 1024
 BURST_S = 0.5
 GOOD_WAIT_MS = 30.0
 BAD_WAIT_MS = 150.0
-FINAL_WAIT_FREE_MS = 40.0
-FINAL_WAIT_FULL_MS = 240.0
-LEAST_SHARE = 0.1
 LEAST_WINDOW = 0.4
-"""Up to the first wait of finals interims keep all of their share, from the second on a tenth of it."""
-SMOOTHING = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +35,20 @@ class InterimBudget:
 @dataclass(frozen=True, slots=True)
 class InterimLoad:
     """How much interims have to give way: their interval grows by `slowdown`, their window shrinks to
-    `window_share`, and while finals queue they are `paused`. `level`: normal, high or critical."""
+    `window_share`, and while finals queue they are `paused`. `level`: normal, high or critical, of which
+    `rung` is the finer name. `estimated_ms`: what a final that came now would take."""
 
     level: str = "normal"
     slowdown: float = 1.0
     window_share: float = 1.0
     paused: bool = False
+    rung: Rung = Rung.NORMAL
+    estimated_ms: float = 0.0
 
 
 class InterimGate:
-    """Says whether one more interim may be sent; fed with what came back."""
+    """Says whether one more interim may be sent; fed with what came back, and with how much of their share
+    interims keep (`relief`, at most 1)."""
 
     def __init__(self, budget: InterimBudget, now_s: float) -> None:
         self._budget = budget
@@ -55,7 +56,8 @@ class InterimGate:
         self._in_flight = 0
         self._tokens_s = BURST_S
         self._updated_s = now_s
-        self._final_wait_ms = 0.0
+        self.relief = 1.0
+        self.paused = False
 
     @property
     def in_flight(self) -> int:
@@ -63,7 +65,7 @@ class InterimGate:
 
     def may_send(self, now_s: float, num_finals_in_flight: int) -> bool:
         self._refill(now_s)
-        if num_finals_in_flight > self._budget.num_workers:
+        if self.paused or num_finals_in_flight > self._budget.num_workers:
             return False
         if self._budget.share is not None and self._tokens_s <= 0:
             return False
@@ -82,32 +84,16 @@ class InterimGate:
         elif queue_wait_ms < GOOD_WAIT_MS and full and self._budget.share is None:
             self._limit = min(MAX_IN_FLIGHT, self._limit + 1.0)
 
-    def final_answered(self, queue_wait_ms: float) -> None:
-        """One final came back; it had waited so long for a worker."""
-        self._final_wait_ms += SMOOTHING * (queue_wait_ms - self._final_wait_ms)
-
     @property
     def window_share(self) -> float:
         """How much of the longest window an interim may have: all of it down to `LEAST_WINDOW`, which is
         reached when half of the interims' share is gone."""
-        pressed = min(1.0, 2.0 * (1.0 - self._relief()))
+        pressed = min(1.0, 2.0 * (1.0 - self.relief))
         return 1.0 - pressed * (1.0 - LEAST_WINDOW)
-
-    def load(self, num_finals_in_flight: int) -> InterimLoad:
-        """`high` once interims give up some of their share, `critical` once they keep but the least."""
-        relief = self._relief()
-        level = "normal" if relief >= 1.0 else "high" if relief > LEAST_SHARE else "critical"
-        paused = num_finals_in_flight > self._budget.num_workers
-        return InterimLoad(level, 1.0 / relief, self.window_share, paused)
-
-    def _relief(self) -> float:
-        """What is left of the interims' share, 1 down to `LEAST_SHARE`."""
-        span = FINAL_WAIT_FULL_MS - FINAL_WAIT_FREE_MS
-        return min(1.0, max(LEAST_SHARE, 1.0 - (self._final_wait_ms - FINAL_WAIT_FREE_MS) / span))
 
     def _refill(self, now_s: float) -> None:
         if self._budget.share is not None:
-            share = self._budget.share * self._relief()
+            share = self._budget.share * self.relief
             earned = (now_s - self._updated_s) * share * self._budget.num_workers
             self._tokens_s = min(BURST_S, self._tokens_s + earned)
         self._updated_s = now_s

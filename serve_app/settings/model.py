@@ -195,10 +195,9 @@ class Settings(
             ("interim_queue_high", "interim_queue_critical"),
         )
         for lower, upper in pairs:
-            if getattr(self, lower) > getattr(self, upper):
-                raise ValueError(
-                    f"{lower} ({getattr(self, lower)}) must not exceed {upper} ({getattr(self, upper)})"
-                )
+            least, most = getattr(self, lower), getattr(self, upper)
+            if least is not None and most is not None and least > most:
+                raise ValueError(f"{lower} ({least}) must not exceed {upper} ({most})")
         self.speaker_counts()
         if self.auto_gain and self.gain_db:
             raise ValueError("gain_db and auto_gain exclude each other")

@@ -172,35 +172,38 @@ class PartialSection(Section):
     interim_share: float = setting(
         0.35, "Share of the recogniser's workers that interims may use on shared cores.", gt=0, le=1
     )
-    final_queue_high: int = setting(
-        6,
-        "Waiting finals that mean high load.",
+    final_fallback: bool = setting(
+        True,
+        "Under the heaviest load let the interim model decode finals, where it is another one and knows "
+        "their language; such a final names its model.",
+    )
+    final_queue_high: int | None = setting(
+        None,
+        "Finals in the recogniser's hands that mean high load; empty: 6, and 3 for each that is decoded at "
+        "once.",
         "FINAL_HI",
-        later="load is measured by time",
         ge=1,
         le=100_000,
     )
-    final_queue_critical: int = setting(
-        12,
-        "Waiting finals that mean critical load.",
+    final_queue_critical: int | None = setting(
+        None,
+        "The same for critical load; empty: twice that of high load.",
         "FINAL_CRIT",
-        later="load is measured by time",
         ge=1,
         le=100_000,
     )
-    interim_queue_high: int = setting(
-        20,
-        "Waiting interims that mean high load.",
+    interim_queue_high: int | None = setting(
+        None,
+        "Interims there, or due for more than 2 s, that mean high load; empty: 20, and 3 for each that is "
+        "decoded at once.",
         "INTERIM_HI",
-        later="load is measured by time",
         ge=1,
         le=100_000,
     )
-    interim_queue_critical: int = setting(
-        40,
-        "Waiting interims that mean critical load.",
+    interim_queue_critical: int | None = setting(
+        None,
+        "The same for critical load; empty: twice that of high load.",
         "INTERIM_CRIT",
-        later="load is measured by time",
         ge=1,
         le=100_000,
     )
@@ -219,12 +222,18 @@ class DoorSection(Section):
 class LimitSection(Section):
     """Limits"""
 
-    max_sessions: int = setting(100, "Live sessions of one ingress process.", ge=1, le=100_000)
+    max_sessions: int | None = setting(
+        None,
+        "Live sessions of one ingress process; empty: as many as the recogniser measures that it can decode "
+        "in time, and 100 on GPUs, where replicas are added.",
+        ge=1,
+        le=100_000,
+    )
     max_queue_depth: int = setting(100, "Decodes that may wait before new work is refused.", ge=1, le=100_000)
     max_estimated_server_total_ms: float = setting(
         500,
-        "Refuse sessions when a result is expected to take longer.",
-        later="sessions are admitted by number and queue depth",
+        "Refuse new sessions when finals that wait for a worker are expected to take longer, the decode "
+        "included. Load takes from interims first (operations.md).",
         gt=0,
         le=600_000,
     )

@@ -23,7 +23,7 @@ it) to when the text was handed to the door. It holds everything in between: aud
 client sends faster than it is heard, queues, decoding, retries. `stt_decode_duration_seconds` is the
 model's own part of it. `job_type` is `final`, `interim`, or `speakers` for the windows that are heard for
 who speaks; `request_type` is `session` or `upload`, refused for `max_sessions`, `max_uploads` or
-`queue_full`.
+`queue_full` or `queue_congestion`.
 
 | family | type | labels | what it says |
 |---|---|---|---|

@@ -60,6 +60,13 @@ REFUSED = Family(
 BACKPRESSURE_LEVEL = Family(
     "stt_backpressure_level", Kind.GAUGE, "Current backpressure level", merge=Merge.MAX
 )
+BACKPRESSURE_RUNG = Family(
+    "stt_backpressure_rung",
+    Kind.GAUGE,
+    "What gives way: 0 nothing, 1 interims slower, 2 shorter, 3 no speculative finals, 4 no interims, "
+    "5 finals by the interim model, 6 new sessions refused",
+    merge=Merge.MAX,
+)
 
 TEXTS_DROPPED = Family(
     "stt_texts_dropped_total",
@@ -147,6 +154,7 @@ FAMILIES: tuple[Family, ...] = (
     SESSIONS_STARTED,
     REFUSED,
     BACKPRESSURE_LEVEL,
+    BACKPRESSURE_RUNG,
     TEXTS_DROPPED,
     *GPU_FAMILIES,
     REQUESTS,

@@ -35,6 +35,7 @@ class Metrics:
         self._refused = factory.instrument(families.REFUSED)
         self._texts_dropped = factory.instrument(families.TEXTS_DROPPED)
         self._backpressure = factory.instrument(families.BACKPRESSURE_LEVEL)
+        self._backpressure_rung = factory.instrument(families.BACKPRESSURE_RUNG)
         self._requests = factory.instrument(families.REQUESTS)
         self._transcribe_s = factory.instrument(families.TRANSCRIPTION_DURATION)
         self._audio_s = factory.instrument(families.AUDIO_DURATION)
@@ -66,16 +67,18 @@ class Metrics:
         self._sessions_started.record(1, {"resumed": "true" if resumed else "false"})
 
     def refused(self, request_type: str, reason: str) -> None:
-        """There was no room for a "session" or an "upload": "max_sessions", "max_uploads" or "queue_full"."""
+        """There was no room for a "session" or an "upload": "max_sessions", "max_uploads",
+        "queue_full" or "queue_congestion"."""
         self._refused.record(1, {"request_type": request_type, "reason": reason})
 
     def text_dropped(self, job_type: str, reason: str) -> None:
         """A guard took a decode's text away."""
         self._texts_dropped.record(1, {"job_type": job_type, "reason": reason})
 
-    def backpressure(self, level: int) -> None:
-        """0 normal, 1 high, 2 critical."""
+    def backpressure(self, level: int, rung: int) -> None:
+        """0 normal, 1 high, 2 critical; the rung of the ladder (`capacity.ladder.Rung`)."""
         self._backpressure.record(level, {})
+        self._backpressure_rung.record(rung, {})
 
     def active_requests(self, num_active: int) -> None:
         """Uploads being worked on in this process."""

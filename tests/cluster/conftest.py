@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,10 @@ from cluster.own_process import service_in_own_process
 from serve_app.audio.recordings import decode_recording
 from serve_app.core.samples import Pcm16
 from serve_app.launch.cluster import free_ports
+
+# These tests are about the way there and back. A slow machine that refuses sessions is right, and no fault.
+os.environ.setdefault("STT_MAX_SESSIONS", "100")
+os.environ.setdefault("STT_MAX_ESTIMATED_SERVER_TOTAL_MS", "60000")
 
 SPOKEN = Path(__file__).resolve().parents[2] / "audio" / "spoken"
 

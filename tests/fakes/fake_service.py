@@ -32,6 +32,7 @@ from serve_app.service.contract import (
     RecordingTranscript,
     ServiceStatus,
 )
+from serve_app.session.backpressure import InterimLoad
 from serve_app.session.options import SessionOptions
 from serve_app.speakers.turns import SpeakerBackend, SpeakerCounts, SpeakerMode, Turn
 from serve_app.streaming.policy import PolicyOptions
@@ -249,6 +250,7 @@ class FakeService:
             accepting=self.ready,
             models=models if self.ready else (),
             queue=QueueStatus(1, 1, 145.5, 280.3, 1234, 5),
+            interims=InterimLoad(estimated_ms=425.8),
             max_queue_depth=20,
             active_sessions=len(self.live),
             max_sessions=self.max_sessions,

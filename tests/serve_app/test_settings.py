@@ -339,8 +339,8 @@ def test_values_out_of_bounds(name: str, text: str) -> None:
 @pytest.mark.parametrize(
     "environ",
     [
-        {"FINAL_HI": "13"},
-        {"INTERIM_CRIT": "10"},
+        {"FINAL_HI": "13", "FINAL_CRIT": "12"},
+        {"INTERIM_HI": "20", "INTERIM_CRIT": "10"},
         {"MAX_AUDIO_LENGTH_SECONDS": "1", "MIN_AUDIO_LENGTH_SECONDS": "2"},
     ],
 )

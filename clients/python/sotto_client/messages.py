@@ -17,6 +17,7 @@ from sotto_client.wire import (
     Event,
     FinalTranscript,
     Heartbeat,
+    LoadStatus,
     PartialTranscript,
     SessionEnded,
     SessionStarted,
@@ -30,6 +31,7 @@ from sotto_client.wire import Word as SpokenWord
 
 __all__ = [
     "AudioWarning",
+    "LoadStatus",
     "ErrorMessage",
     "FinalTranscript",
     "Heartbeat",

@@ -82,6 +82,30 @@ class AudioWarning(_Message, tag="audio_warning", frozen=True, kw_only=True):
     value: Annotated[float, means("The measured level.")]
 
 
+class LoadStatus(_Message, tag="load_status", frozen=True, kw_only=True):
+    """How busy the server is and what gives way for it, whenever that changes. Finals never do: under the
+    heaviest load another model may decode them, which their `timing` names."""
+
+    session_id: SessionId
+    level: Annotated[str, means("How busy.", values=("normal", "high", "critical"))]
+    rung: Annotated[
+        str,
+        means(
+            "What gives way, each with those before it.",
+            values=(
+                "normal",
+                "interims_slower",
+                "interims_shorter",
+                "no_speculation",
+                "no_interims",
+                "smaller_finals",
+                "full",
+            ),
+        ),
+    ]
+    interims_paused: Annotated[bool, means("No interims come for now.")]
+
+
 class Timing(Written, frozen=True, kw_only=True):
     """Milliseconds of one result inside the server, and the model it came from."""
 
@@ -210,6 +234,7 @@ Event: TypeAlias = (
     | Ticket
     | VadEvent
     | AudioWarning
+    | LoadStatus
     | PartialTranscript
     | FinalTranscript
     | SpeakerRevision

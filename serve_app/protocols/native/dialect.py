@@ -50,9 +50,10 @@ class NativeDialect:
     """One connection to `/ws/stt`; `parameters` are those of its address."""
 
     heartbeat_s: float | None = None
-    status_s: float | None = None
+    status_s: float | None = 1.0
 
     def __init__(self, parameters: Parameters = ()) -> None:
+        self._rung = "normal"
         self._parameters = tuple(parameters)
         self._session_id: str | None = None
         self._events: NativeEvents | None = None
@@ -120,7 +121,17 @@ class NativeDialect:
         return ()
 
     def status(self, load: Load) -> Sequence[Frame]:
-        return ()
+        """Where something else gives way than the client knows of."""
+        if self._session_id is None or load.rung == self._rung:
+            return ()
+        self._rung = load.rung
+        message = wire.LoadStatus(
+            session_id=self._session_id,
+            level=load.level,
+            rung=load.rung,
+            interims_paused=load.interims_paused,
+        )
+        return (_encoder.encode(message).decode(),)
 
     def farewell(self, close_code: int, totals: Totals) -> Farewell:
         return Farewell((), close_code)

@@ -79,4 +79,5 @@ def _load(channels: Channels, door: Door) -> Load:
         round(options.partial_interval_ms * interims.slowdown),
         options.max_partial_window_ms / 1000 * interims.window_share,
         interims.paused or not options.partials,
+        interims.rung.name.lower(),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -13,6 +14,7 @@ import pytest
 from fakes.ports import FakeRecogniser, FakeVoice
 from fakes.talk import Say, speak
 from fakes.told_events import ToldEvents
+from serve_app.capacity.ladder import LadderLimits, Rung
 from serve_app.core.events import (
     EndReason,
     Event,
@@ -231,3 +233,55 @@ async def test_a_failure_in_passing_loses_no_word(monkeypatch: pytest.MonkeyPatc
         events = await talk(open_live(conductor), dialogue(1))
     assert texts(events) == ["w1 w2", "w3 w4"]
     assert not [event for event in events if isinstance(event, SessionError)]
+
+
+async def test_finals_under_the_heaviest_load_are_decoded_by_the_smaller_model_and_none_is_lost() -> None:
+    recogniser = FakeRecogniser()
+    limits = LadderLimits(num_workers=2, max_total_ms=500)
+    conductor = Conductor(
+        replace(CONFIG, ladder=limits),
+        voice=FakeVoice(),
+        interim=recogniser,
+        final=recogniser,
+        counters=Counters(),
+        smaller_knows=lambda job: job.language == "en",
+    )
+    loaded_until(conductor, Rung.SMALLER_FINALS, wait_ms=360)
+    task = asyncio.create_task(conductor.run())
+    try:
+        english, german = open_live(conductor, "en"), open_live(conductor, "de", language="de")
+        events = await asyncio.gather(talk(english, dialogue(1)), talk(german, dialogue(11)))
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await conductor.close()
+    assert [texts(heard) for heard in events] == [["w1 w2", "w3 w4"], ["w11 w12", "w13 w14"]]
+    finals = [job for job in recogniser.jobs if job.role is Role.FINAL]
+    assert {job.model for job in finals if job.language == "en"} == {Role.INTERIM}
+    assert {job.model for job in finals if job.language == "de"} == {None}
+    assert not [job for job in recogniser.jobs if job.role is Role.INTERIM]  # they pause
+
+
+def loaded_until(conductor: Conductor, rung: Rung, *, wait_ms: float) -> None:
+    """As if finals had waited so long, and go on doing so: the ladder stands still afterwards."""
+    ladder, now_s = conductor._ladder, time.monotonic() - 60
+    for _ in range(100):
+        now_s += 0.1
+        ladder.final_answered(wait_ms, 100.0, 4.0, now_s)
+        ladder.step(now_s, num_finals=0, backlog_s=0.0)
+    assert ladder.rung is rung
+    ladder.step = lambda now_s, **load: ladder.rung  # type: ignore[method-assign, assignment]
+    conductor.take_stock()
+
+
+async def test_speculation_ends_before_interims_do() -> None:
+    recogniser = FakeRecogniser()
+    async with conducting(FakeVoice(), recogniser) as conductor:
+        loaded_until(conductor, Rung.NO_SPECULATION, wait_ms=200)
+        live = open_live(conductor)
+        asked: list[object] = []
+        live.session.speculative_request = lambda: asked.append(1)  # type: ignore[method-assign, func-returns-value]
+        events = await talk(live, dialogue(1), pause_s=0.002)
+    assert texts(events) == ["w1 w2", "w3 w4"]
+    assert not asked
+    assert [job for job in recogniser.jobs if job.role is Role.INTERIM]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -15,22 +16,24 @@ from fakes.told_events import ToldEvents
 from fakes.voices import FakeSpeakers
 from serve_app.assembly.service import NO_SPEAKERS
 from serve_app.audio.conditioning import ConditioningOptions
+from serve_app.capacity.speakers import SpeakerEstimate
 from serve_app.core.errors import (
     InferenceError,
     MaxSessionsReached,
+    QueueCongestion,
     QueueFull,
     SessionExists,
     UnsupportedLanguage,
     UnsupportedPolicy,
 )
-from serve_app.core.events import SoundWarning
+from serve_app.core.events import SessionStarted, SoundWarning
 from serve_app.core.jobs import ModelInfo, Task
 from serve_app.service.conductor import Conductor, ConductorConfig
 from serve_app.service.contract import RecordingOptions
 from serve_app.service.counters import Counters
 from serve_app.service.recording_speakers import SpeakerRecordings
 from serve_app.service.recordings import RecordingTranscriber
-from serve_app.service.speech import AdmissionLimits, Speech
+from serve_app.service.speech import DEFAULT_MAX_SESSIONS, AdmissionLimits, Speech
 from serve_app.session.options import SessionOptions
 from serve_app.session.ticket import TicketOffice
 from serve_app.speakers.ports import SpeakerStatus
@@ -46,9 +49,11 @@ def speech(
     models: tuple[ModelInfo, ...] = (),
     speakers: FakeSpeakers | None = None,
     metrics: Metrics | None = None,
+    cores: float | None = None,
 ) -> Speech:
     recogniser = recogniser or FakeRecogniser()
     counters, voice = Counters(metrics), FakeVoice()
+    estimate = SpeakerEstimate(cores, time.monotonic())
     conductor = Conductor(
         ConductorConfig(),
         voice=voice,
@@ -56,6 +61,7 @@ def speech(
         final=recogniser,
         counters=counters,
         speakers=speakers,
+        estimate=estimate,
     )
 
     async def metrics_text() -> str:
@@ -73,6 +79,7 @@ def speech(
         final_models=lambda: models or MODELS,
         metrics_text=metrics_text,
         tickets=TicketOffice(b"key"),
+        estimate=estimate,
     )
 
 
@@ -106,6 +113,44 @@ async def test_what_is_taken_on_and_what_is_refused_is_counted() -> None:
     assert local.value("stt_sessions_started_total", {"resumed": "false"}) == 1
     assert local.value("stt_refused_total", {"request_type": "session", "reason": "max_sessions"}) == 1
     assert local.value("stt_refused_total", {"request_type": "upload", "reason": "max_uploads"}) == 1
+
+
+async def test_without_a_number_as_many_are_admitted_as_were_measured() -> None:
+    measured = replace(MODELS[0], audio_s_per_s=4.0, cpu_s_per_audio_s=0.5)
+    limits = AdmissionLimits(max_sessions=None)
+    service = speech(limits, models=(measured,), cores=2.0)
+    most = service.status().max_sessions
+    assert 1 < most < 6
+    assert service.status().estimated_max_concurrent == most
+    for number in range(most):
+        service.open_session(SessionOptions(f"s{number}"))
+    assert not service.status().accepting
+    with pytest.raises(MaxSessionsReached, match=f"{most}/{most}"):
+        service.open_session(SessionOptions("one more"))
+    shared = speech(replace(limits, num_ingress=2), models=(measured,), cores=2.0)
+    assert shared.status().max_sessions == max(1, most // 2)
+    growing = speech(replace(limits, adds_replicas=True), models=(measured,))
+    assert growing.status().max_sessions == DEFAULT_MAX_SESSIONS
+
+
+async def test_new_sessions_are_refused_before_finals_are_late_and_admitted_ones_go_on() -> None:
+    local = LocalInstruments()
+    service = speech(AdmissionLimits(max_sessions=None), metrics=Metrics(local))
+    (started,) = ToldEvents(service.open_session(SessionOptions("a"), ""))[:1]
+    assert isinstance(started, SessionStarted)
+    ladder, now_s = service._conductor._ladder, time.monotonic() - 10
+    for _ in range(100):
+        now_s += 0.1
+        ladder.final_answered(800.0, 100.0, 4.0, now_s)
+        ladder.step(now_s, num_finals=0, backlog_s=0.0)
+    assert not service.status().accepting
+    with pytest.raises(QueueCongestion, match="about 9.. ms"):
+        service.open_session(SessionOptions("b"))
+    service.open_session(SessionOptions("a"), started.ticket)
+    assert local.value("stt_refused_total", {"request_type": "session", "reason": "queue_congestion"}) == 1
+    ladder.step(time.monotonic() + 60, num_finals=0, backlog_s=0.0)
+    service._conductor._clock = lambda: time.monotonic() + 60
+    service.open_session(SessionOptions("c"))
 
 
 async def test_what_the_models_for_finals_cannot_do_is_refused_at_the_door() -> None:

@@ -46,26 +46,25 @@ def test_the_limit_grows_while_waits_are_short_and_halves_when_they_are_long() -
     assert 2 <= gate._limit < grown / 4
 
 
-def test_finals_that_wait_take_the_share_of_interims() -> None:
-    def busy_s(final_wait_ms: float) -> float:
+def test_interims_keep_the_share_that_load_leaves_them() -> None:
+    def busy_s(relief: float) -> float:
         gate = InterimGate(InterimBudget(num_workers=2, max_in_flight=1, share=0.25), 0.0)
-        for _ in range(50):
-            gate.final_answered(final_wait_ms)
+        gate.relief = relief
         return sent_over(gate, 100.0, 0.1) * 0.1
 
-    assert busy_s(20.0) == busy_s(0.0)
-    assert 0.4 * busy_s(0.0) < busy_s(140.0) < 0.6 * busy_s(0.0)
-    assert 0 < busy_s(1000.0) < 0.15 * busy_s(0.0)
+    assert 0.4 * busy_s(1.0) < busy_s(0.5) < 0.6 * busy_s(1.0)
+    assert 0 < busy_s(0.1) < 0.15 * busy_s(1.0)
 
 
-def test_windows_of_interims_shrink_as_finals_wait() -> None:
+def test_windows_shrink_to_their_least_while_half_of_the_share_is_left() -> None:
+    gate = InterimGate(InterimBudget(num_workers=2, share=0.25), 0.0)
     shares = []
-    for final_wait_ms in (0.0, 40.0, 90.0, 140.0, 1000.0):
-        gate = InterimGate(InterimBudget(num_workers=2, share=0.25), 0.0)
-        for _ in range(50):
-            gate.final_answered(final_wait_ms)
+    for gate.relief in (1.0, 0.75, 0.5, 0.1):
         shares.append(gate.window_share)
-    assert shares[:2] == [1.0, pytest.approx(1.0, abs=0.01)]
-    assert shares == sorted(shares, reverse=True)
-    assert 0.5 < shares[2] < 0.9
-    assert shares[-1] == pytest.approx(0.4)
+    assert shares == [1.0, pytest.approx(0.7), pytest.approx(0.4), pytest.approx(0.4)]
+
+
+def test_paused_interims_wait() -> None:
+    gate = InterimGate(InterimBudget(num_workers=2), 0.0)
+    gate.paused = True
+    assert not gate.may_send(0.0, 0)

@@ -33,6 +33,7 @@ def test_the_families_of_the_service():
         "stt_sessions_started_total": ("counter", ("resumed",)),
         "stt_refused_total": ("counter", ("request_type", "reason")),
         "stt_backpressure_level": ("gauge", ()),
+        "stt_backpressure_rung": ("gauge", ()),
         "stt_texts_dropped_total": ("counter", ("job_type", "reason")),
         "stt_gpu_memory_used_bytes": ("gauge", ("gpu_id", "gpu_uuid", "gpu_name")),
         "stt_gpu_memory_total_bytes": ("gauge", ("gpu_id", "gpu_uuid", "gpu_name")),
@@ -77,7 +78,7 @@ def test_what_the_conductor_says(local, recorder):
     recorder.text_sent("final", 0.12)
     recorder.session_started(resumed=True)
     recorder.refused("session", "max_sessions")
-    recorder.backpressure(2)
+    recorder.backpressure(2, 5)
     assert local.value("stt_queue_depth", {"queue_type": "final"}) == 2
     assert local.value("stt_queue_depth", {"queue_type": "interim"}) == 7
     assert local.value("stt_jobs_processed_total", {"job_type": "final", "status": "success"}) == 1
@@ -86,6 +87,7 @@ def test_what_the_conductor_says(local, recorder):
     assert local.value("stt_sessions_started_total", {"resumed": "true"}) == 1
     assert local.value("stt_refused_total", {"request_type": "session", "reason": "max_sessions"}) == 1
     assert local.value("stt_backpressure_level") == 2
+    assert local.value("stt_backpressure_rung") == 5
 
 
 def test_what_the_doors_say(local, recorder):

@@ -1,0 +1,96 @@
+"""How many people may talk at once here: from what the recogniser measured, and how much they then talk.
+
+    cores * BUSY = FIXED + speakers * (SESSION + speech_share * cost of a second of final audio)
+
+On a CPU all of the service shares the cores: the parts beside the recogniser were measured with
+`benchmarks.live.sessions` (two cores, 12 and 24 sessions; docs/decisions.md). On a card only the decoding
+counts. Interims are not in it: at the limit they have given way (`capacity.ladder`).
+
+Running, the figure follows two things: a decode that takes longer than at the start, where somebody else uses
+the machine, and people who talk less, or more, than was assumed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from serve_app.capacity.plan import Speaking
+
+BUSY = 0.85
+FIXED_CORES = 0.13
+"""Ray and the proxy, without any session."""
+SESSION_CORES = 0.018
+"""Ingress, voice detection and proxy, per session."""
+TALK_TIME_S = 120.0
+PRIOR_SESSION_S = 120.0
+"""What was assumed counts as much as so many seconds of one session."""
+LEAST_TALK = 0.25
+SLOWER = 0.9
+"""Decodes that are slower than expected by less than this share are noise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Of finals, seconds of audio per second, all workers of one replica together: at the start, and of late
+    (0: not known). `cpu_s`: CPU time of a second of audio."""
+
+    at_start: float
+    cpu_s: float
+    of_late: float = 0.0
+
+
+def speakers_at_once(
+    speed: Speed, *, cores: float | None, speech_share: float = Speaking().speech_share
+) -> int:
+    """`cores`: of the machine, where all of the service shares them; None on a card of its own. At least 1, 0
+    where nothing was measured."""
+    if speed.at_start <= 0:
+        return 0
+    if cores is None:
+        return max(1, math.floor(BUSY * speed.at_start / speech_share))
+    # What the workers got of the cores while they had them to themselves: less, under a quota.
+    had = min(cores, speed.at_start * speed.cpu_s) if speed.cpu_s > 0 else cores
+    cost = SESSION_CORES + speech_share * had / speed.at_start
+    return max(1, math.floor((BUSY * had - FIXED_CORES) / cost))
+
+
+class SpeakerEstimate:
+    """`speakers_at_once`, corrected by what is seen of live sessions."""
+
+    def __init__(self, cores: float | None, now_s: float) -> None:
+        self._cores = cores
+        self._seen_s = now_s
+        self._session_s = PRIOR_SESSION_S
+        self._talk_s = PRIOR_SESSION_S * Speaking().speech_share
+
+    @property
+    def speech_share(self) -> float:
+        """How much of a session is speech that finals are decoded from."""
+        return min(1.0, max(LEAST_TALK, self._talk_s / self._session_s))
+
+    def heard(self, audio_s: float) -> None:
+        """A final of so many seconds was asked for."""
+        self._talk_s += audio_s
+
+    def passed(self, num_sessions: int, now_s: float) -> None:
+        """So many sessions were open since the last call."""
+        elapsed_s, self._seen_s = max(0.0, now_s - self._seen_s), now_s
+        if num_sessions:
+            kept = math.exp(-elapsed_s / TALK_TIME_S)
+            self._session_s = self._session_s * kept + elapsed_s * num_sessions
+            self._talk_s *= kept
+
+    def speakers(self, speed: Speed, num_sessions: int) -> int:
+        """As of now; 0: not known."""
+        at_start = speakers_at_once(speed, cores=self._cores, speech_share=self.speech_share)
+        if not at_start or speed.of_late <= 0:
+            return at_start
+        ratio = speed.of_late / (speed.at_start * self._left_for_decoding(num_sessions))
+        return at_start if ratio >= SLOWER else max(1, math.floor(at_start * ratio / SLOWER))
+
+    def _left_for_decoding(self, num_sessions: int) -> float:
+        """The share of the cores that sessions leave to the workers: their own load is no slowness."""
+        if self._cores is None:
+            return 1.0
+        return max(0.2, 1.0 - (FIXED_CORES + num_sessions * SESSION_CORES) / self._cores)
