@@ -10,6 +10,8 @@ from typing import Any, BinaryIO, Final, Protocol, cast
 
 import fsspec
 
+from serve_app.jobs.sealed_store import Seal
+
 COPY_BYTES: Final = 1024 * 1024
 SPOOL_BYTES: Final = 8 * 1024 * 1024
 
@@ -28,10 +30,14 @@ class AudioFiles(Protocol):
 
 
 class StoredAudio:
-    """`AudioFiles` below `root`: a folder, or an address that fsspec knows, as s3://bucket/folder."""
+    """`AudioFiles` below `root`: a folder, or an address that fsspec knows, as s3://bucket/folder.
 
-    def __init__(self, root: str) -> None:
+    `seal` encrypts them; None: they are kept as they come.
+    """
+
+    def __init__(self, root: str, seal: Seal | None = None) -> None:
         self._root = root
+        self._seal = seal
         self._opened: tuple[Any, str] | None = None
 
     def _place(self, name: str) -> tuple[Any, str]:
@@ -44,18 +50,29 @@ class StoredAudio:
 
     def put(self, name: str, file: BinaryIO) -> str:
         files, path = self._place(name)
-        digest = hashlib.sha256()
+        source = _Hashed(file)
         try:
             with files.open(path, "wb") as kept:
-                while piece := file.read(COPY_BYTES):
-                    digest.update(piece)
-                    kept.write(piece)
+                if self._seal is None:
+                    shutil.copyfileobj(source, kept, COPY_BYTES)
+                else:
+                    self._seal.write(cast(BinaryIO, source), kept, f"audio {name}")
         except BaseException:
             self.delete(name)
             raise
-        return digest.hexdigest()
+        return source.digest.hexdigest()
 
     def open(self, name: str) -> BinaryIO:
+        file = self._opened_as_it_is(name)
+        if self._seal is None:
+            return file
+        try:
+            return self._seal.reader(file, f"audio {name}")
+        except BaseException:
+            file.close()
+            raise
+
+    def _opened_as_it_is(self, name: str) -> BinaryIO:
         files, path = self._place(name)
         if "file" in (files.protocol if isinstance(files.protocol, tuple) else (files.protocol,)):
             return cast(BinaryIO, files.open(path, "rb"))
@@ -74,3 +91,16 @@ class StoredAudio:
         files, path = self._place(name)
         with suppress(FileNotFoundError):
             files.rm_file(path)
+
+
+class _Hashed:
+    """A file that is read once, and the hash of what was read."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self.digest.update(data)
+        return data

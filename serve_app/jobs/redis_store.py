@@ -251,7 +251,8 @@ class RedisStore:
             pipe.multi()
             if known is None:  # its job was forgotten meanwhile
                 return
-            self._write_delivery(pipe, delivery)
+            settled = replace(known, state=delivery.state, due_s=delivery.due_s, error=delivery.error)
+            self._write_delivery(pipe, settled)
             undelivered = f"{_P}undelivered:{delivery.owner}"
             if delivery.state is DeliveryState.PENDING:
                 pipe.zadd(_DUE, {delivery.delivery_id: delivery.due_s})

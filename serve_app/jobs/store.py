@@ -77,7 +77,7 @@ class JobStore(Protocol):
         """Webhooks that are due; no other process gets them for `lease_s`."""
 
     def settle_delivery(self, delivery: Delivery) -> None:
-        """How an attempt ended: its state, `due_s` and `error`."""
+        """How an attempt ended: its state, `due_s` and `error`; nothing else of it is changed."""
 
     def deliveries(self, owner: str, job_id: str) -> list[Delivery]:
         """The webhooks of an owner's job, oldest first."""
