@@ -9,11 +9,12 @@ from typing import Any
 from ray.serve.handle import DeploymentHandle
 from starlette.applications import Starlette
 
-from deployments.ports import RecogniserHandle, SpeakerHandle, VoiceHandle
+from deployments.ports import CacheHandle, RecogniserHandle, SpeakerHandle, VoiceHandle
 from deployments.serve_patches import bound_receive_queues, name_requests_once
 from serve_app.assembly.jobs import assemble_jobs, transcribing_jobs
 from serve_app.assembly.service import assemble
 from serve_app.assembly.speakers import status_of
+from serve_app.assembly.storage import clips_of, keeps_nothing, result_cache_of
 from serve_app.assembly.voice_activity import state_shape
 from serve_app.core.jobs import ModelInfo
 from serve_app.service.ports import ReplicaLost
@@ -41,6 +42,7 @@ class Ingress:
         shared_cores: bool,
         speakers: DeploymentHandle[Any] | None = None,
         short: DeploymentHandle[Any] | None = None,
+        cache: DeploymentHandle[Any] | None = None,
     ) -> None:
         self._settings = Settings.from_dict(settings)
         bound_receive_queues()
@@ -70,6 +72,12 @@ class Ingress:
             speaker_status=lambda: self._speaker_status,
             metrics_text=ClusterMetrics(ray_exporter_urls).text,
         )
+        self._clips = clips_of(self._settings)
+        self._cache = (
+            None if cache is None else result_cache_of(self._settings, CacheHandle(cache), self._metrics)
+        )
+        if self._clips is not None:
+            self._sweeper = asyncio.create_task(self._clips.keep_sweeping(), name="clip sweeper")
         transcribe_with = transcribing_jobs(
             self._settings,
             voice=voices,
@@ -78,11 +86,12 @@ class Ingress:
             require_served=self._speech.require_served,
         )
         kinds = job_kinds(Door(self._speech, self._settings, self._metrics), transcribe_with)
-        self._jobs = assemble_jobs(self._settings, kinds)
+        self._jobs = None if keeps_nothing(self._settings) else assemble_jobs(self._settings, kinds)
+        if self._jobs is not None:
+            self._queue = asyncio.create_task(self._jobs.run(), name="jobs")
         self._tasks = (
             asyncio.create_task(conductor.run(), name="conductor"),
             asyncio.create_task(self._keep_describing(recognisers, telling_apart), name="models"),
-            asyncio.create_task(self._jobs.run(), name="jobs"),
         )
 
     def __serve_build_asgi_app__(self) -> Starlette:  # noqa: PLW3201 - the name is Serve's
@@ -95,7 +104,9 @@ class Ingress:
             cors_origins=origins,
             signing_key=secret.encode() if secret else None,
             api_key=self._settings.secret("api_key") or None,
-            jobs=self._jobs.desk,
+            clips=self._clips,
+            cache=self._cache,
+            jobs=None if self._jobs is None else self._jobs.desk,
         )
 
     async def check_health(self) -> None:

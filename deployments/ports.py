@@ -10,6 +10,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
+from serve_app.cache.ports import CacheLost, CacheStats, Looked
 from serve_app.core.errors import InferenceError, SottoError
 from serve_app.core.jobs import DecodeJob, DecodeResult, ModelInfo
 from serve_app.core.samples import Pcm16
@@ -29,6 +30,8 @@ LOST = (RayActorError, BackPressureError, DeploymentUnavailableError)
 """What a handle raises when the replica died or cannot take the call now: sending it again may work."""
 VOICE_DEADLINE_S = 5.0
 """A call takes milliseconds; one to a host that fell silent would hold every session of this ingress."""
+CACHE_DEADLINE_S = 3.0
+"""Transcribing a short recording takes no longer."""
 LISTENING_DEADLINE_S = 120.0
 """The first call waits for pyannote.audio to be imported and its models to be loaded."""
 
@@ -108,6 +111,43 @@ class SpeakerHandle:
         except RayError as lost:
             raise ReplicaLost("the diarizer does not answer") from lost
         return status
+
+
+class CacheHandle:
+    """The result cache's deployment as a `ResultStore`."""
+
+    def __init__(self, handle: DeploymentHandle[Any]) -> None:
+        self._handle = handle.options(_by_reference=False)
+
+    async def look_up(self, key: str) -> Looked:
+        looked: Looked = await self._asked(self._handle.look_up.remote(key))
+        return looked
+
+    async def keep(self, key: str, value: bytes) -> None:
+        await self._asked(self._handle.keep.remote(key, value))
+
+    async def renew(self, key: str) -> None:
+        await self._asked(self._handle.renew.remote(key))
+
+    async def release(self, key: str) -> None:
+        await self._asked(self._handle.release.remote(key))
+
+    async def clear(self) -> None:
+        await self._asked(self._handle.clear.remote())
+
+    async def stats(self) -> CacheStats:
+        stats: CacheStats = await self._asked(self._handle.stats.remote())
+        return stats
+
+    @staticmethod
+    async def _asked(answer: Any) -> Any:
+        """Whatever goes wrong there, an upload goes on without the cache."""
+        try:
+            async with asyncio.timeout(CACHE_DEADLINE_S):
+                return await answer
+        except (RayError, *LOST, TimeoutError) as lost:
+            cause = lost.cause if isinstance(lost, RayTaskError) else lost
+            raise CacheLost(f"{type(cause).__name__}") from lost
 
 
 def _own_error(failed: RayTaskError) -> Exception:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from serve_app.access.sealing import Seal, Unreadable
 from serve_app.core.jobs import Role
 from serve_app.core.samples import Pcm16
 from serve_app.jobs.addresses import OutboundRules
@@ -14,7 +15,9 @@ from serve_app.jobs.desk import JobDesk
 from serve_app.jobs.networks import networks
 from serve_app.jobs.opening import database_address, open_store
 from serve_app.jobs.outbound import Outbound
+from serve_app.jobs.sealed_store import SealedStore
 from serve_app.jobs.signing import signing_key
+from serve_app.jobs.store import JobStore
 from serve_app.jobs.threads import StoreThreads
 from serve_app.jobs.webhooks import WebhookSender
 from serve_app.jobs.worker import JobKind, Parts, Progress, Worker, WorkerLimits
@@ -50,8 +53,14 @@ def assemble_jobs(settings: Settings, kinds: Mapping[str, JobKind]) -> Jobs:
     """`kinds`: what jobs of each door are. The store is opened with the first call."""
     folder = (settings.cache_dir or DEFAULT_CACHE_DIR).expanduser()
     address = database_address(settings.secret("jobs_database"), settings.secret("redis_url"), folder)
-    store = StoreThreads(lambda: open_store(address))
-    audio = StoredAudio(settings.jobs_storage_path or str(folder / "jobs"))
+    seal = Seal(settings.secret("storage_key"))
+
+    def opened() -> JobStore:
+        store = open_store(address)
+        return SealedStore(store, seal, Unreadable) if seal.is_on else store
+
+    store = StoreThreads(opened)
+    audio = StoredAudio(settings.jobs_storage_path or str(folder / "jobs"), seal if seal.is_on else None)
     rules = OutboundRules(networks(settings.outbound_networks))
     outbound = Outbound(rules)
     limits = WorkerLimits(

@@ -11,6 +11,9 @@
     │   ├── PayloadTooLarge    a frame, body or recording over its limit
     │   ├── SessionExists      the session id is in use
     │   ├── InvalidTicket      a resume ticket that is foreign, changed, expired or for other choices
+    │   ├── UnknownClip        no clip of this key has the id
+    │   ├── QuotaExceeded      the key's clips take all the room that it has
+    │   ├── NothingKept        this server stores no recordings
     │   ├── UnknownPath        no door is there
     │   ├── WrongMethod        a door that takes other methods
     │   ├── UnknownJob         no job of this caller has that id
@@ -26,6 +29,7 @@
         ├── InferenceError     a model failed on this item
         ├── JobsUnavailable    the store of jobs does not answer
         ├── ModelUnavailable   a model is missing or not loaded
+        ├── StorageUnavailable  the storage of the clips does not answer
         └── InternalError
 
 `code` is the native protocol's error code (seven are fixed by that protocol, `INVALID_TICKET` is ours);
@@ -90,6 +94,22 @@ class SessionExists(ClientError):
 
 class InvalidTicket(ClientError):
     code = "INVALID_TICKET"
+
+
+class UnknownClip(ClientError):
+    """Also for another key's: that it exists is not said."""
+
+    http_status = 404
+
+
+class QuotaExceeded(ClientError):
+    http_status = 413
+
+
+class NothingKept(ClientError):
+    """Strict privacy: the doors of clips are closed."""
+
+    http_status = 404
 
 
 class UnknownPath(ClientError):
@@ -159,6 +179,11 @@ class JobsUnavailable(ServerError):
 
 
 class ModelUnavailable(ServerError):
+    http_status = 503
+    retry_after_s = 5
+
+
+class StorageUnavailable(ServerError):
     http_status = 503
     retry_after_s = 5
 

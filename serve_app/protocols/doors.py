@@ -55,7 +55,7 @@ class Operation:
     """One method of one path. `prefix` sets its records' names apart, `error` is their shape of errors.
 
     `path` as Starlette has it; `name` is unique among all doors and finds the endpoint. `needs_key`: a key,
-    where the service has one.
+    where the service has one. `may_be_empty`: a request without a body.
     """
 
     method: str
@@ -69,6 +69,7 @@ class Operation:
     form: Form | None = None
     audio: tuple[str, ...] = ()
     json: Any = None
+    may_be_empty: bool = False
     errors: tuple[int, ...] = ()
     error: Any = wire.Detail
     prefix: str = ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from serve_app.protocols import health
+from serve_app.protocols import cache_stats, health
 from serve_app.protocols.doors import Answer, Operation
 
 
@@ -33,5 +33,22 @@ DOORS: Final = (
         summary="Prometheus text of the whole cluster",
         answers=(Answer(texts=("text/plain",)),),
         needs_key=False,
+    ),
+    Operation(
+        method="get",
+        path="/stats",
+        name="stats",
+        tag="service",
+        summary="Hits and misses of the result cache, of the whole cluster",
+        answers=(Answer(record=cache_stats.Stats),),
+    ),
+    Operation(
+        method="delete",
+        path="/cache",
+        name="clearCache",
+        tag="service",
+        summary="Forget all cached results, of every key and every replica",
+        answers=(Answer(record=cache_stats.CacheCleared),),
+        errors=(503,),
     ),
 )

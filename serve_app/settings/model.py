@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import SecretStr, ValidationError, field_validator, model_validator
 
+from serve_app.access.sealing import Seal
 from serve_app.asr.engines.choice import runs_whisper
 from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.audio.formats import canonical_formats
@@ -159,6 +160,13 @@ class Settings(
             raise ValueError(str(error)) from None
         return value
 
+    @field_validator("storage_key")
+    @classmethod
+    def _key_is_long(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            Seal(value.get_secret_value())
+        return value
+
     @field_validator("languages")
     @classmethod
     def _language_codes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -199,6 +207,8 @@ class Settings(
             if least is not None and most is not None and least > most:
                 raise ValueError(f"{lower} ({least}) must not exceed {upper} ({most})")
         self.speaker_counts()
+        if self.result_cache_enabled and self.result_cache_type == "redis" and self.redis_url is None:
+            raise ValueError("result_cache_type redis needs redis_url")
         if self.auto_gain and self.gain_db:
             raise ValueError("gain_db and auto_gain exclude each other")
         return self

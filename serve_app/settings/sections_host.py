@@ -221,15 +221,33 @@ class SpeakerSection(Section):
 class StorageSection(Section):
     """Storage and caches"""
 
-    audio_storage_path: Path | None = setting(
-        None, "Where uploaded clips are kept.", "AUDIO_STORAGE_PATH", later="clips cannot be stored"
+    audio_storage_path: str | None = setting(
+        None,
+        "Where clips are stored: a folder, or an address that fsspec knows (`s3://bucket/folder`, with s3fs "
+        "installed); empty: `clips` in `cache_dir`. All ingress replicas must see the same.",
+        "AUDIO_STORAGE_PATH",
+        min_length=1,
+        max_length=1000,
     )
     delete_audio_immediately: bool = setting(
-        True,
-        "Forget audio once it is transcribed.",
+        False,
+        "Delete a clip once it is transcribed. Audio that is sent to be transcribed at once is never kept.",
         "DELETE_AUDIO_IMMEDIATELY",
-        later="audio is never kept",
-        now=(True,),
+    )
+    clip_retention_s: float = setting(
+        86_400,
+        "Age at which a clip is deleted; what is stored already goes by it too.",
+        ge=60,
+        le=315_360_000,
+    )
+    clip_quota_mb: int = setting(
+        10_000, "Largest size of all clips of one key, in MiB.", ge=1, le=1_000_000_000
+    )
+    storage_key: SecretStr | None = setting(
+        None,
+        "Encrypts clips, jobs and cached results at rest: at least 32 characters (`openssl rand -hex 32`), "
+        "the same on all replicas. With another key, or none, what was stored is gone.",
+        secret=True,
     )
     disable_audio_logging: bool = setting(
         True,
@@ -240,26 +258,34 @@ class StorageSection(Section):
     )
     result_cache_enabled: bool = setting(
         False,
-        "Answer the same upload from a cache.",
+        "Answer the same upload, with the same options and models, from a cache.",
         "ENABLE_CACHE",
-        later="every upload is transcribed",
-        now=(False,),
     )
     result_cache_type: Literal["memory", "disk", "redis"] = setting(
-        "memory", "Where results are cached.", "CACHE_TYPE", later="every upload is transcribed"
+        "memory",
+        "Where results are cached: in memory, nothing on disk; in a folder of one machine; in Redis.",
+        "CACHE_TYPE",
     )
     result_cache_dir: Path | None = setting(
-        None, "Folder of the results on disk.", "CACHE_DIR", later="every upload is transcribed"
+        None, "Folder of the results on disk; empty: `results` in `cache_dir`.", "CACHE_DIR"
     )
     result_cache_max_size_mb: int = setting(
         1_000,
-        "Largest size of the cache.",
+        "Largest size of the cache in MiB, in memory or on disk; Redis has its own `maxmemory`.",
         "CACHE_MAX_SIZE_MB",
-        later="every upload is transcribed",
         ge=1,
         le=10_000_000,
     )
-    redis_url: SecretStr | None = setting(None, "Redis for results and jobs.", "REDIS_URL", secret=True)
+    result_cache_ttl_s: float = setting(3600, "How long a result is cached.", gt=0, le=31_536_000)
+    result_cache_shared: bool = setting(
+        False, "Answer one key's upload with the result of another key's same upload; no: each its own."
+    )
+    redis_url: SecretStr | None = setting(
+        None,
+        "Redis of the result cache, where that is its type, and of jobs, unless they have a database.",
+        "REDIS_URL",
+        secret=True,
+    )
 
 
 class JobSection(Section):

@@ -131,6 +131,9 @@ REAL_TIME_FACTOR = Family(
 )
 CACHE_HITS = Family("whisper_cache_hits_total", Kind.COUNTER, "Cache hits")
 CACHE_MISSES = Family("whisper_cache_misses_total", Kind.COUNTER, "Cache misses")
+CACHE_LOST = Family(
+    "stt_cache_lost_total", Kind.COUNTER, "Uploads that went without a result cache that did not answer"
+)
 ACTIVE_REQUESTS = Family("whisper_active_requests", Kind.GAUGE, "Currently processing requests")
 
 GPU_FAMILIES: tuple[Family, ...] = (
@@ -163,5 +166,6 @@ FAMILIES: tuple[Family, ...] = (
     REAL_TIME_FACTOR,
     CACHE_HITS,
     CACHE_MISSES,
+    CACHE_LOST,
     ACTIVE_REQUESTS,
 )

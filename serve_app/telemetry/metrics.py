@@ -42,6 +42,7 @@ class Metrics:
         self._real_time_factor = factory.instrument(families.REAL_TIME_FACTOR)
         self._cache_hits = factory.instrument(families.CACHE_HITS)
         self._cache_misses = factory.instrument(families.CACHE_MISSES)
+        self._cache_lost = factory.instrument(families.CACHE_LOST)
         self._active_requests = factory.instrument(families.ACTIVE_REQUESTS)
 
     def connections(self, num_active: int) -> None:
@@ -99,6 +100,10 @@ class Metrics:
     def cache_lookup(self, *, hit: bool) -> None:
         """The result cache was asked."""
         (self._cache_hits if hit else self._cache_misses).record(1, {})
+
+    def cache_lost(self) -> None:
+        """The result cache did not answer: an upload went on without it."""
+        self._cache_lost.record(1, {})
 
 
 class _Nowhere:

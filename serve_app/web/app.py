@@ -10,11 +10,13 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from serve_app.access.keys import KnownKeys
+from serve_app.cache.results import ResultCache
+from serve_app.clips.ports import Clips
 from serve_app.jobs.desk import JobDesk
 from serve_app.protocols.doors import Operation
 from serve_app.service.contract import SpeechService
 from serve_app.telemetry.metrics import Metrics, no_metrics
-from serve_app.web.door import Door, DoorSettings, OpenClip
+from serve_app.web.door import Door, DoorSettings
 from serve_app.web.door_table import PROTOCOLS, Protocol, doors_of, routes_of
 from serve_app.web.errors import exception_handlers
 from serve_app.web.keys import KeysOnly
@@ -42,15 +44,16 @@ def create_app(
     signing_key: bytes | None = None,
     api_key: str | None = None,
     jobs: JobDesk | None = None,
-    open_clip: OpenClip | None = None,
+    clips: Clips | None = None,
+    cache: ResultCache | None = None,
     protocols: Sequence[Protocol] = PROTOCOLS,
 ) -> Starlette:
     """Doors of `protocols` to `service`. Web pages of other origins come in where `cors_origins` names them.
 
     `metrics` receives what the doors count. `signing_key` signs client secrets; None: one of this process.
     `api_key`: what every request must carry, but for doors that say that they need none; None: no request.
-    `jobs`: the queue; `open_clip`: stored recordings; as `Door` has them.
-    Raises `UnsupportedLanguage` for the default language.
+    `jobs` are queued, `clips` stored, and `cache` has results; None: nothing is kept. Raises
+    `UnsupportedLanguage` for the default language.
     """
     door = Door(
         service,
@@ -59,7 +62,8 @@ def create_app(
         described=doors_of(protocols),
         signing_key=signing_key,
         jobs=jobs,
-        open_clip=open_clip,
+        clips=clips,
+        cache=cache,
     )
     middleware = [Middleware(KnownOrigins, listed=cors_origins)]
     if api_key is not None:

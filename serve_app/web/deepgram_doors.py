@@ -7,7 +7,6 @@ A recording's body is the audio itself, whichever content type it names; options
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -52,7 +51,6 @@ log = structlog.get_logger(__name__)
 DEEPGRAM_JOB = "deepgram"
 """The kind of a job that a callback made."""
 MAX_HEADER_CHARS = 200
-HASH_BLOCK_BYTES = 1024 * 1024
 
 """What browsers, which can set no header, name before their key."""
 
@@ -134,7 +132,9 @@ async def _listen(request: Request, door: Door, request_id: str) -> Response:
         return await _queue(request, door, options, asked)
     upload = await receive_upload(_as_audio(request), door.max_body_bytes)
     try:
-        recording = await asyncio.to_thread(decode_listen, upload.file, options, asked.speakers, door)
+        recording = await asyncio.to_thread(
+            decode_listen, upload.file, upload.sha256, options, asked.speakers, door
+        )
     finally:
         upload.close()
     began_s = perf_counter()
@@ -236,14 +236,11 @@ async def _transcribe(
     return [await door.service.transcribe(samples, options) for samples in channels]
 
 
-def decode_listen(file: BinaryIO, options: ListenOptions, speakers: SpeakerMode, door: Door) -> DecodedListen:
+def decode_listen(
+    file: BinaryIO, sha256: str, options: ListenOptions, speakers: SpeakerMode, door: Door
+) -> DecodedListen:
     """Blocking. Raises `InvalidAudio`, `PayloadTooLarge` and the like."""
     split = options.multichannel or speakers is SpeakerMode.CHANNEL
-    digest = hashlib.sha256()
-    while block := file.read(HASH_BLOCK_BYTES):
-        digest.update(block)
-    file.seek(0)
-    sha256 = digest.hexdigest()
     if isinstance(options.audio, RawAudio):
         samples, warning = _decode_raw(file.read(), replace(options.audio, split_channels=split), door)
         complete = warning is None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
-from typing import Any, BinaryIO, Literal, Protocol, TypeAlias
+from contextlib import contextmanager
+from typing import Any, Literal, Protocol, TypeAlias
 
 from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.audio.formats import canonical_formats
+from serve_app.cache.results import ResultCache
+from serve_app.clips.ports import Clips
 from serve_app.core.errors import QueueFull
 from serve_app.core.jobs import Task
 from serve_app.core.samples import SAMPLE_RATE_HZ
@@ -33,10 +35,6 @@ Endpoints: TypeAlias = Mapping[str, Endpoint]
 """Starlette's functions by the names of the doors that they answer."""
 KEY_BYTES = 32
 """Of the key that signs client secrets, where none is configured: it lives as long as this process."""
-
-
-OpenClip: TypeAlias = Callable[[str, str], AbstractAsyncContextManager[BinaryIO]]
-"""A stored recording by its id and the key that owns it. Raises a `SottoError` where there is none."""
 
 
 class DoorSettings(Protocol):
@@ -102,14 +100,15 @@ class DoorSettings(Protocol):
     def normalise_uploads(self) -> bool: ...
     @property
     def diarization_backend(self) -> SpeakerBackend: ...
+    @property
+    def delete_audio_immediately(self) -> bool: ...
 
 
 class Door:
     """Shared by all routes of one application; counts what is open in this process.
 
     `described`: every door of the application. `signing_key`: the same on all replicas, or a client secret is
-    good at one of them only; None: one of this process. `jobs`: the queue; `open_clip`: what was stored
-    before; None: there is none.
+    good at one of them only; None: one of this process. `jobs`, `clips`, `cache`: None where nothing is kept.
     """
 
     def __init__(
@@ -121,14 +120,16 @@ class Door:
         described: Sequence[Described] = (),
         signing_key: bytes | None = None,
         jobs: JobDesk | None = None,
-        open_clip: OpenClip | None = None,
+        clips: Clips | None = None,
+        cache: ResultCache | None = None,
     ) -> None:
         self.service = service
         self.jobs = jobs
-        self.open_clip = open_clip
         self.described = tuple(described)
         self.signing_key = signing_key or secrets.token_bytes(KEY_BYTES)
         self.settings = settings
+        self.clips = clips
+        self.cache = cache
         self.metrics = metrics
         self.allowed_formats = canonical_formats(settings.allowed_formats)
         self._language = normalise_language(settings.language or "auto")

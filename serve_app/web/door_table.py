@@ -17,6 +17,7 @@ from serve_app.protocols.doors import Described, Opening, Operation
 from serve_app.protocols.jobs import doors as jobs
 from serve_app.protocols.native import doors as native
 from serve_app.protocols.openai import doors as openai
+from serve_app.web.clips import clip_endpoints
 from serve_app.web.deepgram_doors import deepgram_endpoints
 from serve_app.web.door import Door, Endpoint, Endpoints
 from serve_app.web.jobs import job_endpoints
@@ -35,7 +36,7 @@ class Protocol:
     endpoints: Callable[[Door], Endpoints] = lambda door: {}
 
 
-NATIVE = Protocol(native.DOORS, transcribe_endpoints)
+NATIVE = Protocol(native.DOORS, lambda door: {**transcribe_endpoints(door), **clip_endpoints(door)})
 BROWSER = Protocol(browser.DOORS)
 OPENAI = Protocol(openai.DOORS, openai_endpoints)
 DEEPGRAM = Protocol(deepgram.DOORS, deepgram_endpoints)

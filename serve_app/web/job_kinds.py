@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from time import perf_counter
@@ -18,17 +19,14 @@ from serve_app.protocols.deepgram.options import OptionWarning, parse_options
 from serve_app.protocols.deepgram.recorded import RequestFacts, listen_body
 from serve_app.protocols.deepgram.records import ListenError
 from serve_app.protocols.jobs.messages import NATIVE, webhook_body
-from serve_app.protocols.native.transcribe import (
-    ProcessingTime,
-    ResponseFormat,
-    transcript_body,
-    upload_choices,
-)
-from serve_app.protocols.subtitles import to_srt, to_text, to_vtt
+from serve_app.protocols.native.transcribe import upload_choices
 from serve_app.service.contract import RecordingOptions, RecordingTranscript
 from serve_app.speakers.turns import SpeakerMode
 from serve_app.web.deepgram_doors import DEEPGRAM_JOB, decode_listen, recording_options
 from serve_app.web.door import Door
+from serve_app.web.recordings import Heard
+from serve_app.web.records import RecordResponse
+from serve_app.web.transcribe import answer_of
 from serve_app.web.uploads import decode_upload
 
 
@@ -67,29 +65,23 @@ async def _native(door: Door, transcribe: Transcribe, job: Job, file: BinaryIO, 
     transcript = await transcribe(recording.samples, options, progress)
     done_s = perf_counter()
     door.metrics.request_done(done_s - decoded_s, recording.duration_s)
-    match choices.response_format:
-        case ResponseFormat.TEXT:
-            return msgspec.json.encode(to_text(transcript))
-        case ResponseFormat.SRT:
-            return msgspec.json.encode(to_srt(transcript.segments))
-        case ResponseFormat.VTT:
-            return msgspec.json.encode(to_vtt(transcript.segments))
-    time = ProcessingTime(decoded_s - began_s, done_s - decoded_s, done_s - began_s)
-    body = transcript_body(
+    heard = Heard(
         transcript,
-        time,
-        datetime.now(UTC),
-        include_words=choices.word_timestamps,
-        warning=recording.warning,
-        complete=recording.complete,
+        recording.warning,
+        recording.complete,
+        decode_s=decoded_s - began_s,
+        transcribe_s=done_s - decoded_s,
     )
-    return msgspec.json.encode(body)
+    answer = answer_of(heard, choices, began_s)
+    body = bytes(answer.body)
+    return body if answer.media_type == RecordResponse.media_type else msgspec.json.encode(body.decode())
 
 
 async def _listen(door: Door, transcribe: Transcribe, job: Job, file: BinaryIO, progress: Progress) -> bytes:
     options = parse_options(job.parameters, live=False)
     asked = recording_options(options, door.recording_defaults(), door.settings.diarization_backend)
-    recording = await asyncio.to_thread(decode_listen, file, options, asked.speakers, door)
+    sha256 = await asyncio.to_thread(_sha256, file)
+    recording = await asyncio.to_thread(decode_listen, file, sha256, options, asked.speakers, door)
     transcripts = []
     began_s, num_channels = perf_counter(), len(recording.channels)
     for index, samples in enumerate(recording.channels):
@@ -104,6 +96,12 @@ async def _listen(door: Door, transcribe: Transcribe, job: Job, file: BinaryIO, 
     created = datetime.fromtimestamp(job.created_s, UTC)
     facts = RequestFacts(job.job_id, recording.sha256, created)
     return msgspec.json.encode(listen_body(transcripts, options, facts, warnings))
+
+
+def _sha256(file: BinaryIO) -> str:
+    digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]
+    file.seek(0)
+    return digest.hexdigest()
 
 
 def _listen_callback(job: Job, result: bytes | None) -> bytes:

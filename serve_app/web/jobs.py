@@ -11,7 +11,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serve_app.core.errors import InvalidMessage, JobsUnavailable, PayloadTooLarge, SottoError
+from serve_app.core.errors import InvalidMessage, NothingKept, PayloadTooLarge, SottoError
 from serve_app.jobs.desk import JobDesk, NewJob
 from serve_app.jobs.records import Job
 from serve_app.protocols.choices import Parameters, convert_parameters
@@ -80,9 +80,9 @@ def job_endpoints(door: Door) -> Endpoints:
 
 
 def desk_of(door: Door) -> JobDesk:
-    """Raises `JobsUnavailable` in an application without a queue."""
+    """Raises `NothingKept` where there is no queue."""
     if door.jobs is None:
-        raise JobsUnavailable("there is no queue here")
+        raise NothingKept("this server keeps no recordings: send them to be transcribed at once")
     return door.jobs
 
 
@@ -97,7 +97,7 @@ async def queue_recording(request: Request, door: Door) -> Job:
 
     Raises what an upload does, `AddressRefused`, `JobConflict`, `QueueFull`, `JobsUnavailable`.
     """
-    desk = desk_of(door)
+    desk_of(door)
     query = request.query_params.multi_items()
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
@@ -105,12 +105,12 @@ async def queue_recording(request: Request, door: Door) -> Job:
             _checked(query, door)  # a bad query costs no upload
             if media_type == "application/json":
                 query += messages.json_parameters(await _small_body(request))
-                return await _queue(request, door, desk, query, None)
+                return await queue_this(request, door, query, None)
             if not _has_body(request):
-                return await _queue(request, door, desk, query, None)
+                return await queue_this(request, door, query, None)
             upload = await receive_upload(request, door.max_body_bytes)
             try:
-                return await _queue(request, door, desk, [*query, *upload.fields], upload.file)
+                return await queue_this(request, door, [*query, *upload.fields], upload.file)
             finally:
                 upload.close()
     except SottoError:
@@ -118,9 +118,12 @@ async def queue_recording(request: Request, door: Door) -> Job:
         raise
 
 
-async def _queue(
-    request: Request, door: Door, desk: JobDesk, parameters: Parameters, file: BinaryIO | None
+async def queue_this(
+    request: Request, door: Door, parameters: list[tuple[str, str]], file: BinaryIO | None
 ) -> Job:
+    """Queue a recording that is here, or that the parameters name, for whoever asks. Raises as
+    `queue_recording`."""
+    desk = desk_of(door)
     choices = _checked(parameters, door)
     given = [name for name in ("url", "clip_id") if getattr(choices, name)]
     if len(given) + (file is not None) != 1:
@@ -146,9 +149,9 @@ async def _file_of(
     if not choices.clip_id:
         yield file
         return
-    if door.open_clip is None:
-        raise InvalidMessage("clip_id: no clips are stored here")
-    async with door.open_clip(choices.clip_id, _owner(request)) as clip:
+    if door.clips is None:
+        raise NothingKept("clip_id: this server keeps no recordings")
+    async with door.clips.opened(choices.clip_id, _owner(request)) as clip:
         yield clip
 
 

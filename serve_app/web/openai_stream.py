@@ -53,7 +53,7 @@ async def streamed_answer(
         media_type=EVENT_STREAM_TYPE,
         max_stall_s=door.settings.idle_timeout_s,
         on_closed=closed,
-        headers=warning_headers(recording),
+        headers=warning_headers(recording.warning, recording.complete),
     )
 
 

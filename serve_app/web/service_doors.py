@@ -8,7 +8,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from serve_app import __version__
+from serve_app.cache.ports import CacheLost, CacheStats
+from serve_app.core.errors import StorageUnavailable
 from serve_app.protocols import health
+from serve_app.protocols.cache_stats import CacheCleared, stats_body
 from serve_app.protocols.documents.build import Document, asyncapi_document, openapi_document
 from serve_app.protocols.health import ServiceInfo
 from serve_app.telemetry.exposition import CONTENT_TYPE
@@ -21,6 +24,7 @@ def service_endpoints(door: Door) -> Endpoints:
         version=__version__,
         language=door.settings.language or "auto",
         max_audio_length_s=door.settings.max_audio_length_seconds,
+        cache_type=None if door.cache is None else door.cache.kind,
         endpoints=tuple(map(str, door.described)),
     )
     has_started = False
@@ -59,6 +63,23 @@ def service_endpoints(door: Door) -> Endpoints:
         """The whole cluster in one scrape."""
         return Response(await door.service.metrics_text(), headers={"content-type": CONTENT_TYPE})
 
+    async def stats(request: Request) -> Response:
+        if door.cache is None:
+            return RecordResponse(stats_body(None, CacheStats()))
+        try:
+            known = await door.cache.stats()
+        except CacheLost:
+            known = None
+        return RecordResponse(stats_body(door.cache.kind, known))
+
+    async def clear_cache(request: Request) -> Response:
+        try:
+            if door.cache is not None:
+                await door.cache.clear()
+        except CacheLost:
+            raise StorageUnavailable("the result cache does not answer: it was not cleared") from None
+        return RecordResponse(CacheCleared())
+
     async def openapi(request: Request) -> Response:
         return JSONResponse(http())
 
@@ -77,6 +98,8 @@ def service_endpoints(door: Door) -> Endpoints:
         "startup": startup,
         "status": status_page,
         "metrics": metrics,
+        "stats": stats,
+        "clearCache": clear_cache,
         "openapi": openapi,
         "asyncapi": asyncapi,
     }

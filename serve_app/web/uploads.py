@@ -4,9 +4,10 @@ decoded, and worked on while its client waits."""
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import tempfile
-from collections.abc import AsyncGenerator, Coroutine
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeVar, cast
 
@@ -46,11 +47,20 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """The bytes of one recording, from their start; close it when done."""
+    """The bytes of one recording, from their start, and their hash; close it when done."""
 
     file: BinaryIO
     num_bytes: int
     fields: tuple[tuple[str, str], ...]
+    sha256: str
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[BinaryIO]:
+        """The file; closed at the end, so that what a long transcription does not need is given back."""
+        try:
+            yield self.file
+        finally:
+            self.close()
 
     def close(self) -> None:
         self.file.close()
@@ -60,6 +70,15 @@ class _Parser(MultiPartParser):
     """A part called as the recording is a file, whether or not the client gave it a file name."""
 
     spool_max_size = SPOOL_BYTES
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.digest = hashlib.sha256()
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._current_part.file is not None:  # there is one file at most
+            self.digest.update(memoryview(data)[start:end])
+        super().on_part_data(data, start, end)
 
     def on_headers_finished(self) -> None:
         disposition = self._current_part.content_disposition
@@ -99,15 +118,16 @@ async def _receive_raw(request: Request, content_type: str, max_bytes: int) -> U
     if not isinstance(audio, ContainerAudio):
         raise InvalidMessage("raw samples are for /transcribe/stream: send a file here")
     file = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115 - the caller closes it
-    num_bytes = 0
+    num_bytes, digest = 0, hashlib.sha256()
     try:
         async for chunk in _limited(request, max_bytes, max_bytes):
+            digest.update(chunk)
             num_bytes += file.write(chunk)
         file.seek(0)
     except BaseException:
         file.close()
         raise
-    return Upload(cast(BinaryIO, file), num_bytes, ())
+    return Upload(cast(BinaryIO, file), num_bytes, (), digest.hexdigest())
 
 
 async def _receive_multipart(request: Request, max_bytes: int) -> Upload:
@@ -131,7 +151,7 @@ async def _receive_multipart(request: Request, max_bytes: int) -> Upload:
         await form.close()
         raise _too_large(num_bytes, max_bytes)
     fields = tuple((name, value) for name, value in form.multi_items() if isinstance(value, str))
-    return Upload(upload.file, num_bytes, fields)
+    return Upload(upload.file, num_bytes, fields, parser.digest.hexdigest())
 
 
 async def _limited(request: Request, max_body_bytes: int, max_bytes: int) -> AsyncGenerator[bytes, None]:
@@ -171,13 +191,13 @@ def decode_upload(
     return recording
 
 
-def warning_headers(recording: DecodedRecording) -> dict[str, str]:
+def warning_headers(warning: str | None, complete: bool) -> dict[str, str]:
     """What an answer says of its recording beside the text; nothing where nothing was wrong."""
-    if recording.warning is None:
+    if warning is None:
         return {}
     return {
-        WARNING_HEADER: header_text(recording.warning, MAX_HEADER_CHARS),
-        COMPLETE_HEADER: "true" if recording.complete else "false",
+        WARNING_HEADER: header_text(warning, MAX_HEADER_CHARS),
+        COMPLETE_HEADER: "true" if complete else "false",
     }
 
 

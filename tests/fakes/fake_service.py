@@ -296,6 +296,7 @@ class FakeSettings:
     idle_final_s: float = 0.0
     idle_timeout_s: float = 20.0
     max_session_s: float = 60.0
+    delete_audio_immediately: bool = False
 
     def conditioning(self) -> ConditioningOptions:
         return ConditioningOptions()

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from fakes.fake_service import FakeService, FakeSettings
 from fakes.local_metrics import LocalInstruments
 from serve_app.access.caller import Caller
+from serve_app.clips.store import StoredClips
 from serve_app.core.samples import Pcm16
 from serve_app.jobs.addresses import OutboundRules
 from serve_app.jobs.audio_files import StoredAudio
@@ -80,7 +81,8 @@ async def job_office(folder: Path, **changes: Any) -> AsyncIterator[JobOffice]:
         store, audio, outbound, job_kinds(Door(service, settings, metrics), transcribe_with), WorkerLimits()
     )
     desk = JobDesk(store, audio, rules, max_waiting=20, watch_s=0.005)
-    app = AsCaller(create_app(service, settings, metrics, jobs=desk))
+    clips = StoredClips(str(folder / "clips"))
+    app = AsCaller(create_app(service, settings, metrics, jobs=desk, clips=clips))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://sotto") as client:
         webhooks = WebhookSender(store, outbound, key=b"secret")

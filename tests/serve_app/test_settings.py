@@ -87,8 +87,8 @@ OTHER_NAMES: list[tuple[str, str, str, Any]] = [
     ("DEBUG", "true", "debug", True),
     ("ENABLE_METRICS", "false", "metrics_enabled", False),
     ("METRICS_PORT", "9090", "metrics_port", 9090),
-    ("AUDIO_STORAGE_PATH", "/data", "audio_storage_path", Path("/data")),
-    ("DELETE_AUDIO_IMMEDIATELY", "false", "delete_audio_immediately", False),
+    ("AUDIO_STORAGE_PATH", "/data", "audio_storage_path", "/data"),
+    ("DELETE_AUDIO_IMMEDIATELY", "true", "delete_audio_immediately", True),
     ("DISABLE_AUDIO_LOGGING", "True", "disable_audio_logging", True),
 ]
 
@@ -154,7 +154,8 @@ def test_shared_names(name: str, text: str, value: Any) -> None:
 @pytest.mark.parametrize("field", Settings.model_fields)
 def test_every_field_has_its_variable_and_its_flag(field: str) -> None:
     default = getattr(Settings(), field)
-    text = "1" if default is None else ",".join(default) if isinstance(default, tuple) else str(default)
+    unset = "1" * 32 if field == "storage_key" else "1"
+    text = unset if default is None else ",".join(default) if isinstance(default, tuple) else str(default)
     text = text or ("en" if field == "languages" else "x")
     text = {"outbound_networks": "::1", "jobs_database": "sqlite://"}.get(field, text)
     assert field in read_settings(environ={env_name(field): text})[0].model_fields_set
@@ -377,7 +378,7 @@ def test_what_is_true_today_needs_no_warning() -> None:
     }
     assert read_settings(environ=environ)[1] == ()
     assert read_settings(environ={"WHISPER_BACKEND": "mlx-whisper", "STT_DEVICE": "mps"})[1] == ()
-    assert len(read_settings(environ={"ENABLE_CACHE": "true", "METRICS_PORT": "9100"})[1]) == 2
+    assert len(read_settings(environ={"LOG_FILE": "x.log", "METRICS_PORT": "9100"})[1]) == 2
 
 
 def test_defaults_need_no_warning() -> None:

@@ -271,6 +271,10 @@ class ProcessingTime(Written, frozen=True, kw_only=True):
     total_ms: Annotated[float, means("Both, and what lay between.")]
 
 
+CachedAt: TypeAlias = Annotated[str, means("When the text was put into the cache, ISO 8601.")]
+CacheHitAt: TypeAlias = Annotated[str, means("When it was found there for this answer, ISO 8601.")]
+
+
 class Transcript(Written, frozen=True, kw_only=True):
     """A recording's text (`POST /transcribe`)."""
 
@@ -285,6 +289,8 @@ class Transcript(Written, frozen=True, kw_only=True):
     model: str
     timestamp: Annotated[str, means("When it was answered, ISO 8601.")]
     cached: bool
+    cached_at: CachedAt | UnsetType = UNSET
+    cache_hit_at: CacheHitAt | UnsetType = UNSET
     words: Annotated[tuple[Word, ...] | UnsetType, means("With `word_timestamps`.")] = UNSET
     num_speakers: Annotated[int | UnsetType, means("Where they were asked for.")] = UNSET
     speakers: Annotated[tuple[str, ...] | UnsetType, means("Their labels.")] = UNSET

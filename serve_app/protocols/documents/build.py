@@ -23,6 +23,7 @@ _BINARY: Final[Schema] = {"type": "string", "format": "binary"}
 _TAGS: Final = {
     "recordings": "Our own doors for recordings.",
     "jobs": "Recordings that wait in a queue, and webhooks.",
+    "clips": "Recordings that are stored here for a time, and what transcribes them.",
     "openai": "OpenAI's doors, for its clients.",
     "deepgram": "Deepgram's door, for its clients.",
     "service": "Probes, status and metrics.",
@@ -135,7 +136,8 @@ def _operation(operation: Operation, components: Components) -> Document:
     if parameters:
         document["parameters"] = parameters
     if content := _body(operation, components):
-        document["requestBody"] = {"required": operation.json is None, "content": content}
+        required = operation.json is None and not operation.may_be_empty
+        document["requestBody"] = {"required": required, "content": content}
     return document
 
 

@@ -63,7 +63,14 @@ async def test_a_job_from_its_upload_to_its_result(office: JobOffice) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "begins"), [("text", "Hello there."), ("srt", "1\n00:00:00"), ("vtt", "WEBVTT\n")]
+    ("form", "begins"),
+    [
+        ("text", "Hello there."),
+        ("srt", "1\n00:00:00"),
+        ("vtt", "WEBVTT\n"),
+        ("tsv", "start\tend"),
+        ("ndjson", '{"id":1'),
+    ],
 )
 async def test_other_formats_are_texts(office: JobOffice, form: str, begins: str) -> None:
     job = await create(office, response_format=form)
@@ -161,7 +168,7 @@ async def test_the_queue_of_a_key_is_bounded(office: JobOffice) -> None:
         ("", b"", AUDIO, 400, "needs one recording"),
         ("url=https://a.example/x.wav", TWO_SECONDS, AUDIO, 400, "needs one recording"),
         ("url=https://a.example/x.wav&clip_id=1", b"", {}, 400, "needs one recording"),
-        ("clip_id=1", b"", {}, 400, "clip_id"),
+        ("clip_id=1", b"", {}, 404, "no such clip"),
         ("url=http://10.0.0.1/x.wav", b"", {}, 400, "public internet"),
         ("url=file:///etc/passwd", b"", {}, 400, "https://"),
         ("webhook_url=http://169.254.169.254/", TWO_SECONDS, AUDIO, 400, "public internet"),
@@ -269,6 +276,48 @@ async def test_what_failed_or_was_cancelled_failed(office: JobOffice) -> None:
     await office.client.delete(f"/api/jobs/{job_id}")
     body = (await office.client.get(f"/api/transcribe-async?job_id={job_id}")).json()
     assert body == {"status": "failed", "result": None, "error": "the job was cancelled"}
+
+
+# -- doors that can also be waited for ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["query", "form"])
+async def test_one_request_with_a_webhook_is_queued(office: JobOffice, where: str) -> None:
+    hook = Hook()
+    with running_app(hook.app) as port:
+        given = {"webhook_url": f"http://127.0.0.1:{port}/hook", "language": "pt"}
+        more = {"params": given} if where == "query" else {"data": given}
+        answer = await office.client.post(
+            "/upload%2Btranscribe", files={"file": ("a.wav", TWO_SECONDS)}, **more
+        )
+        assert (answer.status_code, answer.json()["status"]) == (202, "queued")
+        await office.worker.work_on_one()
+        await office.webhooks.send_due()
+    ((_, _, event),) = hook.came
+    assert event["data"]["job_id"] == answer.json()["job_id"]
+    assert event["data"]["result"]["transcript"] == TEXT
+    ((_, options),) = office.service.uploads
+    assert options.language == "pt"
+    refused = await office.client.post(
+        "/upload+transcribe?webhook_url=http://127.1.1.1:22/&language=klingon",
+        content=TWO_SECONDS,
+        headers=AUDIO,
+    )
+    assert refused.status_code == 400
+
+
+async def test_a_stored_recording_is_queued(office: JobOffice) -> None:
+    headers = {"x-test-key": "kim"}
+    stored = await office.client.post("/api/audio", content=TWO_SECONDS, headers={**AUDIO, **headers})
+    clip_id = stored.json()["clip_id"]
+    for path in ("/api/jobs?", "/api/transcribe?webhook_url=http://127.0.0.1:9/&"):
+        answer = await office.client.post(f"{path}clip_id={clip_id}", headers=headers)
+        assert answer.status_code == 202, answer.text
+        await office.worker.work_on_one()
+        job = (await shown(office, answer.json())).json()
+        assert job["result"]["transcript"] == TEXT
+    other = await office.client.post(f"/api/jobs?clip_id={clip_id}", headers={"x-test-key": "lee"})
+    assert other.status_code == 404
 
 
 # -- webhooks ------------------------------------------------------------------------------------------
@@ -404,12 +453,12 @@ async def test_bad_callbacks_are_refused_in_deepgrams_shape(
     assert says in answer.json()["err_msg"]
 
 
-async def test_without_a_queue_jobs_are_unavailable() -> None:
+async def test_without_a_queue_nothing_is_kept() -> None:
     transport = httpx.ASGITransport(create_app(FakeService(), FakeSettings()), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://sotto") as client:
-        assert (await client.get("/api/jobs")).status_code == 503
+        assert (await client.get("/api/jobs")).status_code == 404
         answer = await client.post("/api/jobs", content=TWO_SECONDS, headers=AUDIO)
-        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+        assert (answer.status_code, "keeps no recordings" in answer.json()["detail"]) == (404, True)
 
 
 async def test_a_fault_of_ours_is_no_answer_yet(office: JobOffice) -> None:

@@ -50,7 +50,9 @@ def path_of(door: Operation) -> str:
 
 
 def shape_of(path: str) -> str:
-    return "err_code" if path == "/v1/listen" else "error" if path.startswith("/v1") else "detail"
+    if path == "/v1/listen":
+        return "err_code"
+    return "error" if path.startswith("/v1") or path == "/api/transcribe" else "detail"
 
 
 def test_what_stays_open_is_a_short_list() -> None:
