@@ -18,13 +18,15 @@ WAIT_S: Final = 1.0
 
 
 class _Claim:
-    """A result that some process is computing; `over` once it is kept or given up."""
+    """A result that some process is computing; `over` once it is kept or given up. `cleared`: the cache was
+    cleared meanwhile, so that it is not to be kept."""
 
-    __slots__ = ("expires_s", "over")
+    __slots__ = ("cleared", "expires_s", "over")
 
     def __init__(self, expires_s: float) -> None:
         self.expires_s = expires_s
         self.over = asyncio.Event()
+        self.cleared = False
 
 
 class CacheHost:
@@ -64,8 +66,10 @@ class CacheHost:
                     await claim.over.wait()
 
     async def keep(self, key: str, value: bytes) -> None:
+        claim = self._claims.get(key)
         try:
-            await self._entries.put(key, self._seal.seal(value, key))
+            if claim is None or not claim.cleared:
+                await self._entries.put(key, self._seal.seal(value, key))
         finally:
             await self.release(key)
 
@@ -78,6 +82,8 @@ class CacheHost:
             self._claims.pop(key).over.set()
 
     async def clear(self) -> None:
+        for claim in self._claims.values():
+            claim.cleared = True
         await self._entries.clear()
 
     async def stats(self) -> CacheStats:

@@ -41,6 +41,7 @@ ORPHAN_AGE_S: Final = 6 * 3600
 """Of an `.audio` without its `.json`: longer than any upload takes to be written."""
 MIN_SWEEP_S: Final = 30.0
 MAX_SWEEP_S: Final = 600.0
+_MAX_LISTINGS: Final = 5
 _SWEEPS_PER_RETENTION: Final = 10
 _CLIP_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _OWNER: Final = re.compile(rf"[0-9a-f]{{{OWNER_CHARS}}}")
@@ -122,7 +123,7 @@ class StoredClips:
         while True:
             try:
                 await self.sweep()
-            except StorageUnavailable as error:
+            except (StorageUnavailable, UnknownClip) as error:  # or another sweeper was faster
                 log.warning("clips could not be swept", reason=str(error))
             await asyncio.sleep(pause_s * random.uniform(0.9, 1.1))  # replicas not all at once
 
@@ -249,11 +250,16 @@ class StoredClips:
             )
 
     def _ls(self, path: str) -> list[dict[str, Any]]:
-        try:
-            entries: list[dict[str, Any]] = self._fs.ls(path, detail=True)
-        except FileNotFoundError:
-            return []
-        return [entry for entry in entries if entry["name"].rstrip("/") != path]
+        """What is in a folder, nothing where it is not there."""
+        for _ in range(_MAX_LISTINGS):
+            try:
+                entries: list[dict[str, Any]] = self._fs.ls(path, detail=True)
+            except FileNotFoundError:  # the folder, or a file of it that was deleted meanwhile
+                if not self._fs.exists(path):
+                    return []
+            else:
+                return [entry for entry in entries if entry["name"].rstrip("/") != path]
+        raise StorageUnavailable("the folder of the clips cannot be listed: it changes all the time")
 
     def _make_folder(self, folder: str) -> None:
         if self._is_local:

@@ -109,7 +109,7 @@ class QuotaExceeded(ClientError):
 class NothingKept(ClientError):
     """Strict privacy: the doors of clips are closed."""
 
-    http_status = 404
+    http_status = 409
 
 
 class UnknownPath(ClientError):

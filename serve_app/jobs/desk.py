@@ -159,6 +159,24 @@ class JobDesk:
             self._on_cancelled(job_id)
         return job
 
+    async def forget_all(self, owner: str) -> int:
+        """Cancel and forget all jobs of a key, with their audio, results and webhooks; how many. May be called
+        again. Raises `JobsUnavailable`, `OSError`."""
+        num_forgotten = 0
+        while jobs := await self.newest(owner, None, MAX_LISTED):
+            for job in jobs:
+                if not job.state.is_ended:
+                    job = await self.cancel(job.job_id, owner)
+                if job.audio:
+                    await self._delete_audio(job)
+                await self.cancel(job.job_id, owner)
+                num_forgotten += 1
+        return num_forgotten
+
+    async def _delete_audio(self, job: Job) -> None:
+        await self._store.run(lambda: self._audio.delete(job.audio))
+        await self._store.call(lambda store: store.audio_gone(job.job_id))
+
     async def deliveries(self, job_id: str, owner: str) -> list[Delivery]:
         """The webhooks of a job, without their bodies."""
         found = await self._store.call(lambda store: store.deliveries(owner, job_id))

@@ -180,8 +180,6 @@ async def _transcribe_clip(request: Request, door: Door, choices: ClipChoices, c
         return accepted(await queue_this(request, door, _for_a_job(request, door, choices), None))
     began_s = perf_counter()
     clip = await clips.find(clip_id, key_id)
-    async for _ in request.stream():
-        continue  # seed clients send none; what comes is not kept, and its end shows who has gone
     audio = _StoredAudio(clips, clip, key_id)
     answer = await _transcribed(request, door, audio, choices, began_s, by_default=True)
     if door.settings.delete_audio_immediately:

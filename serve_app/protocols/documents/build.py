@@ -32,8 +32,8 @@ _TAGS: Final = {
 
 STATUS_MEANINGS: Final = {
     400: "A parameter, a body or audio that cannot be understood.",
-    404: "Nothing here has that name or id.",
-    409: "The session id, or the idempotency key, is in use.",
+    404: "Nothing of that name or id is here, or is yours.",
+    409: "The session id or the idempotency key is in use, or this server stores no recordings.",
     413: "Larger or longer than the server takes.",
     415: "No audio, or a container that is not allowed.",
     500: "A model failed; the same may succeed.",

@@ -14,7 +14,7 @@ _JOB: Final = Answer(record=wire.JobStatus)
 
 
 def _operation(method: str, path: str, name: str, summary: str, *answers: Answer, **more: Any) -> Operation:
-    more.setdefault("errors", (404, 503))
+    more.setdefault("errors", (404, 409, 503))
     return Operation(method, path, name, "jobs", summary, answers, **more)
 
 
@@ -41,7 +41,7 @@ DOORS: Final = (
         "The newest jobs of this key",
         Answer(record=wire.JobList),
         query=Query(messages.ListQuery),
-        errors=(400, 503),
+        errors=(400, 409, 503),
     ),
     _operation(
         "get",
@@ -70,7 +70,7 @@ DOORS: Final = (
         "Send webhooks again",
         Answer(record=wire.Replayed),
         json=messages.ReplayRequest,
-        errors=(400, 503),
+        errors=(400, 409, 503),
     ),
     _operation(
         "post",
@@ -91,6 +91,6 @@ DOORS: Final = (
         "Where it is",
         Answer(record=messages.AsyncStatus),
         query=Query(messages.AsyncQuery),
-        errors=(400, 404, 503),
+        errors=(400, 404, 409, 503),
     ),
 )

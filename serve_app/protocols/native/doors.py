@@ -106,7 +106,7 @@ DOORS: Final = (
         form=Form(clips.StoreChoices),
         audio=AUDIO_TYPES[:2],
         answers=(Answer(record=clips.ClipStored),),
-        errors=(400, 404, 413, 415, 503),
+        errors=(400, 409, 413, 415, 503),
     ),
     Operation(
         method="get",
@@ -115,7 +115,7 @@ DOORS: Final = (
         tag="clips",
         summary="What is known of a stored recording",
         answers=(Answer(record=clips.ClipInfo),),
-        errors=(404, 503),
+        errors=(404, 409, 503),
     ),
     Operation(
         method="delete",
@@ -124,7 +124,7 @@ DOORS: Final = (
         tag="clips",
         summary="Delete a stored recording",
         answers=(Answer(record=clips.ClipDeleted),),
-        errors=(404, 503),
+        errors=(404, 409, 503),
     ),
     Operation(
         method="post",
@@ -140,7 +140,7 @@ DOORS: Final = (
         audio=AUDIO_TYPES,
         may_be_empty=True,
         answers=(_SHORT, _QUEUED),
-        errors=(400, 404, 413, 415, 500, 503),
+        errors=(400, 404, 409, 413, 415, 500, 503),
         error=(clips.ErrorText, wire.Detail),
     ),
     _single_step("/upload+transcribe", "uploadAndTranscribe"),

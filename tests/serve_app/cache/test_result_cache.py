@@ -252,6 +252,16 @@ async def test_two_replicas_compute_the_same_once() -> None:
     assert (await host.stats()).misses == 1
 
 
+async def test_what_was_being_computed_when_the_cache_was_cleared_is_not_kept() -> None:
+    cache, work = memory_cache(), Gated()
+    asking = asyncio.create_task(cache.result("key", work))
+    await work.began.wait()
+    await cache.clear()
+    work.open.set()
+    assert (await asking).value == b"1"
+    assert (await cache.result("key", computing())).hit_at is None
+
+
 async def test_what_one_replica_gives_up_another_computes() -> None:
     host = CacheHost(MemoryEntries(max_bytes=MIB, ttl_s=60))
     here, there = ResultCache(host, kind="memory"), ResultCache(host, kind="memory")

@@ -255,3 +255,20 @@ async def test_a_store_that_fails_is_waited_for(office: Office, tmp_path: Path) 
     job = await office.submit()
     assert await office.worker().work_on_one()
     assert await office.state(job) is JobState.DONE
+
+
+async def test_all_of_a_key_is_forgotten(office: Office, tmp_path: Path) -> None:
+    office.gate.clear()
+    await office.submit(webhook_url="http://127.0.0.1/hook")
+    working = asyncio.create_task(office.worker().work_on_one())
+    await office.begun.wait()
+    await office.submit()
+    other = await office.submit("lee")
+    assert await office.desk.forget_all("kim") == 2
+    await asyncio.wait_for(working, 30)
+    assert await office.desk.newest("kim", None, 9) == []
+    assert [path.name for path in (tmp_path / "audio").iterdir()] == [other.job_id]
+    assert await office.desk.forget_all("kim") == 0
+    office.gate.set()
+    assert await office.worker().work_on_one()
+    assert await office.state(other) is JobState.DONE

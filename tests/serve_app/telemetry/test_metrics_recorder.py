@@ -55,6 +55,7 @@ def test_the_families_of_the_service():
         "whisper_real_time_factor": ("histogram", ()),
         "whisper_cache_hits_total": ("counter", ()),
         "whisper_cache_misses_total": ("counter", ()),
+        "stt_cache_lost_total": ("counter", ()),
         "whisper_active_requests": ("gauge", ()),
     }
     buckets = {family.name: family.buckets for family in FAMILIES}

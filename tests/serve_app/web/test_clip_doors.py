@@ -205,7 +205,7 @@ async def test_where_nothing_is_kept_there_are_no_clips(service: Service) -> Non
             await client.get("/api/audio/0f0f0f0f-0f0f-4f0f-8f0f-0f0f0f0f0f0f"),
             await client.post("/api/transcribe?clip_id=0f0f0f0f-0f0f-4f0f-8f0f-0f0f0f0f0f0f"),
         ):
-            assert answer.status_code == 404
+            assert answer.status_code == 409
             assert "keeps no recordings" in answer.json()["detail"]
         assert (await client.post("/api/transcribe", files=file_of(TALK))).status_code == 200
 

@@ -456,9 +456,9 @@ async def test_bad_callbacks_are_refused_in_deepgrams_shape(
 async def test_without_a_queue_nothing_is_kept() -> None:
     transport = httpx.ASGITransport(create_app(FakeService(), FakeSettings()), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://sotto") as client:
-        assert (await client.get("/api/jobs")).status_code == 404
+        assert (await client.get("/api/jobs")).status_code == 409
         answer = await client.post("/api/jobs", content=TWO_SECONDS, headers=AUDIO)
-        assert (answer.status_code, "keeps no recordings" in answer.json()["detail"]) == (404, True)
+        assert (answer.status_code, "keeps no recordings" in answer.json()["detail"]) == (409, True)
 
 
 async def test_a_fault_of_ours_is_no_answer_yet(office: JobOffice) -> None:
