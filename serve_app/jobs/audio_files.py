@@ -6,9 +6,11 @@ import hashlib
 import shutil
 import tempfile
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol, cast
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 from serve_app.jobs.sealed_store import Seal
 
@@ -43,7 +45,10 @@ class StoredAudio:
     def _place(self, name: str) -> tuple[Any, str]:
         if self._opened is None:
             files, folder = fsspec.core.url_to_fs(self._root)
-            files.makedirs(folder, exist_ok=True)
+            if _is_local(files):
+                Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+            else:
+                files.makedirs(folder, exist_ok=True)
             self._opened = files, folder
         files, folder = self._opened
         return files, f"{folder.rstrip('/')}/{name}"
@@ -74,7 +79,7 @@ class StoredAudio:
 
     def _opened_as_it_is(self, name: str) -> BinaryIO:
         files, path = self._place(name)
-        if "file" in (files.protocol if isinstance(files.protocol, tuple) else (files.protocol,)):
+        if _is_local(files):
             return cast(BinaryIO, files.open(path, "rb"))
         # A decoder seeks back and forth: over a network it would ask for each piece again.
         copy = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115 - the caller closes it
@@ -91,6 +96,10 @@ class StoredAudio:
         files, path = self._place(name)
         with suppress(FileNotFoundError):
             files.rm_file(path)
+
+
+def _is_local(files: Any) -> bool:
+    return isinstance(files, LocalFileSystem)
 
 
 class _Hashed:

@@ -160,8 +160,10 @@ class JobDesk:
         return job
 
     async def forget_all(self, owner: str) -> int:
-        """Cancel and forget all jobs of a key, with their audio, results and webhooks; how many. May be called
-        again. Raises `JobsUnavailable`, `OSError`."""
+        """Cancel and forget all jobs of a key, with their audio, results and webhooks; how many.
+
+        May be called again. Raises `JobsUnavailable`, `OSError`.
+        """
         num_forgotten = 0
         while jobs := await self.newest(owner, None, MAX_LISTED):
             for job in jobs:

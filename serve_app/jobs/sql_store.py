@@ -281,8 +281,10 @@ def _engine(url: str) -> Engine:
     address = make_url(url)
     if address.get_backend_name() != "sqlite":
         return create_engine(address, pool_pre_ping=True, pool_size=4, connect_args={"connect_timeout": 10})
-    if address.database:
-        Path(address.database).parent.mkdir(parents=True, exist_ok=True)
+    if address.database and address.database != ":memory:":
+        file = Path(address.database)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(mode=0o600)  # what was said is in it; the files beside it get the same rights
     engine = create_engine(address, connect_args={"timeout": SQLITE_WAIT_S})
     event.listen(engine, "connect", _on_sqlite_connection)
     event.listen(engine, "begin", _begin_sqlite)

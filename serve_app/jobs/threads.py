@@ -27,15 +27,18 @@ class StoreThreads:
         self._open_store = open_store
         self._store: JobStore | None = None
         self._opening = asyncio.Lock()
+        self._reason = ""
         self._threads = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="jobs")
 
     async def call(self, ask: Callable[[JobStore], T]) -> T:
         """What `ask` answers of the store. Raises `JobsUnavailable`."""
         store = self._store or await self._opened()
         try:
-            return await self.run(lambda: ask(store))
+            answer = await self.run(lambda: ask(store))
+            self._reason = ""
+            return answer
         except store.failures as error:
-            log.warning("the store of jobs failed", error=type(error).__name__)
+            self._tell("the store of jobs does not answer", error)
             raise JobsUnavailable("the store of jobs does not answer") from error
 
     async def run(self, work: Callable[[], T]) -> T:
@@ -48,9 +51,16 @@ class StoreThreads:
                 try:
                     self._store = await self.run(self._open_store)
                 except Exception as error:  # of a driver that is not imported here
-                    log.exception("the store of jobs cannot be opened")
+                    self._tell("the store of jobs cannot be opened", error)
                     raise JobsUnavailable("the store of jobs cannot be opened") from error
             return self._store
+
+    def _tell(self, what: str, error: Exception) -> None:
+        """Once, however often it is tried again; only its kind, since its text may have a password in it."""
+        reason = f"{what} ({type(error).__name__})"
+        if reason != self._reason:
+            self._reason = reason
+            log.warning(what, error=type(error).__name__)
 
     async def close(self) -> None:
         if self._store is not None:

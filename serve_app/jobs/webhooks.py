@@ -30,6 +30,7 @@ JITTER: Final = 0.2
 MAX_RETRY_AFTER_S: Final = 3_600
 LEASE_S: Final = 2 * WEBHOOK_TIMEOUT_S + 30
 MAX_AT_ONCE: Final = 8
+UNAVAILABLE_PAUSE_S: Final = 5.0
 _GONE: Final = 410
 
 
@@ -62,8 +63,8 @@ class WebhookSender:
             try:
                 if await self.send_due():
                     continue
-            except JobsUnavailable as error:
-                log.warning("webhooks wait for the store of jobs", reason=str(error))
+            except JobsUnavailable:  # told where it failed
+                await asyncio.sleep(UNAVAILABLE_PAUSE_S)
             except Exception:  # whatever it is, others are to be sent
                 log.exception("a webhook was not sent")
             await asyncio.sleep(self._poll_s)

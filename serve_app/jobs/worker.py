@@ -39,6 +39,7 @@ MAX_ATTEMPTS: Final = 5
 """Attempts that may be lost or fail for reasons of ours: it may be the job that ends its process."""
 PAUSES_S: Final = (2.0, 10.0, 60.0, 300.0)
 BUSY_PAUSE_S: Final = 5.0
+UNAVAILABLE_PAUSE_S: Final = 5.0
 
 
 class LeaseLost(Exception):
@@ -121,8 +122,8 @@ class Worker:
             try:
                 if await self.work_on_one():
                     continue
-            except JobsUnavailable as error:
-                log.warning("jobs wait for their store", reason=str(error))
+            except JobsUnavailable:  # told where it failed
+                await asyncio.sleep(UNAVAILABLE_PAUSE_S)
             except Exception:  # whatever it is, the next job is another one
                 log.exception("the worker lost a job")
             await _set_within(self._wakes, self._limits.poll_s)
@@ -267,7 +268,9 @@ class Worker:
         while True:
             try:
                 await self.sweep_once()
-            except Exception as error:  # a storage's own too
+            except JobsUnavailable:
+                pass
+            except Exception as error:  # a storage's own
                 log.warning("jobs were not swept", reason=type(error).__name__)
             await asyncio.sleep(SWEEP_S)
 

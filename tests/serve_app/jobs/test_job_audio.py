@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from serve_app.jobs.audio_files import StoredAudio
+from serve_app.jobs.opening import open_store
 from serve_app.jobs.records import Delivery, DeliveryState, Job, JobState, Outcome
 from serve_app.jobs.sealed_store import UNREADABLE, SealedStore
 from serve_app.jobs.store import JobStore
@@ -112,3 +113,14 @@ def test_texts_are_sealed_in_the_store(store: JobStore) -> None:
     assert other.claim_deliveries(now_s=NOW + 7, lease_s=5, limit=9) == []
     (failed,) = store.deliveries("", "a")
     assert (failed.state, failed.error) == (DeliveryState.FAILED, UNREADABLE)
+
+
+def test_what_was_said_is_for_this_user_alone(tmp_path: Path) -> None:
+    StoredAudio(str(tmp_path / "jobs")).put("a", io.BytesIO(AUDIO))
+    assert (tmp_path / "jobs").stat().st_mode & 0o077 == 0
+    store = open_store(f"sqlite:///{tmp_path / 'state' / 'jobs.db'}")
+    store.add(Job(job_id="a", owner="", kind="native", parameters=(), created_s=NOW), max_waiting=9)
+    files = list((tmp_path / "state").iterdir())
+    assert files
+    assert all(file.stat().st_mode & 0o077 == 0 for file in files)
+    store.close()
