@@ -68,10 +68,7 @@ def find_recordings(named: Sequence[Path]) -> list[Recording]:
             files = sorted(Path(name) for name in glob(str(path), recursive=True))
             inside = [Recording(file) for file in files if file.is_file()]
         found += inside or [Recording(path)]
-    first: dict[Path, Recording] = {}
-    for recording in found:
-        first.setdefault(recording.path, recording)
-    return list(first.values())
+    return found
 
 
 def transcribe_files(files: Sequence[Recording], url: str, output: Output, options: UploadOptions) -> int:

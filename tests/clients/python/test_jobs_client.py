@@ -27,13 +27,13 @@ class Server:
         self.asked: dict[str, Any] = {}
 
     async def create(self, request: Request) -> Response:
-        form = await request.form()
-        self.asked = {
-            "query": dict(request.query_params),
-            "key": request.headers.get("idempotency-key"),
-            "authorization": request.headers.get("authorization"),
-            "audio": await form["file"].read(),  # type: ignore[union-attr]
-        }
+        async with request.form() as form:
+            self.asked = {
+                "query": dict(request.query_params),
+                "key": request.headers.get("idempotency-key"),
+                "authorization": request.headers.get("authorization"),
+                "audio": await form["file"].read(),  # type: ignore[union-attr]
+            }
         return JSONResponse(JOB if self.status == 202 else {"detail": "full"}, status_code=self.status)
 
 

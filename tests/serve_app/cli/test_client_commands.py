@@ -123,7 +123,7 @@ def test_what_is_missing_stops_none_of_the_others(url: str, folder: Path) -> Non
 
 def test_a_folder_stands_for_its_recordings(url: str, folder: Path) -> None:
     (folder / "monday" / "notes.md").write_text("no recording")
-    status, out, _ = run("transcribe", ".", "monday/visit.flac", "--url", url)
+    status, out, _ = run("transcribe", ".", "--url", url)
     assert status == 0
     assert [line for line in out.splitlines() if line != "hello"] == [
         "# monday/visit.flac",
