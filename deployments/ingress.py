@@ -13,11 +13,12 @@ from deployments.ports import CacheHandle, RecogniserHandle, SpeakerHandle, Voic
 from deployments.serve_patches import bound_receive_queues, name_requests_once
 from serve_app.assembly.access import keyring
 from serve_app.assembly.audit import open_audit
+from serve_app.assembly.jobs import assemble_jobs, transcribing_jobs
 from serve_app.assembly.limits import limiter_of
 from serve_app.assembly.process import set_up_process
 from serve_app.assembly.service import assemble, traces_of
 from serve_app.assembly.speakers import status_of
-from serve_app.assembly.storage import clips_of, result_cache_of
+from serve_app.assembly.storage import clips_of, keeps_nothing, result_cache_of
 from serve_app.assembly.voice_activity import state_shape
 from serve_app.core.jobs import ModelInfo
 from serve_app.service.ports import ReplicaLost
@@ -28,6 +29,8 @@ from serve_app.telemetry.cluster import ClusterMetrics, RayInstruments, ray_expo
 from serve_app.telemetry.metrics import Metrics, no_metrics
 from serve_app.web.app import create_app
 from serve_app.web.bounds import BodyPace
+from serve_app.web.door import Door
+from serve_app.web.job_kinds import job_kinds
 from serve_app.web.keepalive import let_audio_be_a_sign_of_life
 from serve_app.web.metrics_port import listen_for_scrapers, serve_metrics
 
@@ -107,10 +110,21 @@ class Ingress:
         self._cache = (
             None if cache is None else result_cache_of(self._settings, CacheHandle(cache), self._metrics)
         )
+        transcribe_with = transcribing_jobs(
+            self._settings,
+            voice=hearing,
+            recogniser=recognisers[-1],
+            speakers=telling_apart,
+            require_served=self._speech.require_served,
+        )
+        kinds = job_kinds(Door(self._speech, self._settings, self._metrics), transcribe_with)
+        self._jobs = None if keeps_nothing(self._settings) else assemble_jobs(self._settings, kinds)
         self._tasks = [
             asyncio.create_task(conductor.run(), name="conductor"),
             asyncio.create_task(self._keep_describing(deployments), name="models"),
         ]
+        if self._jobs is not None:
+            self._tasks.append(asyncio.create_task(self._jobs.run(), name="jobs"))
         if self._clips is not None:
             self._tasks.append(asyncio.create_task(self._clips.keep_sweeping(), name="clip sweeper"))
         if self._keys is not None:
@@ -141,6 +155,7 @@ class Ingress:
             pace=BodyPace(self._settings.min_upload_bytes_per_s, self._settings.upload_timeout_s),
             clips=self._clips,
             cache=self._cache,
+            jobs=None if self._jobs is None else self._jobs.desk,
         )
 
     def __del__(self) -> None:

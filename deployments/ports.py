@@ -80,6 +80,7 @@ class RecogniserHandle:
         self._streaming = handle.options(_by_reference=False, stream=True)
 
     async def decode(self, jobs: Sequence[DecodeJob]) -> AsyncIterator[DecodeResult]:
+        result: DecodeResult
         async for result in _listened(self._streaming.decode.remote(list(jobs)), "the recogniser's replica"):
             yield result
 
@@ -109,6 +110,7 @@ class SpeakerHandle:
     async def diarize(self, audio: Pcm16, counts: SpeakerCounts) -> AsyncIterator[float | Diarization]:
         try:
             answers = self._streaming.diarize.remote(audio, counts)
+            answer: float | Diarization
             async for answer in _listened(answers, "the diarization replica"):
                 yield answer
         except RayTaskError as failed:

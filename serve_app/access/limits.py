@@ -118,9 +118,11 @@ class Limiter:
         """As long as there are leases."""
         while self._leases:
             await asyncio.sleep(RENEWAL_S)
-            leases = {lease: list(names) for lease, names in self._leases.items()}
-            if leases:
-                await self._asked(lambda store, leases=leases: store.renew(leases))
+            if self._leases:
+                await self._asked(self._renew_in)
+
+    async def _renew_in(self, store: LimitStore) -> None:
+        await store.renew({lease: list(names) for lease, names in self._leases.items()})
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work, name="limits")

@@ -85,7 +85,7 @@ class RedisStore:
     async def close(self) -> None:
         """Close its connections."""
         await self._redis.aclose()
-        await self._storage.bridge.storage.aclose()
+        await self._storage.bridge.storage.aclose()  # type: ignore[attr-defined]
 
     async def _standing(self, charge: Charge) -> Standing:
         stats = await self._windows.get_window_stats(charge.item, *charge.identifiers)

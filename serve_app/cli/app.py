@@ -61,6 +61,14 @@ audit_app = typer.Typer(help="Verify and read the audit log.", no_args_is_help=T
 app.add_typer(audit_app, name="audit")
 privacy_app = typer.Typer(help="Deletion on request.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(privacy_app, name="privacy")
+jobs_app = typer.Typer(
+    help="Recordings in the queue of a running server.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(jobs_app, name="jobs")
+webhooks_app = typer.Typer(
+    help="Webhooks of a running server's jobs.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(webhooks_app, name="webhooks")
 
 Url = Annotated[
     str | None, typer.Option(help="Address of a running server; else STT_SERVICE_URL, else this machine.")
@@ -74,6 +82,7 @@ KeysFile = Annotated[
     Path | None, typer.Option("--file", help="File of the keys; else STT_KEYS_FILE, or Redis as it is set.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
+JobId = Annotated[str, typer.Argument(help="As the server answered it.")]
 
 
 def _show_version(wanted: bool) -> None:
@@ -142,7 +151,9 @@ def serve(
 
 @app.command()
 def transcribe(
-    files: Annotated[list[Path], typer.Argument(help="Recordings; - is standard input.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="Recordings, folders of them, patterns; - is standard input.")
+    ],
     url: Url = None,
     output_format: Annotated[str, typer.Option("--format", help="text, json, srt or vtt.")] = "text",
     output_dir: Annotated[
@@ -151,7 +162,13 @@ def transcribe(
             help="Write a file for each recording here; subtitles of several: else the working folder."
         ),
     ] = None,
+    beside: Annotated[
+        bool, typer.Option("--beside", help="Write a file for each recording, beside it.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write files anew that exist.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Leave out recordings whose files exist: go on after a stop.")
+    ] = False,
     language: Language = None,
     diarize: Annotated[
         bool | None, typer.Option("--diarize/--no-diarize", help="Say who spoke; else the server decides.")
@@ -163,7 +180,7 @@ def transcribe(
 ) -> None:
     """Transcribe recordings through a running server. Status: 0, 1 some failed, 2 usage, 3 damaged audio."""
     from serve_app.cli.client import STDIN, find_server, refuse_terminal
-    from serve_app.cli.recordings import SUBTITLES, SUFFIXES, Output, transcribe_files
+    from serve_app.cli.recordings import SUBTITLES, SUFFIXES, Output, find_recordings, transcribe_files
     from sotto_client.recordings import UploadOptions
 
     if output_format not in SUFFIXES:
@@ -172,16 +189,21 @@ def transcribe(
         fail("standard input can be read once: give - once")
     if STDIN in files:
         refuse_terminal()
+    if beside and (output_dir is not None or STDIN in files):
+        fail("--beside is for recordings in files, and excludes --output-dir")
+    if resume and (overwrite or not (beside or output_dir)):
+        fail("--resume needs --output-dir or --beside, and excludes --overwrite")
     server = find_server(url, api_key)
-    if output_dir is None and output_format in SUBTITLES and len(files) > 1:
+    recordings = find_recordings(files)
+    if output_dir is None and not beside and output_format in SUBTITLES and len(recordings) > 1:
         output_dir = Path()
     if num_speakers is not None and diarize is None:
         diarize = True
     options = UploadOptions(
         language=language, diarize=diarize, num_speakers=num_speakers, api_key=server.api_key
     )
-    output = Output(output_format, output_dir, overwrite)
-    raise typer.Exit(transcribe_files(files, server.url, output, options))
+    output = Output(output_format, output_dir, overwrite, beside=beside, resume=resume)
+    raise typer.Exit(transcribe_files(recordings, server.url, output, options))
 
 
 @app.command()
@@ -466,6 +488,65 @@ def privacy_delete(
     if len(what) != 1:
         fail("name one of --session, --key and --clip")
     raise typer.Exit(delete_data(find_server(url, api_key), what, audit=audit))
+
+
+@jobs_app.command("list")
+def jobs_list(
+    status: Annotated[
+        str | None, typer.Option(help="Only those: queued, running, done, failed or cancelled.")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="So many at most.", min=1, max=100)] = 20,
+    url: Url = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """The newest jobs of this key."""
+    from serve_app.cli.client import find_server
+    from serve_app.cli.jobs import list_jobs
+
+    raise typer.Exit(list_jobs(find_server(url, api_key), status, limit, as_json=as_json))
+
+
+@jobs_app.command("show")
+def jobs_show(job_id: JobId, url: Url = None, api_key: ApiKey = None, as_json: AsJson = False) -> None:
+    """The text of a job, or where it is."""
+    from serve_app.cli.client import find_server
+    from serve_app.cli.jobs import show_job
+
+    raise typer.Exit(show_job(find_server(url, api_key), job_id, as_json=as_json))
+
+
+@jobs_app.command("wait")
+def jobs_wait(job_id: JobId, url: Url = None, api_key: ApiKey = None, as_json: AsJson = False) -> None:
+    """Wait until a job has ended, and show it."""
+    from serve_app.cli.client import find_server
+    from serve_app.cli.jobs import wait_for_job
+
+    raise typer.Exit(wait_for_job(find_server(url, api_key), job_id, as_json=as_json))
+
+
+@jobs_app.command("cancel")
+def jobs_cancel(job_id: JobId, url: Url = None, api_key: ApiKey = None) -> None:
+    """Stop a job; one that has ended is forgotten, with its text."""
+    from serve_app.cli.client import find_server
+    from serve_app.cli.jobs import cancel_job
+
+    raise typer.Exit(cancel_job(find_server(url, api_key), job_id))
+
+
+@webhooks_app.command("replay")
+def webhooks_replay(
+    job_ids: Annotated[
+        list[str] | None, typer.Argument(help="Webhooks of these jobs; without any all that failed.")
+    ] = None,
+    url: Url = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Send webhooks again, under the ids that they had."""
+    from serve_app.cli.client import find_server
+    from serve_app.cli.jobs import replay_webhooks
+
+    raise typer.Exit(replay_webhooks(find_server(url, api_key), job_ids or []))
 
 
 def main() -> None:

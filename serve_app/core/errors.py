@@ -19,8 +19,11 @@
     │   ├── NothingKept        this server stores no recordings
     │   ├── UnknownPath        no door is there
     │   ├── WrongMethod        a door that takes other methods
+    │   ├── UnknownJob         no job of this caller has that id
+    │   ├── JobConflict        an idempotency key that came with another request
+    │   ├── AddressRefused     an address that this server does not connect to for its clients
     │   ├── OriginRefused      a web page whose origin is not listed
-    │   ├── AddressRefused     a client whose address is not let in
+    │   ├── ClientAddressRefused  a client whose address is not let in
     │   ├── InvalidKey         no key, or one that is not known, expired or revoked
     │   └── WrongScope         a key that does not open this door
     ├── CapacityError          we are full: try again after `retry_after_s`
@@ -31,6 +34,7 @@
     └── ServerError            our fault: the same call may succeed
         ├── InferenceError     a model failed on this item
         ├── RequestTimedOut    a recording took longer than requests may
+        ├── JobsUnavailable    the store of jobs does not answer
         ├── ModelUnavailable   a model is missing or not loaded
         │   └── ReplicaUnhealthy  a model hangs or writes nonsense: its process is being replaced
         ├── StorageUnavailable  the storage of the clips does not answer
@@ -137,13 +141,27 @@ class WrongMethod(ClientError):
     http_status = 405
 
 
+class UnknownJob(ClientError):
+    http_status = 404
+
+
+class JobConflict(ClientError):
+    """An idempotency key was used before, for a request that was another one."""
+
+    http_status = 409
+
+
+class AddressRefused(ClientError):
+    """A webhook's or a recording's address that could reach what only this server can reach."""
+
+
 class OriginRefused(ClientError):
     """The browser says that the request comes from a page that may not use this server."""
 
     http_status = 403
 
 
-class AddressRefused(ClientError):
+class ClientAddressRefused(ClientError):
     """`allow_addresses` and `deny_addresses` keep the client's address out."""
 
     http_status = 403
@@ -204,6 +222,13 @@ class RequestTimedOut(ServerError):
 
     http_status = 504
     retry_after_s = 30
+
+
+class JobsUnavailable(ServerError):
+    """The store of jobs, or the storage of their audio, does not answer."""
+
+    http_status = 503
+    retry_after_s = 5
 
 
 class ModelUnavailable(ServerError):

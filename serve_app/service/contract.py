@@ -174,6 +174,9 @@ class SpeechService(Protocol):
         `progress` hears the share decoded, 0 to 1; `on_segment` every segment in order, as soon as it can.
         """
 
+    def require_served(self, options: RecordingOptions) -> None:
+        """Raises `UnsupportedLanguage` or `SpeakersUnavailable` where no recording can be transcribed so."""
+
     def status(self) -> ServiceStatus:
         """A snapshot; cheap."""
 

@@ -157,15 +157,18 @@ class Speech:
         if self._num_recordings >= self._limits.max_recordings:
             self._counters.refused("upload", "max_uploads")
             raise QueueFull(f"Queue full: {self._num_recordings}/{self._limits.max_recordings}")
-        for language in options.languages or (options.language,):
-            self._refuse_unknown_language(language, options.task)
-        self._refuse_speakers(options.speakers)
+        self.require_served(options)
         self._refuse_when_queue_full("upload")
         self._num_recordings += 1
         try:
             return await self._recordings.transcribe(audio, options, progress, on_segment)
         finally:
             self._num_recordings -= 1
+
+    def require_served(self, options: RecordingOptions) -> None:
+        for language in options.languages or (options.language,):
+            self._refuse_unknown_language(language, options.task)
+        self._refuse_speakers(options.speakers)
 
     def status(self) -> ServiceStatus:
         models = self._models()

@@ -17,10 +17,14 @@ from serve_app.audio.formats import canonical_formats
 from serve_app.core.errors import ModelUnavailable, UnsupportedLanguage
 from serve_app.core.jobs import AttentionRule, Role
 from serve_app.formatting import FormattingOptions
+from serve_app.jobs.networks import networks
+from serve_app.jobs.opening import database_address
+from serve_app.jobs.signing import signing_key
 from serve_app.models.languages import normalise_language, normalise_languages
 from serve_app.settings.define import SettingsError, about
 from serve_app.settings.sections_host import (
     AccessSection,
+    JobSection,
     MetricSection,
     ModelSection,
     PrivacySection,
@@ -54,6 +58,7 @@ SECTIONS = (
     PrivacySection,
     SpeakerSection,
     StorageSection,
+    JobSection,
     MetricSection,
 )
 
@@ -88,6 +93,7 @@ _AGAINST_STRICT: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 class Settings(
     MetricSection,
+    JobSection,
     StorageSection,
     SpeakerSection,
     PrivacySection,
@@ -137,6 +143,7 @@ class Settings(
         "trusted_proxies",
         "allow_addresses",
         "deny_addresses",
+        "outbound_networks",
         mode="before",
     )
     @classmethod
@@ -225,6 +232,26 @@ class Settings(
             if given:
                 raise ValueError(f"privacy is strict, which contradicts {'; '.join(given)}")
         return self
+
+    @field_validator("outbound_networks")
+    @classmethod
+    def _outbound(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        networks(value)
+        return value
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _signs(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            signing_key(value.get_secret_value())
+        return value
+
+    @field_validator("jobs_database")
+    @classmethod
+    def _has_a_store(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            database_address(value.get_secret_value(), None, Path())
+        return value
 
     @model_validator(mode="after")
     def _in_order(self) -> Settings:

@@ -195,7 +195,15 @@ class AccessSection(Section):
     )
     ticket_lifetime_s: float = setting(3600, "How long a resume ticket holds.", gt=0, le=604_800)
     webhook_secret: SecretStr | None = setting(
-        None, "Key that signs webhooks.", later="no webhooks are sent", secret=True
+        None,
+        "Key that signs webhooks (Standard Webhooks): `whsec_` and base64, or any text; empty: unsigned.",
+        secret=True,
+    )
+    outbound_networks: tuple[str, ...] = setting(
+        (),
+        "Networks beside the public internet that webhooks and recordings' addresses may reach "
+        "(`10.0.0.0/8, 127.0.0.1/32`); empty: none.",
+        max_length=256,
     )
 
 
@@ -284,8 +292,8 @@ class StorageSection(Section):
     )
     storage_key: SecretStr | None = setting(
         None,
-        "Encrypts clips and cached results at rest: at least 32 characters (`openssl rand -hex 32`), the "
-        "same on all replicas. With another key, or none, what was stored is gone.",
+        "Encrypts clips, jobs and cached results at rest: at least 32 characters (`openssl rand -hex 32`), "
+        "the same on all replicas. With another key, or none, what was stored is gone.",
         secret=True,
     )
     disable_audio_logging: bool = setting(
@@ -321,10 +329,37 @@ class StorageSection(Section):
     redis_url: SecretStr | None = setting(
         None,
         "Redis: counts limits for all replicas (where it does not answer, each counts for itself), keeps "
-        "keys where `keys_in_redis` says so, and results where that is the cache's type.",
+        "keys where `keys_in_redis` says so, results where that is the cache's type, and jobs unless they "
+        "have a database.",
         "REDIS_URL",
         secret=True,
     )
+
+
+class JobSection(Section):
+    """Jobs"""
+
+    jobs_database: SecretStr | None = setting(
+        None,
+        "Where jobs and webhooks are kept: `sqlite:///FILE` on one machine, else `postgresql://...` (with "
+        "`psycopg` installed) or `redis://...`; empty: Redis where `redis_url` is set, else `jobs.db` in "
+        "`cache_dir`.",
+        secret=True,
+    )
+    jobs_storage_path: str | None = setting(
+        None,
+        "Where audio of jobs waits: a folder or an address that fsspec knows, the same for all replicas; "
+        "empty: `jobs` in `cache_dir`.",
+        min_length=1,
+        max_length=1_000,
+    )
+    job_workers: int = setting(
+        1, "Jobs that each ingress replica works on at once; 0: it only takes them.", ge=0, le=64
+    )
+    job_result_ttl_s: float = setting(
+        86_400, "How long a job and its result are kept once it has ended.", ge=1, le=31_536_000
+    )
+    max_waiting_jobs: int = setting(1_000, "Jobs of one key that may wait.", ge=1, le=1_000_000)
 
 
 class MetricSection(Section):

@@ -6,7 +6,7 @@ import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve_app.access.addresses import AddressRules, counted_address, parsed_address
-from serve_app.core.errors import AddressRefused
+from serve_app.core.errors import ClientAddressRefused
 from serve_app.web.callers import set_address
 from serve_app.web.errors import refuse
 
@@ -33,7 +33,9 @@ class Addresses:
             set_address(scope, counted_address(address))
             if not self._rules.admits(address):
                 log.warning("address refused", address=str(address), path=scope["path"][:100])
-                await refuse(scope, receive, send, AddressRefused("This address may not use this server"))
+                await refuse(
+                    scope, receive, send, ClientAddressRefused("This address may not use this server")
+                )
                 return
         await self._app(scope, receive, send)
 

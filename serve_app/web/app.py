@@ -16,6 +16,7 @@ from serve_app.access.limits import Limiter
 from serve_app.cache.results import ResultCache
 from serve_app.clips.ports import Clips
 from serve_app.core.erasure import Eraser
+from serve_app.jobs.desk import JobDesk
 from serve_app.protocols.doors import Described, Operation
 from serve_app.service.contract import SpeechService
 from serve_app.telemetry.metrics import Metrics, no_metrics
@@ -65,6 +66,7 @@ def create_app(
     addresses: AddressRules | None = None,
     limiter: Limiter | None = None,
     pace: BodyPace | None = None,
+    jobs: JobDesk | None = None,
     clips: Clips | None = None,
     cache: ResultCache | None = None,
     protocols: Sequence[Protocol] = PROTOCOLS,
@@ -78,9 +80,9 @@ def create_app(
     no request. `api_key`: the same, where there is only this one. `keys_in_address`, `metrics_need_key`:
     `Callers`. `addresses`: whose word on a client's address is taken, and which clients may come in.
     `limiter`: what keys and addresses may use; None: all that they want. `pace`: how slowly bodies may come.
-    `traces`: where requests have spans; None: nowhere. `clips` are stored and `cache` has results, None:
-    nothing is kept. `keeper` takes the record of each request, for the audit log; `erasers` are asked at
-    `DELETE /v1/data`. Raises `UnsupportedLanguage`.
+    `traces`: where requests have spans; None: nowhere. `jobs` are queued, `clips` stored, and `cache` has
+    results; None: nothing is kept. `keeper` takes the record of each request, for the audit log; `erasers`
+    are asked at `DELETE /v1/data`. Raises `UnsupportedLanguage`.
     """
     if keys is None and api_key is not None:
         keys = Keyring(plain=api_key)
@@ -94,6 +96,7 @@ def create_app(
         keeper=keeper,
         erasers=erasers,
         limiter=limiter,
+        jobs=jobs,
         clips=clips,
         cache=cache,
     )

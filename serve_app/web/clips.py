@@ -26,9 +26,11 @@ from serve_app.protocols.native.clips import (
     short_body,
 )
 from serve_app.service.contract import RecordingOptions
+from serve_app.speakers.turns import SpeakerMode
 from serve_app.web.callers import caller_of
 from serve_app.web.door import Door, Endpoint, Endpoints
 from serve_app.web.errors import error_response
+from serve_app.web.jobs import accepted, queue_this
 from serve_app.web.recordings import Audio, heard
 from serve_app.web.records import RecordResponse
 from serve_app.web.transcribe import answer_of
@@ -160,8 +162,22 @@ def _options(choices: ClipChoices, door: Door, *, by_default: bool) -> tuple[Rec
     return choices.with_diarize(True).recording_options(defaults, backend), ""
 
 
+def _for_a_job(
+    request: Request, door: Door, choices: ClipChoices | None, *fields: tuple[str, str]
+) -> list[tuple[str, str]]:
+    """The parameters of a request that is queued. With `choices` speakers are told apart unless that is
+    declined or not possible, as at once."""
+    parameters = [*request.query_params.multi_items(), *fields]
+    if choices is not None and choices.diarize is None:
+        defaults, _ = _options(choices, door, by_default=True)
+        parameters.append(("diarize", "false" if defaults.speakers is SpeakerMode.OFF else "true"))
+    return parameters
+
+
 async def _transcribe_clip(request: Request, door: Door, choices: ClipChoices, clip_id: str) -> Response:
     clips, key_id = _clips(door), caller_of(request.scope).key_id
+    if choices.webhook_url is not None:
+        return accepted(await queue_this(request, door, _for_a_job(request, door, choices), None))
     began_s = perf_counter()
     clip = await clips.find(clip_id, key_id)
     audio = _StoredAudio(clips, clip, key_id)
@@ -181,6 +197,11 @@ async def _transcribe_body(
     try:
         choices = _choices(request, *upload.fields)
         _options(choices, door, by_default=by_default)
+        if choices.webhook_url is not None:
+            fields = _for_a_job(request, door, choices if by_default else None, *upload.fields)
+            job = await queue_this(request, door, fields, upload.file)
+            upload.close()
+            return accepted(job)
     except BaseException:
         upload.close()
         raise

@@ -21,6 +21,7 @@ from serve_app.core.errors import QueueFull, RequestTimedOut
 from serve_app.core.jobs import Task
 from serve_app.core.samples import SAMPLE_RATE_HZ
 from serve_app.formatting import FormattingOptions
+from serve_app.jobs.desk import JobDesk
 from serve_app.models.languages import normalise_language
 from serve_app.protocols.choices import SessionChoices
 from serve_app.protocols.doors import Described
@@ -130,7 +131,7 @@ class Door:
     `described`: every door of the application. `signing_key`: the same on all replicas, or a client secret is
     good at one of them only; None: one of this process. `keys`: those that are asked for; None: none are.
     `limiter`: what keys and addresses may use. `keeper` writes the audit log, `erasers` are the stores that
-    keep anything; `clips`, `cache`: None where nothing is kept.
+    keep anything; `jobs`, `clips`, `cache`: None where nothing is kept.
     """
 
     def __init__(
@@ -145,10 +146,12 @@ class Door:
         keeper: RecordKeeper | None = None,
         erasers: Sequence[Eraser] = (),
         limiter: Limiter | None = None,
+        jobs: JobDesk | None = None,
         clips: Clips | None = None,
         cache: ResultCache | None = None,
     ) -> None:
         self.service = service
+        self.jobs = jobs
         self.limiter = limiter or Limiter()
         self.limiter.on_refused = lambda what: metrics.refused(what, "limit")
         self.described = tuple(described)

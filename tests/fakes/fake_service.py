@@ -241,6 +241,10 @@ class FakeService:
                 on_segment(segment)
         return transcript
 
+    def require_served(self, options: RecordingOptions) -> None:
+        if self.refuse_with is not None:
+            raise self.refuse_with
+
     def status(self) -> ServiceStatus:
         models = (
             ModelInfo("base", "final", "ctranslate2", "cpu", "int8", True, "/models/base"),

@@ -160,8 +160,13 @@ def test_every_field_has_its_variable_and_its_flag(field: str) -> None:
     default = getattr(Settings(), field)
     unset = "1" * 32 if field == "storage_key" else "1"
     text = unset if default is None else ",".join(default) if isinstance(default, tuple) else str(default)
-    known = {"languages": "en", "cors_origins": "x", "otlp_endpoint": "http://collector:4318"}
-    text = text or known.get(field, "::1")
+    known = {
+        "languages": "en",
+        "cors_origins": "x",
+        "otlp_endpoint": "http://collector:4318",
+        "jobs_database": "sqlite://",
+    }
+    text = known.get(field, text or "::1")
     assert field in read_settings(environ={env_name(field): text})[0].model_fields_set
     flags = {"--" + field.replace("_", "-"): text}
     assert field in read_settings(environ={}, flags=flags)[0].model_fields_set

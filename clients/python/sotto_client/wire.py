@@ -8,7 +8,7 @@ and what is `UNSET` (which is false) is left out. Times count from the first sam
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 from msgspec.structs import replace
@@ -314,3 +314,56 @@ class Transcript(Written, frozen=True, kw_only=True):
     @property
     def total_ms(self) -> float:
         return self.processing_time.total_ms
+
+
+JOB_STATES = ("queued", "running", "done", "failed", "cancelled")
+
+
+class JobError(Written, frozen=True, kw_only=True):
+    """Why a job failed."""
+
+    code: Annotated[str, means("As in the native protocol's errors.")]
+    message: str
+
+
+class JobWebhook(Written, frozen=True, kw_only=True):
+    """One webhook of a job."""
+
+    webhook_id: Annotated[str, means("The header `webhook-id`, the same however often it is sent.")]
+    status: Annotated[str, means("Where it is.", values=("pending", "delivered", "failed"))]
+    attempts: int
+    error: Annotated[str | UnsetType, means("Of the last attempt.")] = UNSET
+
+
+class JobStatus(Written, frozen=True, kw_only=True):
+    """A recording in the queue, or what became of it. Times are ISO 8601."""
+
+    job_id: str
+    status: Annotated[str, means("Where it is.", values=JOB_STATES)]
+    progress: Annotated[float, means("The share that is decoded, from 0 to 1.")]
+    created_at: str
+    started_at: Annotated[str | None, means("When work on it first began.")] = None
+    ended_at: str | None = None
+    expires_at: Annotated[str | None, means("When it is forgotten.")] = None
+    error: JobError | UnsetType = UNSET
+    result: Annotated[
+        Any,
+        means("Once it is done: the answer of `POST /transcribe`, a text in formats that are none of JSON."),
+    ] = UNSET
+    webhooks: Annotated[tuple[JobWebhook, ...] | UnsetType, means("Where a webhook was asked for.")] = UNSET
+
+    @property
+    def is_ended(self) -> bool:
+        return self.status not in ("queued", "running")
+
+
+class JobList(Written, frozen=True, kw_only=True):
+    """Jobs of one key, the newest first, without their results."""
+
+    jobs: tuple[JobStatus, ...]
+
+
+class Replayed(Written, frozen=True, kw_only=True):
+    """Webhooks that will be sent again."""
+
+    replayed: int

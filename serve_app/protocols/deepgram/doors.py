@@ -41,11 +41,12 @@ DOORS: Final = (
         name="listen",
         tag="deepgram",
         summary="Deepgram's: a recording to text",
-        description="The body is the audio, whatever its content type; an address to fetch is refused. "
-        f"Accepted with a warning in `metadata.warnings`: {_UNSERVED}. Refused: `callback`, `redact`.",
+        description="The body is the audio, whatever its content type; an address to fetch (`url`) is taken "
+        f"with `callback` alone. Accepted with a warning in `metadata.warnings`: {_UNSERVED}. Refused: "
+        "`redact`.",
         query=Query(listen.ListenQuery, listen.LIVE_ONLY, listen.REPEATED),
         audio=AUDIO_TYPES,
-        answers=(Answer(record=deepgram_records.ListenAnswer),),
+        answers=(Answer(record=(deepgram_records.ListenAnswer, deepgram_records.ListenAccepted)),),
         errors=(400, 413, 415, 500, 503, 504),
         error=deepgram_records.ListenError,
         prefix="Deepgram",

@@ -23,6 +23,7 @@ _LICENSE: Final = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
 _BINARY: Final[Schema] = {"type": "string", "format": "binary"}
 _TAGS: Final = {
     "recordings": "Our own doors for recordings.",
+    "jobs": "Recordings that wait in a queue, and webhooks.",
     "clips": "Recordings that are stored here for a time, and what transcribes them.",
     "openai": "OpenAI's doors, for its clients.",
     "deepgram": "Deepgram's door, for its clients.",
@@ -35,9 +36,9 @@ STATUS_MEANINGS: Final = {
     400: "A parameter, a body or audio that cannot be understood.",
     401: "No key, or one that is unknown, expired or revoked; where the service has keys.",
     403: "The key does not open this door, or the address may not come in.",
-    404: "No such model is loaded here, or no such recording of yours is stored.",
+    404: "Nothing of that name or id is here, or is yours.",
     408: "The body came too slowly.",
-    409: "The session id is in use, or this server stores no recordings.",
+    409: "The session id or the idempotency key is in use, or this server stores no recordings.",
     413: "Larger or longer than the server takes.",
     415: "No audio, or a container that is not allowed.",
     429: "The key or the address has used what it may: try again after `retry-after` seconds.",

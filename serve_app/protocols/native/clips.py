@@ -68,6 +68,12 @@ class ClipChoices(UploadChoices, frozen=True, kw_only=True):
         ]
         | None
     ) = None
+    webhook_url: (
+        Annotated[
+            str, Meta(max_length=2048, description="Queue it, answer 202, and send the job here in the end.")
+        ]
+        | None
+    ) = None
 
     def with_diarize(self, wanted: bool) -> ClipChoices:
         return replace(self, diarize=wanted)

@@ -37,6 +37,9 @@ _TEXTS: Final = ("text/plain", "application/x-subrip", "text/vtt", "text/tab-sep
 _SHORT: Final = Answer(record=clips.ShortTranscript, texts=_TEXTS, streams={ndjson.MEDIA_TYPE: wire.Segment})
 
 
+_QUEUED: Final = Answer(202, "With `webhook_url`: it is in the queue.", wire.JobStatus)
+
+
 def _single_step(path: str, name: str) -> Operation:
     return Operation(
         method="post",
@@ -45,10 +48,10 @@ def _single_step(path: str, name: str) -> Operation:
         tag="clips",
         summary="A recording to text, with speakers, in one request",
         description="As `/api/transcribe` for a clip; the recording is not stored.",
-        query=Query(UploadChoices),
+        query=Query(clips.ClipChoices, frozenset({"clip_id"})),
         form=Form(UploadChoices),
         audio=AUDIO_TYPES,
-        answers=(_SHORT,),
+        answers=(_SHORT, _QUEUED),
         errors=(400, 413, 415, 500, 503),
     )
 
@@ -150,7 +153,7 @@ DOORS: Final = (
         form=Form(UploadChoices),
         audio=AUDIO_TYPES,
         may_be_empty=True,
-        answers=(_SHORT,),
+        answers=(_SHORT, _QUEUED),
         errors=(400, 404, 409, 413, 415, 500, 503),
         error=(clips.ErrorText, wire.Detail),
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from serve_app.core.errors import (
-    AddressRefused,
+    ClientAddressRefused,
     ClientError,
     InvalidAudio,
     InvalidKey,
@@ -79,7 +79,7 @@ def _param_and_code(error: SottoError) -> tuple[str | None, str | None]:
             return None, "missing_scope"
         case OriginRefused():
             return None, "origin_not_allowed"
-        case AddressRefused():
+        case ClientAddressRefused():
             return None, "ip_not_authorized"
         case LimitReached():
             return None, "rate_limit_exceeded"
