@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.scoring import Summed
 from benchmarks.speakers.recordings import DiarizationRecording
 from serve_app.speakers.turns import Turn
 
@@ -17,7 +18,7 @@ _UNWRITTEN_WORD_S = 0.35
 
 
 @dataclass(frozen=True, slots=True)
-class DiarizationErrors:
+class DiarizationErrors(Summed):
     """Seconds of speech (of two speakers at once: twice) and of each kind of error; they add up."""
 
     speech_s: float
@@ -30,14 +31,6 @@ class DiarizationErrors:
         """Errors over speech, a fraction; may exceed 1."""
         errors_s = self.missed_s + self.false_alarm_s + self.confused_s
         return errors_s / self.speech_s if self.speech_s else float(errors_s > 0)
-
-    def __add__(self, other: DiarizationErrors) -> DiarizationErrors:
-        return DiarizationErrors(
-            self.speech_s + other.speech_s,
-            self.missed_s + other.missed_s,
-            self.false_alarm_s + other.false_alarm_s,
-            self.confused_s + other.confused_s,
-        )
 
 
 def diarization_errors(
@@ -74,7 +67,7 @@ class TimedWord:
 
 
 @dataclass(frozen=True, slots=True)
-class WordSpeakerErrors:
+class WordSpeakerErrors(Summed):
     """Words whose speaker is wrong, those without a speaker among them."""
 
     num_words: int
@@ -83,9 +76,6 @@ class WordSpeakerErrors:
     @property
     def rate(self) -> float:
         return self.num_wrong / self.num_words if self.num_words else 0.0
-
-    def __add__(self, other: WordSpeakerErrors) -> WordSpeakerErrors:
-        return WordSpeakerErrors(self.num_words + other.num_words, self.num_wrong + other.num_wrong)
 
 
 def reference_words(recording: DiarizationRecording) -> list[TimedWord]:
