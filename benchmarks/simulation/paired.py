@@ -11,7 +11,7 @@ import asyncio
 import time
 from bisect import bisect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from statistics import median
 from typing import Any
 
@@ -110,31 +110,32 @@ BAR = 0.25
 
 
 @dataclass(frozen=True, slots=True)
+class Compared:
+    """Latencies really and simulated."""
+
+    measured: Percentiles
+    simulated: Percentiles
+
+    @property
+    def ratio(self) -> float | None:
+        """Simulated over measured p95."""
+        if self.simulated.p95 is None or not self.measured.p95:
+            return None
+        return round(self.simulated.p95 / self.measured.p95, 3)
+
+
+@dataclass(frozen=True, slots=True)
 class Pair:
-    """One real run and its simulation; ratios are simulated over measured p95."""
+    """One real run and its simulation."""
 
-    measured_final: Percentiles
-    simulated_final: Percentiles
-    measured_interim: Percentiles
-    simulated_interim: Percentiles
-
-    @property
-    def final_ratio(self) -> float | None:
-        return _ratio(self.simulated_final, self.measured_final)
-
-    @property
-    def interim_ratio(self) -> float | None:
-        return _ratio(self.simulated_interim, self.measured_interim)
+    final: Compared
+    interim: Compared
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "final": {"measured": self.measured_final.to_json(), "simulated": self.simulated_final.to_json()},
-            "interim": {
-                "measured": self.measured_interim.to_json(),
-                "simulated": self.simulated_interim.to_json(),
-            },
-            "final_p95_ratio": self.final_ratio,
-            "interim_p95_ratio": self.interim_ratio,
+            **asdict(self),
+            "final_p95_ratio": self.final.ratio,
+            "interim_p95_ratio": self.interim.ratio,
         }
 
 
@@ -156,8 +157,8 @@ def run_pairs(
         if seen.failures:
             raise ValueError(f"a session failed: {seen.failures[0]}")
         pair = compare(seen, talks, shape, ramp_s=ramp_s)
-        ratio = "-" if pair.final_ratio is None else f"{pair.final_ratio:.2f}"
-        say(f"finals {pair.measured_final} measured, {pair.simulated_final} simulated, p95 ratio {ratio}")
+        final = pair.final
+        say(f"finals {final.measured} measured, {final.simulated} simulated, p95 ratio {final.ratio}")
         pairs.append(pair)
     return pairs
 
@@ -177,10 +178,8 @@ def compare(seen: Observed, talks: Sequence[Talk], shape: ServiceShape, *, ramp_
         finals.extend(simulated_run.results.final_ms)
         interims.extend(simulated_run.results.interim_ms)
     return Pair(
-        Percentiles.of(seen.final_ms),
-        Percentiles.of(finals),
-        Percentiles.of(seen.interim_ms),
-        Percentiles.of(interims),
+        Compared(Percentiles.of(seen.final_ms), Percentiles.of(finals)),
+        Compared(Percentiles.of(seen.interim_ms), Percentiles.of(interims)),
     )
 
 
@@ -227,8 +226,8 @@ def _simulated(shape: ServiceShape, talks: Sequence[Talk], ramp_s: float, seed: 
 
 def verdict(pairs: Sequence[Pair]) -> dict[str, Any]:
     """The median ratios, and whether that of finals is within the bar."""
-    finals = [pair.final_ratio for pair in pairs if pair.final_ratio is not None]
-    interims = [pair.interim_ratio for pair in pairs if pair.interim_ratio is not None]
+    finals = [pair.final.ratio for pair in pairs if pair.final.ratio is not None]
+    interims = [pair.interim.ratio for pair in pairs if pair.interim.ratio is not None]
     final = round(median(finals), 3) if finals else None
     return {
         "pairs": [pair.to_json() for pair in pairs],
@@ -236,9 +235,3 @@ def verdict(pairs: Sequence[Pair]) -> dict[str, Any]:
         "interim_p95_ratio": round(median(interims), 3) if interims else None,
         "within_bar": final is not None and abs(final - 1.0) <= BAR,
     }
-
-
-def _ratio(simulated: Percentiles, measured: Percentiles) -> float | None:
-    if simulated.p95 is None or not measured.p95:
-        return None
-    return round(simulated.p95 / measured.p95, 3)
