@@ -82,8 +82,8 @@ class ServiceShape:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The service at one moment: sessions, replicas for finals and interims, what waits; `final_p95_ms` of the
-    finals since the last one."""
+    """The service at one moment: sessions, replicas for finals and interims, what waits; `final_p95_ms` of
+    the finals since the last one."""
 
     at_s: float
     sessions: int

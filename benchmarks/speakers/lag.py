@@ -30,7 +30,7 @@ from benchmarks.live.load import SessionLog, record_session
 from benchmarks.report import command, command_line, print_table, write_json
 from benchmarks.scoring import Percentiles, Summed
 from benchmarks.service import service_under_test
-from benchmarks.speakers.recordings import DiarizationRecording, load_recordings
+from benchmarks.speakers.recordings import load_recordings
 from benchmarks.text.recordings import write_recording
 from serve_app.core.errors import SottoError
 from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16
@@ -85,7 +85,7 @@ def lags_of(log: SessionLog) -> Lags:
     return lags
 
 
-def session_audio(recordings: Sequence[DiarizationRecording], index: int, seconds: float) -> Pcm16:
+def session_audio(recordings: Sequence[Clip], index: int, seconds: float) -> Pcm16:
     """A dialogue over and over, begun at another place in each session."""
     samples = recordings[index % len(recordings)].samples
     wanted = round(seconds * SAMPLE_RATE_HZ)

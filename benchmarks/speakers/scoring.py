@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.clips import Clip
 from benchmarks.scoring import Summed
-from benchmarks.speakers.recordings import DiarizationRecording
 from serve_app.speakers.turns import Turn
 
 COLLARS_S = (0.0, 0.25)
@@ -33,9 +33,7 @@ class DiarizationErrors(Summed):
         return errors_s / self.speech_s if self.speech_s else float(errors_s > 0)
 
 
-def diarization_errors(
-    recording: DiarizationRecording, turns: Sequence[Turn], collar_s: float = 0.0
-) -> DiarizationErrors:
+def diarization_errors(recording: Clip, turns: Sequence[Turn], collar_s: float = 0.0) -> DiarizationErrors:
     """By pyannote.metrics, overlapping speech included, under the best mapping of speakers.
 
     `collar_s` seconds around every reference boundary are not scored: as in pyannote.metrics that is the
@@ -78,7 +76,7 @@ class WordSpeakerErrors(Summed):
         return self.num_wrong / self.num_words if self.num_words else 0.0
 
 
-def reference_words(recording: DiarizationRecording) -> list[TimedWord]:
+def reference_words(recording: Clip) -> list[TimedWord]:
     """The words of each turn, spread over it by their lengths; words of one length where there is no text."""
     words: list[TimedWord] = []
     for turn in recording.turns:
