@@ -15,6 +15,7 @@ from serve_app.asr.fallback import GuardOptions
 from serve_app.asr.guards import MEASURED
 from serve_app.asr.recogniser import Recogniser
 from serve_app.assembly.card_share import kept_to_share, own_share
+from serve_app.assembly.models import find_model
 from serve_app.assembly.voice_activity import load_detector, voice_of
 from serve_app.audio.sample import SAMPLE_TEXT, speech_sample
 from serve_app.capacity.machine import available_cores
@@ -131,16 +132,8 @@ def _stand_in(role: Role, name: str) -> str:
 def _find(settings: Settings, role: Role) -> ResolvedModel:
     """The role's model, or its stand-in with a warning."""
     name = settings.model_name(role)
-    found, warning = resolve_or_fallback(
-        name,
-        _stand_in(role, name),
-        model_dir=settings.model_dir,
-        cache_dir=settings.cache_dir,
-        offline=settings.offline,
-        hf_token=settings.secret("hf_token"),
-        hf_home=settings.hf_home,
-        formats=_formats(settings),
-    )
+    find = partial(find_model, settings=settings, formats=_formats(settings))
+    found, warning = resolve_or_fallback(name, _stand_in(role, name), find)
     if warning is not None:
         log.warning("model replaced", wanted=name, used=found.name, reason=warning)
     return found
