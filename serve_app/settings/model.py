@@ -83,7 +83,6 @@ _MULTILINGUAL_INTERIM_MODEL = "base"
 
 _AGAINST_STRICT: dict[str, tuple[Callable[[Any], bool], str]] = {
     "audio_storage_path": (lambda given: given.audio_storage_path is not None, "clips keep audio"),
-    "delete_audio_immediately": (lambda given: not given.delete_audio_immediately, "false keeps audio"),
     "result_cache_enabled": (lambda given: given.result_cache_enabled, "the cache keeps text"),
     "debug": (lambda given: given.debug, "libraries log what they handle"),
     "log_level": (lambda given: given.log_level == "DEBUG", "at DEBUG libraries log what they handle"),

@@ -24,7 +24,7 @@ from serve_app.access.keys import offered_keys
 from serve_app.access.tokens import verify_token
 from serve_app.core.errors import InvalidKey, SottoError, WrongScope
 from serve_app.protocols.doors import Channel, Described, Operation
-from serve_app.web.callers import set_caller
+from serve_app.web.callers import caller_of, set_caller
 from serve_app.web.errors import asked_path, refuse
 from serve_app.web.openai_realtime import secret_owner
 
@@ -77,7 +77,7 @@ class Callers:
         """Raises `InvalidKey`, `WrongScope` and `QueueFull`."""
         keys = self._keys
         if keys is None:
-            return ANYBODY
+            return caller_of(scope)
         path = asked_path(scope)
         door = self._doors.find(scope["type"] if scope["type"] == _WEBSOCKET else scope["method"], path)
         if isinstance(door, Operation) and not self._needs_key(door):

@@ -9,6 +9,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from fakes.app_server import running_app
+from fakes.door_errors import shape_of
 from fakes.fake_service import FakeService, FakeSettings
 from serve_app.access.addresses import AddressRules
 from serve_app.access.caller import Caller
@@ -29,12 +30,6 @@ def port():
     rules = AddressRules(deny=["203.0.113.0/24"])
     with running_app(create_app(FakeService(), FakeSettings(), addresses=rules)) as port:
         yield port
-
-
-def shape_of(path):
-    if path in ("/v1/listen", "/v1/auth/grant"):
-        return "err_code"
-    return "error" if path.startswith("/v1/") else "detail"
 
 
 @pytest.mark.parametrize(("method", "path"), HTTP_DOORS)

@@ -16,6 +16,7 @@ from websockets.frames import Opcode
 
 from fakes.app_server import running_app
 from fakes.asgi_socket import AsgiSocket
+from fakes.door_errors import shape_of
 from fakes.encoded_audio import chirp, wav
 from fakes.fake_service import FakeService, FakeSettings
 from serve_app.web import bounds
@@ -29,12 +30,6 @@ BODIES = [*UPLOADS, "/v1/auth/grant", "/v1/realtime/client_secrets", "/v1/realti
 READ_BYTES = 256 * 1024
 """What asyncio reads at once; the pings in it are answered together."""
 FORM = "multipart/form-data; boundary=x"
-
-
-def shape_of(path):
-    if path in ("/v1/listen", "/v1/auth/grant"):
-        return "err_code"
-    return "error" if path.startswith("/v1/") else "detail"
 
 
 def client_of(app):

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import httpx
 import pytest
-from starlette.middleware.base import RequestResponseEndpoint
 
 from fakes.fake_service import FakeService, FakeSettings
-from serve_app.access.caller import Caller, Scope
 from serve_app.core.erasure import Erasure
 from serve_app.web.app import create_app
-from serve_app.web.callers import set_caller
 
 
 class Store:
@@ -27,15 +24,9 @@ class Store:
         return self.num_things
 
 
-async def ask(query: str, *stores: Store, scopes: frozenset[Scope] | None = None) -> httpx.Response:
+async def ask(query: str, *stores: Store) -> httpx.Response:
     app = create_app(FakeService(), FakeSettings(), erasers=stores)
-
-    async def called(scope, receive, send) -> RequestResponseEndpoint | None:
-        if scopes is not None:
-            set_caller(scope, Caller(key_id="k", scopes=scopes))
-        return await app(scope, receive, send)
-
-    transport = httpx.ASGITransport(called, raise_app_exceptions=False)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://sotto") as client:
         return await client.delete(f"/v1/data?{query}")
 
@@ -77,12 +68,3 @@ async def test_what_is_not_clear_erases_nothing(query):
     assert answer.status_code == 400
     assert answer.json()["error"]["message"]
     assert store.asked == []
-
-
-async def test_only_keys_of_scope_admin_erase():
-    store = Store("clips")
-    for scopes in ({Scope.LIVE}, {Scope.RECORDINGS, Scope.METRICS}):
-        answer = await ask("key=k1", store, scopes=frozenset(scopes))
-        assert answer.status_code == 403
-    assert store.asked == []
-    assert (await ask("key=k1", store, scopes=frozenset({Scope.ADMIN}))).status_code == 200

@@ -13,6 +13,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from fakes.app_server import running_app
+from fakes.door_errors import shape_of
 from fakes.fake_service import FakeService, FakeSettings
 from fakes.kept_keys import MemoryKeys, cheap_key
 from serve_app.access.caller import Scope
@@ -168,10 +169,6 @@ async def test_every_socket_takes_the_keys_of_its_scope_and_no_others(
         async with connect(url, proxy=None, additional_headers=bearer(text)) as socket:
             assert socket.response is not None
             assert socket.response.status_code == 101
-
-
-def shape_of(path: str) -> str:
-    return "err_code" if path == "/v1/listen" else "error" if path.startswith("/v1") else "detail"
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from fakes.app_server import running_app
 from fakes.encoded_audio import chirp, wav
 from fakes.fake_service import FakeService, FakeSettings
 from fakes.local_metrics import LocalInstruments
+from serve_app.access.caller import ANYBODY
 from serve_app.assembly.audit import open_audit
 from serve_app.assembly.process import pseudonyms
 from serve_app.settings import Settings, SettingsError
@@ -38,8 +39,8 @@ class Failing(FakeService):
         self.num_failures = 0
         self.fails = False
 
-    def open_session(self, options, ticket=None):
-        session = super().open_session(options, ticket)
+    def open_session(self, options, ticket=None, caller=ANYBODY):
+        session = super().open_session(options, ticket, caller)
         if self.fails:
             self.num_failures += 1
             session.fail_with = self.error
@@ -127,7 +128,6 @@ async def test_the_same_search_finds_what_standard_privacy_writes(logged, tmp_pa
     ("name", "value"),
     [
         ("audio_storage_path", "/var/lib/sotto/clips"),
-        ("delete_audio_immediately", False),
         ("result_cache_enabled", True),
         ("debug", True),
         ("log_level", "DEBUG"),
