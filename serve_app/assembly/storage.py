@@ -81,8 +81,8 @@ class ClipEraser:
 
 
 class CacheEraser:
-    """Forgets the cached results of a key. What was cached of one clip cannot be told apart from the rest of its
-    owner's: it goes with the key, or in time."""
+    """Forgets the cached results of a key. What was cached of one clip cannot be told apart from the rest of
+    its owner's: it goes with the key, or in time."""
 
     name = "cache"
     only_if_asked = False
