@@ -18,7 +18,7 @@ from serve_app.assembly.limits import limiter_of
 from serve_app.assembly.process import set_up_process
 from serve_app.assembly.service import assemble, traces_of
 from serve_app.assembly.speakers import status_of
-from serve_app.assembly.storage import clips_of, keeps_nothing, result_cache_of
+from serve_app.assembly.storage import clips_of, erasers_of, keeps_nothing, result_cache_of
 from serve_app.assembly.voice_activity import state_shape
 from serve_app.core.jobs import ModelInfo
 from serve_app.service.ports import ReplicaLost
@@ -148,7 +148,10 @@ class Ingress:
             keys_in_address=self._settings.keys_in_address,
             metrics_need_key=self._settings.metrics_need_key,
             keeper=self._audit and self._audit[0],
-            erasers=() if self._audit is None else (self._audit[1],),
+            erasers=(
+                *erasers_of(self._clips, self._cache),
+                *(() if self._audit is None else (self._audit[1],)),
+            ),
             traces=self._traces,
             addresses=self._settings.address_rules(),
             limiter=limiter_of(self._settings, shared_counts()),

@@ -175,8 +175,9 @@ class CacheHandle:
     async def release(self, key: str) -> None:
         await self._asked(self._handle.release.remote(key))
 
-    async def clear(self) -> None:
-        await self._asked(self._handle.clear.remote())
+    async def clear(self, prefix: str = "") -> int:
+        num_deleted: int = await self._asked(self._handle.clear.remote(prefix))
+        return num_deleted
 
     async def stats(self) -> CacheStats:
         stats: CacheStats = await self._asked(self._handle.stats.remote())
