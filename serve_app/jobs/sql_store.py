@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -113,6 +115,7 @@ class SqlStore:
             turn = connection.execute(clock).scalar_one() + 1
             if (job := _first(connection, query)) is None:
                 return None
+            as_it_was = (JOBS.c.job_id == job.job_id, JOBS.c.state == job.state)
             held = {
                 "state": JobState.RUNNING,
                 "lease_token": token,
@@ -120,7 +123,8 @@ class SqlStore:
                 "attempts": job.attempts + 1,
                 "started_s": now_s if job.started_s is None else job.started_s,
             }
-            connection.execute(update(JOBS).where(JOBS.c.job_id == job.job_id).values(held))
+            if connection.execute(update(JOBS).where(*as_it_was).values(held)).rowcount == 0:
+                return None  # cancelled, or ended after all, since it was read (PostgreSQL)
             for owner in (CLOCK_OWNER, job.owner):
                 turned = update(TURNS).where(TURNS.c.owner == owner).values(turn=turn)
                 if connection.execute(turned).rowcount == 0:
@@ -293,8 +297,16 @@ def _engine(url: str) -> Engine:
 
 def _on_sqlite_connection(connection: Any, _: Any) -> None:
     connection.isolation_level = None  # transactions begin where `_begin_sqlite` says so
+    deadline_s = time.monotonic() + SQLITE_WAIT_S
     for pragma in ("journal_mode=WAL", "synchronous=FULL"):
-        connection.execute(f"PRAGMA {pragma}").close()
+        while True:
+            try:
+                connection.execute(f"PRAGMA {pragma}").close()
+                break
+            except sqlite3.OperationalError:  # for the first change of the journal SQLite does not wait
+                if time.monotonic() > deadline_s:
+                    raise
+                time.sleep(0.02)
 
 
 def _begin_sqlite(connection: Connection) -> None:

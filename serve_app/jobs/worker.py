@@ -219,8 +219,8 @@ class Worker:
         """End the job, with its webhook where one was asked for. Raises `LeaseLost`."""
         job, now_s = held.job, self._now_s()
         outcome = replace(outcome, ended_s=now_s, expires_s=now_s + self._limits.result_ttl_s)
-        webhook = None
-        if job.webhook_url:
+        webhook, kind = None, self._kinds.get(job.kind)
+        if job.webhook_url and kind is not None:
             ended = replace(
                 job,
                 state=outcome.state,
@@ -236,7 +236,7 @@ class Worker:
                 owner=job.owner,
                 url=job.webhook_url,
                 method=job.webhook_method,
-                body=self._kinds[job.kind].webhook_body(ended, outcome.result),
+                body=kind.webhook_body(ended, outcome.result),
                 created_s=now_s,
                 due_s=now_s,
             )

@@ -315,3 +315,29 @@ def test_the_address_of_the_store(given: str | None, redis: str | None, address:
 def test_an_address_of_no_store_is_refused(address: str) -> None:
     with pytest.raises(ValueError, match="jobs_database"):
         database_address(address or "file:///x", None, Path("/var/cache"))
+
+
+def test_a_job_that_is_cancelled_while_it_is_claimed_stays_cancelled(
+    store: JobStore, store_address: str
+) -> None:
+    """Whichever comes first, the cancelled job is not worked on in the end."""
+    for number in range(20):
+        job_id = f"j{number}"
+        add(store, job(job_id))
+        at_once = threading.Barrier(2)
+        other = open_store(store_address)
+
+        def cancel(
+            job_id: str = job_id, other: JobStore = other, at_once: threading.Barrier = at_once
+        ) -> None:
+            at_once.wait(30)
+            other.cancel(job_id, "", now_s=NOW, expires_s=NOW + 9)
+
+        thread = threading.Thread(target=cancel)
+        thread.start()
+        at_once.wait(30)
+        claim(store, "t")
+        thread.join()
+        other.close()
+        assert store.get(job_id, "").state is JobState.CANCELLED
+        assert not store.renew(job_id, "t", lease_until_s=NOW + 99, progress=0.5)
