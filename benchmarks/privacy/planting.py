@@ -98,7 +98,7 @@ class Searcher:
 
 
 def is_memory(where: str) -> bool:
-    """Whether a place is memory that processes share: an open file of `/dev/shm` that has no name any more."""
+    """Whether a place is memory that processes share: an open file of `/dev/shm` that has no name left."""
     return re.fullmatch(r"open file of \d+: /dev/shm/\S+ \(deleted\)", where) is not None
 
 
