@@ -131,7 +131,7 @@ def seal_unhandled() -> None:
     sys.excepthook = lambda kind, error, traceback: _say_unhandled(error)
     threading.excepthook = lambda given: _say_unhandled(given.exc_value)
     sys.unraisablehook = lambda given: _say_unhandled(given.exc_value)
-    asyncio.BaseEventLoop.default_exception_handler = _loop_failed  # type: ignore[method-assign]
+    asyncio.BaseEventLoop.default_exception_handler = _loop_failed  # type: ignore[method-assign,assignment]
 
 
 def _say_unhandled(error: BaseException | None) -> None:
