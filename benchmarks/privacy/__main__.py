@@ -6,7 +6,8 @@
 Searched, while the service runs and after it has ended: its folders and logs (Ray's too), the log file and
 the audit log, files of the machine's temporary folders and shared memory that were changed during the run,
 open files without a name, command lines, metrics, status pages and its output. Core dumps are allowed as far
-as the shell can, and a recogniser is crashed.
+as the shell can, and a recogniser is crashed. Ray's object store is told apart: it is memory that processes
+share, of a file without a name in `/dev/shm`, and has the settings that replicas were started with, keys too.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from typing import Any, Final
 import httpx
 
 from benchmarks.privacy.leaky_engine import SAID_VARIABLE, install
-from benchmarks.privacy.planting import Findings, Searcher, planted_words
+from benchmarks.privacy.planting import Findings, Searcher, is_memory, planted_words
 from benchmarks.privacy.traffic import Traffic
 from benchmarks.report import command, command_line
 from benchmarks.service import say
@@ -118,11 +119,17 @@ def run(scratch: Path, privacy: str) -> dict[str, Any]:
         "num_log_lines": len(log_lines),
         "num_audit_lines": sum(len(path.read_text().splitlines()) for path in scratch.glob("audit/*.jsonl")),
         "unreadable": sorted(set(found.unreadable)),
-        "hits": [
-            {"where": _named(where, scratch, service.runtime_dir), "kind": kind, "num": num}
-            for (where, kind), num in sorted(found.hits.items())
-        ],
+        "hits": _listed(found, scratch, service.runtime_dir, in_memory=False),
+        "in_memory": _listed(found, scratch, service.runtime_dir, in_memory=True),
     }
+
+
+def _listed(found: Findings, scratch: Path, runtime_dir: Path, *, in_memory: bool) -> list[dict[str, Any]]:
+    return [
+        {"where": _named(where, scratch, runtime_dir), "kind": kind, "num": num}
+        for (where, kind), num in sorted(found.hits.items())
+        if is_memory(where) is in_memory
+    ]
 
 
 @contextmanager
@@ -211,6 +218,8 @@ def _show(report: Mapping[str, Any]) -> None:
     )
     for hit in report["hits"]:
         print(f"  {hit['kind']:<12} {hit['num']:>4} times in {hit['where']}")
+    for hit in report["in_memory"]:
+        print(f"  {hit['kind']:<12} {hit['num']:>4} times in memory that processes share: {hit['where']}")
     for where in report["unreadable"]:
         print(f"  not readable: {where}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -94,6 +95,11 @@ class Searcher:
                     found.hits[where, kind] += num
             tail = data[-(MAX_NEEDLE_BYTES - 1) :]
         return found
+
+
+def is_memory(where: str) -> bool:
+    """Whether a place is memory that processes share: an open file of `/dev/shm` that has no name left."""
+    return re.fullmatch(r"open file of \d+: /dev/shm/\S+ \(deleted\)", where) is not None
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.privacy import planting
-from benchmarks.privacy.planting import Searcher, planted_words
+from benchmarks.privacy.planting import Searcher, is_memory, planted_words
 
 
 @given(st.lists(st.integers(0, 200), max_size=5), st.integers(0, 50))
@@ -62,3 +62,9 @@ def test_open_files_without_a_name_are_searched():
 def test_words_are_all_different():
     words = planted_words(["a", "b"])
     assert len({*words.values(), *planted_words(["a", "b"]).values()}) == 4
+
+
+def test_memory_that_processes_share_is_told_from_files():
+    assert is_memory("open file of 12: /dev/shm/plasmaX (deleted)")
+    assert not is_memory("open file of 12: /tmp/upload (deleted)")
+    assert not is_memory("/dev/shm/sotto-1/spilled")

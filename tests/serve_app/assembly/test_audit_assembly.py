@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 
 from fakes.fake_service import FakeService, FakeSettings
 from fakes.local_metrics import LocalInstruments
+from fakes.opened_audit import opened_audit
 from serve_app.assembly.audit import open_audit
 from serve_app.audit.verify import read_lines, verify
 from serve_app.core.erasure import Erasure
@@ -40,7 +41,7 @@ def settings_of(folder, **more):
 
 @pytest.fixture(params=["standard", "strict"])
 def opened(request, tmp_path):
-    keeper, eraser = open_audit(settings_of(tmp_path, privacy=request.param), no_metrics())
+    keeper, eraser = opened_audit(settings_of(tmp_path, privacy=request.param), no_metrics())
     yield request.param, keeper, eraser
     keeper.close()
 
@@ -87,7 +88,7 @@ async def test_erasing_by_session_and_by_key(opened, tmp_path):
 
 
 async def test_an_erasure_that_cannot_be_written_down_erases_nothing(tmp_path):
-    keeper, eraser = open_audit(settings_of(tmp_path), no_metrics())
+    keeper, eraser = opened_audit(settings_of(tmp_path), no_metrics())
     keeper(RECORD)
     assert keeper.audit.flush()
     keeper.close()  # no line of its can be written any more
@@ -101,7 +102,7 @@ async def test_a_log_that_cannot_be_written_is_loud_and_stops_nothing(tmp_path):
     folder.write_text("in the way")
     counted = LocalInstruments()
     with capture_logs() as lines:
-        keeper, eraser = open_audit(settings_of(folder), Metrics(counted))
+        keeper, eraser = opened_audit(settings_of(folder), Metrics(counted))
         app = create_app(FakeService(), FakeSettings(), keeper=keeper, erasers=(eraser,))
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://sotto") as client:

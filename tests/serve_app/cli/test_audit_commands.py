@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from fakes.app_server import running_app
 from fakes.fake_service import FakeService, FakeSettings
-from serve_app.assembly.audit import open_audit
+from fakes.opened_audit import opened_audit
 from serve_app.audit.folder import segments
 from serve_app.cli.app import app
 from serve_app.settings import Settings
@@ -36,7 +36,7 @@ def environment(monkeypatch, tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    keeper, _ = open_audit(Settings(audit_log_dir=tmp_path / "audit", audit_key=KEY), no_metrics())
+    keeper, _ = opened_audit(Settings(audit_log_dir=tmp_path / "audit", audit_key=KEY), no_metrics())
     for record in RECORDS:
         keeper({"duration_s": 1.0, "method": "POST"} | record)
     keeper.close()
@@ -115,7 +115,7 @@ def test_lines_for_a_program(folder):
 
 def test_deletion_on_request(folder, tmp_path):
     settings = Settings(audit_log_dir=folder, audit_key=KEY)
-    keeper, eraser = open_audit(settings, no_metrics())
+    keeper, eraser = opened_audit(settings, no_metrics())
     door = create_app(FakeService(), FakeSettings(), keeper=keeper, erasers=(eraser,))
     with capture_logs(), running_app(door) as port:
         url = f"http://127.0.0.1:{port}"
@@ -144,7 +144,7 @@ def test_deletion_of_what_is_not_named():
 
 def test_a_session_is_found_by_its_id_where_the_log_has_pseudonyms(tmp_path):
     settings = Settings(audit_log_dir=tmp_path / "audit", audit_key=KEY, privacy="strict")
-    keeper, _ = open_audit(settings, no_metrics())
+    keeper, _ = opened_audit(settings, no_metrics())
     for record in RECORDS:
         keeper(record)
     keeper.close()

@@ -16,8 +16,8 @@ from fakes.app_server import running_app
 from fakes.encoded_audio import chirp, wav
 from fakes.fake_service import FakeService, FakeSettings
 from fakes.local_metrics import LocalInstruments
+from fakes.opened_audit import opened_audit
 from serve_app.access.caller import ANYBODY
-from serve_app.assembly.audit import open_audit
 from serve_app.assembly.process import pseudonyms
 from serve_app.settings import Settings, SettingsError
 from serve_app.telemetry.logs import configure_logs
@@ -75,7 +75,7 @@ async def talk_of(words, privacy, out, folder):
     configure_logs("INFO", out, file=settings.log_file, pseudonym=pseudonyms(settings))
     counted = LocalInstruments()
     metrics = Metrics(counted)
-    keeper, eraser = open_audit(settings, metrics)
+    keeper, eraser = opened_audit(settings, metrics)
     service = Failing(words)
     app = create_app(
         service,
