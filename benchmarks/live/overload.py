@@ -9,7 +9,7 @@ Three parts, on one server started for it:
 2. A ramp on a server without a limit of sessions: so many speakers, then more, each step a run of its own.
    The capacity is the most for which no session failed and the p95 of finals stayed under the bar (900 ms, or
    `--bar-ms`), between the last step that held and the first that did not.
-3. `--times` (5) the capacity at once on a server with its own limit, for `--seconds` (60). Of those who were
+3. `--times` (5) the capacity on a server with its own limit, for `--seconds` (60). Of those who were
    admitted: finals lost (against the words that the same clips gave at capacity), the p95 of their finals,
    and the p95 of the first and the second half, which says whether they grow. Of the others: how soon they
    were told, and in which words.
@@ -30,7 +30,7 @@ from typing import Any
 
 import httpx
 
-from benchmarks.clips import SessionPlan, load_clips, session_plans
+from benchmarks.clips import SessionPlan, load_clips, session_plans, start_delays_s
 from benchmarks.live.load import SessionResult, run_load, run_session
 from benchmarks.live.sessions import FINAL_P95_BAR_MS
 from benchmarks.report import command, command_line, print_table, write_json
@@ -38,6 +38,8 @@ from benchmarks.scoring import Percentiles, word_errors
 from benchmarks.service import ServiceUnderTest, say, service_under_test, snapshot
 from serve_app.launch.cluster import LaunchError
 
+RAMP_S = 4.0
+"""Over which the starts are spread: the clips are the same ones, and would end in step."""
 TOLD_CODES = ("MAX_SESSIONS_REACHED", "QUEUE_FULL", "QUEUE_CONGESTION")
 
 
@@ -81,7 +83,7 @@ async def ramp(service: ServiceUnderTest, options: argparse.Namespace, guess: in
         load = await run_load(
             service.url,
             plans,
-            ramp_s=4.0,
+            ramp_s=RAMP_S,
             steady_until_s=options.step_seconds,
             chunk_ms=options.chunk_ms,
             language=options.language,
@@ -113,27 +115,29 @@ async def ramp(service: ServiceUnderTest, options: argparse.Namespace, guess: in
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """One who was not admitted: after how many ms, and in which words."""
+    """One who was not admitted: after how many ms, and with which code."""
 
     after_ms: float
-    words: str
+    code: str
 
 
 async def crowd(
     service: ServiceUnderTest, options: argparse.Namespace, plans: Sequence[SessionPlan]
 ) -> tuple[list[SessionResult], list[Refused]]:
-    """All at once: those who were admitted, those who were refused."""
+    """All within `RAMP_S`: those who were admitted, those who were refused."""
 
-    async def one(plan: SessionPlan) -> tuple[SessionResult, float]:
+    async def one(delay_s: float, plan: SessionPlan) -> tuple[SessionResult, float]:
+        await asyncio.sleep(delay_s)
         began_s = time.perf_counter()
         result = await run_session(service.url, plan, chunk_ms=options.chunk_ms, language=options.language)
         return result, 1000 * (time.perf_counter() - began_s)
 
     admitted: list[SessionResult] = []
     refused: list[Refused] = []
-    for result, took_ms in await asyncio.gather(*map(one, plans)):
-        if result.failure is not None and any(code in result.failure for code in TOLD_CODES):
-            refused.append(Refused(took_ms, result.failure))
+    for result, took_ms in await asyncio.gather(*map(one, start_delays_s(len(plans), RAMP_S), plans)):
+        told = next((code for code in TOLD_CODES if result.failure and code in result.failure), None)
+        if told is not None and not result.finals:
+            refused.append(Refused(took_ms, told))
         else:
             admitted.append(result)
     return admitted, refused
@@ -184,7 +188,7 @@ def summarise(
         "audio_dropped_ms": round(sum(max(0.0, one.audio_dropped_ms) for one in admitted), 1),
         "refused": len(refused),
         "refused_after_ms": Percentiles.of(one.after_ms for one in refused).to_json(),
-        "refused_with": dict(Counter(one.words.partition(":")[0] for one in refused)),
+        "refused_with": dict(Counter(one.code for one in refused)),
     }
 
 
