@@ -3,9 +3,9 @@
     python -m benchmarks.live.neighbour --sessions 3 --seconds 35 --rounds 2 --json out/neighbour.json
 
 Each round measures niceness 15, at which Ray starts its workers, and 0, at which `sotto serve` has it start
-them, one after the other: a service of its own each time, and once it is ready as many busy loops at niceness 0
-as there are cores beside live sessions in real time (`benchmarks.live.sessions`). `load_before`: of this
-machine, before the loops.
+them, one after the other: a service of its own each time, and once it is ready as many busy loops at
+niceness 0 as there are cores, beside live sessions in real time (`benchmarks.live.sessions`). `load_before`: of
+this machine, before the loops.
 """
 
 from __future__ import annotations
