@@ -4,8 +4,8 @@
 
 Each round measures niceness 15, at which Ray starts its workers, and 0, at which `sotto serve` has it start
 them, one after the other: a service of its own each time, and once it is ready as many busy loops at
-niceness 0 as there are cores, beside live sessions in real time (`benchmarks.live.sessions`). `load_before`: of
-this machine, before the loops.
+niceness 0 as there are cores, beside live sessions in real time (`benchmarks.live.sessions`). `load_before`:
+of this machine, before the loops.
 """
 
 from __future__ import annotations
@@ -83,16 +83,8 @@ def run(niceness: int, sessions: int, seconds: float, num_neighbours: int) -> di
     """One service at this niceness beside its neighbours. Raises `LaunchError`, `SubprocessError`."""
     with tempfile.TemporaryDirectory() as folder, serving(niceness) as url:
         load, result = os.getloadavg()[0], Path(folder) / "result.json"
-        arguments = [
-            "--url",
-            url,
-            "--sessions",
-            str(sessions),
-            "--seconds",
-            str(seconds),
-            "--alone-speed",
-            "0",
-        ]
+        arguments = ["--url", url, "--alone-speed", "0"]
+        arguments += ["--sessions", str(sessions), "--seconds", str(seconds)]
         with burning(num_neighbours):
             subprocess.run(
                 [sys.executable, "-m", "benchmarks.live.sessions", *arguments, "--json", str(result)],
