@@ -80,8 +80,8 @@ class RecogniserHandle:
         self._streaming = handle.options(_by_reference=False, stream=True)
 
     async def decode(self, jobs: Sequence[DecodeJob]) -> AsyncIterator[DecodeResult]:
-        result: DecodeResult
-        async for result in _listened(self._streaming.decode.remote(list(jobs)), "the recogniser's replica"):
+        results: DeploymentResponseGenerator[DecodeResult | None] = self._streaming.decode.remote(list(jobs))
+        async for result in _listened(results, "the recogniser's replica"):
             yield result
 
     async def describe(self) -> tuple[ModelInfo, ...]:
@@ -109,8 +109,9 @@ class SpeakerHandle:
 
     async def diarize(self, audio: Pcm16, counts: SpeakerCounts) -> AsyncIterator[float | Diarization]:
         try:
-            answers = self._streaming.diarize.remote(audio, counts)
-            answer: float | Diarization
+            answers: DeploymentResponseGenerator[float | Diarization | None] = self._streaming.diarize.remote(
+                audio, counts
+            )
             async for answer in _listened(answers, "the diarization replica"):
                 yield answer
         except RayTaskError as failed:

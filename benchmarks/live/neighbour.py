@@ -3,9 +3,9 @@
     python -m benchmarks.live.neighbour --sessions 3 --seconds 35 --rounds 2 --json out/neighbour.json
 
 Each round measures niceness 15, at which Ray starts its workers, and 0, at which `sotto serve` has it start
-them, one after the other: each with a service of its own, live sessions in real time
-(`benchmarks.live.sessions`), and as many busy loops at niceness 0 as there are cores. `load_before`: of this
-machine, before each run.
+them, one after the other: a service of its own each time, and once it is ready as many busy loops at
+niceness 0 as there are cores, beside live sessions in real time (`benchmarks.live.sessions`). `load_before`:
+of this machine, before the loops.
 """
 
 from __future__ import annotations
@@ -15,17 +15,56 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from benchmarks.report import command, command_line, print_table, write_json
 from benchmarks.service import say
 from serve_app.capacity.machine import available_cores
+from serve_app.launch.cluster import LaunchError, free_ports
 
 NICENESSES = (15, 0)
+READY_TIMEOUT_S = 420
+STOP_TIMEOUT_S = 120
 RUN_TIMEOUT_S = 600
+
+
+@contextmanager
+def serving(niceness: int) -> Iterator[str]:
+    """`sotto serve` with workers of this niceness; yields its address. Raises `LaunchError`."""
+    port = free_ports(1)[0]
+    command = ["serve", "--port", str(port), "--model", "tiny.en", "--language", "en"]
+    environment = {**os.environ, "RAY_worker_niceness": str(niceness)}
+    server = subprocess.Popen([sys.executable, "-m", "serve_app.cli", *command], env=environment)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _wait_ready(url, server)
+        yield url
+    finally:
+        server.terminate()
+        try:
+            server.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            raise
+
+
+def _wait_ready(url: str, server: subprocess.Popen[bytes]) -> None:
+    deadline_s = time.monotonic() + READY_TIMEOUT_S
+    with httpx.Client(trust_env=False, timeout=5) as client:
+        while server.poll() is None and time.monotonic() < deadline_s:
+            try:
+                if client.get(f"{url}/ready").status_code == 200:
+                    return
+            except httpx.HTTPError:
+                pass
+            time.sleep(0.5)
+    raise LaunchError("the service is not ready: it says above why")
 
 
 @contextmanager
@@ -41,18 +80,18 @@ def burning(num_processes: int) -> Iterator[None]:
 
 
 def run(niceness: int, sessions: int, seconds: float, num_neighbours: int) -> dict[str, Any]:
-    """One service at this niceness beside its neighbours. Raises `CalledProcessError`, `TimeoutExpired`."""
-    load = os.getloadavg()[0]
-    with tempfile.TemporaryDirectory() as folder, burning(num_neighbours):
-        result = Path(folder) / "result.json"
-        arguments = ["--sessions", str(sessions), "--seconds", str(seconds), "--alone-speed", "0"]
-        subprocess.run(
-            [sys.executable, "-m", "benchmarks.live.sessions", *arguments, "--json", str(result)],
-            env={**os.environ, "RAY_worker_niceness": str(niceness)},
-            stdout=subprocess.DEVNULL,
-            timeout=RUN_TIMEOUT_S,
-            check=False,  # sessions that failed are part of the result
-        )
+    """One service at this niceness beside its neighbours. Raises `LaunchError`, `SubprocessError`."""
+    with tempfile.TemporaryDirectory() as folder, serving(niceness) as url:
+        load, result = os.getloadavg()[0], Path(folder) / "result.json"
+        arguments = ["--url", url, "--alone-speed", "0"]
+        arguments += ["--sessions", str(sessions), "--seconds", str(seconds)]
+        with burning(num_neighbours):
+            subprocess.run(
+                [sys.executable, "-m", "benchmarks.live.sessions", *arguments, "--json", str(result)],
+                stdout=subprocess.DEVNULL,
+                timeout=RUN_TIMEOUT_S,
+                check=False,  # sessions that failed are part of the result
+            )
         measured = json.loads(result.read_text())
     finals = measured["final_latency_ms"]
     return {
@@ -66,7 +105,7 @@ def run(niceness: int, sessions: int, seconds: float, num_neighbours: int) -> di
     }
 
 
-@command(OSError, subprocess.SubprocessError)
+@command(LaunchError, OSError, subprocess.SubprocessError)
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = command_line("neighbour", __doc__)
     parser.add_argument("--sessions", type=int, default=3)

@@ -16,7 +16,7 @@ import pytest
 
 from benchmarks.service import ServiceUnderTest
 from cluster.own_process import service_in_own_process
-from cluster.test_live_on_cluster import finals, stream, text
+from cluster.talking import finals, stream, text
 from fakes import moody_engine
 from serve_app.launch.processes import process_title, processes_of
 from sotto_client.messages import SessionEnded
