@@ -24,6 +24,9 @@ LEASE_S: Final = 15.0
 """How long a lease holds that is not renewed."""
 RENEWAL_S: Final = 4.0
 
+ROUNDED_S: Final = 0.005
+"""The library takes the time that is left modulo the window, so that in its first milliseconds nothing is."""
+
 MINUTE_S: Final = 60
 DAY_S: Final = 86_400
 
@@ -165,6 +168,6 @@ class LocalStore:
 def standing(charge: Charge, remaining: int, reset_at_s: float) -> Standing:
     """`reset_at_s`: Unix time at which the library frees the next unit."""
     reset_s = reset_at_s - time.time()
-    return Standing(
-        charge, remaining, min(float(charge.per_s), max(0.0, reset_s)) if math.isfinite(reset_s) else 0
-    )
+    if not math.isfinite(reset_s) or (remaining == 0 and reset_s <= ROUNDED_S):
+        reset_s = charge.per_s
+    return Standing(charge, remaining, min(float(charge.per_s), max(0.0, reset_s)))
