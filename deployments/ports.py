@@ -81,6 +81,7 @@ class RecogniserHandle:
 
     async def decode(self, jobs: Sequence[DecodeJob]) -> AsyncIterator[DecodeResult]:
         results: DeploymentResponseGenerator[DecodeResult | None] = self._streaming.decode.remote(list(jobs))
+        result: DecodeResult
         async for result in _listened(results, "the recogniser's replica"):
             yield result
 
@@ -112,6 +113,7 @@ class SpeakerHandle:
             answers: DeploymentResponseGenerator[float | Diarization | None] = self._streaming.diarize.remote(
                 audio, counts
             )
+            answer: float | Diarization
             async for answer in _listened(answers, "the diarization replica"):
                 yield answer
         except RayTaskError as failed:
