@@ -21,7 +21,7 @@ CLIENT = "203.0.113.9"
 ROUTES = create_app(FakeService(), FakeSettings()).routes
 LIVE_DOORS = sorted({route.path for route in ROUTES if isinstance(route, WebSocketRoute)})
 HTTP_DOORS = sorted(
-    {(min(route.methods - {"HEAD"}), route.path) for route in ROUTES if isinstance(route, Route)}
+    {(min((route.methods or set()) - {"HEAD"}), route.path) for route in ROUTES if isinstance(route, Route)}
 )
 
 
