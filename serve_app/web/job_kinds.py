@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from time import perf_counter
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, TypeAlias
 
 import msgspec
 
@@ -30,15 +30,9 @@ from serve_app.web.transcribe import answer_of
 from serve_app.web.uploads import decode_upload
 
 
-class Transcribe(Protocol):
-    """Text of a recording, whose finished parts are kept."""
-
-    def __call__(
-        self, audio: Pcm16, options: RecordingOptions, progress: Progress
-    ) -> Awaitable[RecordingTranscript]: ...
-
-
-TranscribeWith = Callable[[Parts], Transcribe]
+Transcribe: TypeAlias = Callable[[Pcm16, RecordingOptions, Progress], Awaitable[RecordingTranscript]]
+"""Text of a recording, whose finished parts are kept."""
+TranscribeWith: TypeAlias = Callable[[Parts], Transcribe]
 
 
 def job_kinds(door: Door, transcribe_with: TranscribeWith) -> Mapping[str, JobKind]:

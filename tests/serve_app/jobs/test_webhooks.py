@@ -22,6 +22,7 @@ from serve_app.jobs.opening import open_store
 from serve_app.jobs.outbound import Outbound
 from serve_app.jobs.records import Delivery, DeliveryState, Job, JobState, Outcome
 from serve_app.jobs.signing import signing_key, webhook_headers
+from serve_app.jobs.store import JobStore
 from serve_app.jobs.threads import StoreThreads
 from serve_app.jobs.webhooks import PAUSES_S, WebhookSender
 
@@ -62,7 +63,7 @@ class Outbox:
         )
 
     async def put(self, url: str, method: str = "POST") -> None:
-        def add(store: object) -> None:
+        def add(store: JobStore) -> None:
             job = Job(job_id="a", owner="kim", kind="native", parameters=(), created_s=NOW)
             store.add(job, max_waiting=9)
             store.claim("t", now_s=NOW, lease_s=9)
