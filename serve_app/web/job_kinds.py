@@ -29,7 +29,6 @@ from serve_app.web.records import RecordResponse
 from serve_app.web.transcribe import answer_of
 from serve_app.web.uploads import decode_upload
 
-
 Transcribe: TypeAlias = Callable[[Pcm16, RecordingOptions, Progress], Awaitable[RecordingTranscript]]
 """Text of a recording, whose finished parts are kept."""
 TranscribeWith: TypeAlias = Callable[[Parts], Transcribe]
