@@ -6,6 +6,7 @@ import ray
 from ray import serve
 
 from serve_app.capacity.machine import read_gpus, visible_gpus
+from serve_app.settings import Settings
 from serve_app.telemetry.cluster import RayInstruments
 from serve_app.telemetry.gpu_metrics import GpuRecorder, ReplicaOnCard, publish_gpu_metrics
 
@@ -18,8 +19,10 @@ def assigned_gpu_fraction() -> float | None:
     return resources.get("GPU") or None
 
 
-def publish_own_gpu_metrics() -> None:
-    """Report this replica's cards for as long as it lives; does nothing where there is none."""
+def publish_own_gpu_metrics(settings: Settings) -> None:
+    """Report this replica's cards for as long as it lives; not where there is none, or metrics are off."""
+    if not settings.metrics_enabled:
+        return
     fraction = assigned_gpu_fraction()
     if fraction is None or not visible_gpus(read_gpus()):
         return

@@ -31,8 +31,8 @@ class ResultCacheHost:
     async def release(self, key: str) -> None:
         await self._host.release(key)
 
-    async def clear(self) -> None:
-        await self._host.clear()
+    async def clear(self, prefix: str = "") -> int:
+        return await self._host.clear(prefix)
 
     async def stats(self) -> CacheStats:
         return await self._host.stats()

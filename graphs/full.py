@@ -122,6 +122,7 @@ def _deployment(cls: type, **resources: float) -> serve.Deployment:
         "max_ongoing_requests": MAX_ONGOING,
         "max_surge_percent": 100,
         "health_check_period_s": 5,
+        "health_check_timeout_s": 15,
         "graceful_shutdown_timeout_s": 30,
         "graceful_shutdown_wait_loop_s": 1,
         "ray_actor_options": resources,

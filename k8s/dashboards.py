@@ -105,16 +105,40 @@ LIVE = (
         "ops",
     ),
     lines(
+        "Sessions ended a second",
+        f"sum by (reason) ({rate('stt_sessions_ended_total')})",
+        "{{reason}}",
+        "ops",
+    ),
+    lines(
+        "Texts written a second", f"sum by (job_type) ({rate('stt_texts_sent_total')})", "{{job_type}}", "ops"
+    ),
+    lines(
+        "Audio taken a second",
+        f"sum by (request_type) ({rate('stt_audio_seconds_total')})",
+        "{{request_type}}",
+        "s",
+    ),
+    lines(
         "Refused for want of room",
         f"sum by (request_type, reason) ({rate('stt_refused_total')})",
         "{{request_type}} {{reason}}",
         "ops",
     ),
-    lines("Backpressure level", "max(stt_backpressure_level)", "level"),
+    Panel(
+        "Backpressure",
+        (("max(stt_backpressure_level)", "level"), ("max(stt_backpressure_rung)", "rung of the ladder")),
+    ),
     lines(
         "Decodes a second",
         f"sum by (job_type, status) ({rate(DONE)})",
         "{{job_type}} {{status}}",
+        "ops",
+    ),
+    lines(
+        "Kept or not",
+        f"sum({rate('stt_audit_write_failures_total')}) or vector(0)",
+        "audit lines not written",
         "ops",
     ),
     lines(
@@ -140,6 +164,7 @@ UPLOADS = (
         (
             (f"sum({rate('whisper_cache_hits_total')})", "hits"),
             (f"sum({rate('whisper_cache_misses_total')})", "misses"),
+            (f"sum({rate('stt_cache_lost_total')})", "without it: it did not answer"),
         ),
         "ops",
     ),

@@ -119,6 +119,8 @@ def _rules(rules: Manifest) -> Iterator[Problem]:
                     yield problem(rules, f"{name}: severity is neither warning nor critical")
                 if not (rule.get("annotations") or {}).get("summary"):
                     yield problem(rules, f"{name}: no summary")
+                if not (rule.get("annotations") or {}).get("runbook_url"):
+                    yield problem(rules, f"{name}: no runbook_url")
 
 
 def _monitor(monitor: Manifest) -> Iterator[Problem]:

@@ -16,6 +16,7 @@ from serve_app.service.conductor import Conductor, ConductorConfig
 from serve_app.service.counters import Counters
 from serve_app.service.listening import MAX_WINDOWS_PER_CALL
 from serve_app.service.ports import RecogniserPort, SpeakerPort, VoicePort
+from serve_app.service.readiness import Readiness
 from serve_app.service.recording_speakers import SpeakerRecordings
 from serve_app.service.recordings import RecordingTranscriber
 from serve_app.service.routing import ShortAudioRoute
@@ -25,6 +26,7 @@ from serve_app.session.ticket import TicketOffice
 from serve_app.settings import Settings
 from serve_app.speakers.ports import SpeakerStatus
 from serve_app.telemetry.metrics import Metrics
+from serve_app.telemetry.traces import Traces, open_traces
 
 log = structlog.get_logger(__name__)
 
@@ -48,13 +50,16 @@ def assemble(
     speakers: SpeakerPort | None = None,
     speaker_status: Callable[[], SpeakerStatus] | None = None,
     metrics: Metrics | None = None,
+    traces: Traces | None = None,
+    readiness: Readiness | None = None,
 ) -> tuple[Speech, Conductor]:
     """Build the service of one ingress replica; the caller runs `conductor.run()`.
 
     `shared_cores`: interims and finals share workers, so that interims are held to `interim_share` of
     their time; otherwise interims may fill workers of their own. `final_models`: those of `models` that
     answer finals and recordings, where not all do. `short`: decodes short finals, where
-    there is one. `speakers`: what tells them apart, where something does.
+    there is one. `speakers`: what tells them apart, where something does. `readiness`: what deployments have
+    answered lately.
     """
     num_workers = settings.num_workers or available_cores()
     counters = Counters(metrics)
@@ -93,6 +98,7 @@ def assemble(
         final=finals,
         counters=counters,
         speakers=speakers,
+        traces=traces,
         estimate=estimate,
         smaller_knows=smaller_knows,
     )
@@ -102,6 +108,8 @@ def assemble(
         beam_size=settings.beam_size_for(Role.RECORDING),
         max_windows_in_flight=2 * parallel,
         on_retry=counters.retried,
+        on_decoded=counters.recording_decoded,
+        traces=traces,
     )
     limits = AdmissionLimits(
         max_sessions=settings.max_sessions,
@@ -120,9 +128,21 @@ def assemble(
         metrics_text=metrics_text,
         tickets=ticket_office(settings),
         speakers=speaker_status or (lambda: NO_SPEAKERS),
+        traces=traces,
+        readiness=readiness,
         estimate=estimate,
     )
     return speech, conductor
+
+
+def traces_of(settings: Settings, component: str) -> Traces | None:
+    """Where spans of this process go; None where none are wanted."""
+    return open_traces(
+        settings.otlp_endpoint,
+        headers=settings.secret("otlp_headers") or "",
+        sample_ratio=settings.trace_sample_ratio,
+        component=component,
+    )
 
 
 def ladder_limits(settings: Settings, parallel: int) -> LadderLimits:

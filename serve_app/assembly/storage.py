@@ -14,6 +14,7 @@ from serve_app.cache.host import CacheHost
 from serve_app.cache.ports import ResultStore
 from serve_app.cache.results import ResultCache
 from serve_app.clips.store import ClipLimits, StoredClips
+from serve_app.core.erasure import Eraser, Erasure
 from serve_app.models.places import DEFAULT_CACHE_DIR
 from serve_app.settings import Settings
 from serve_app.settings.define import about
@@ -28,7 +29,7 @@ DECISIVE_SECTIONS = (ModelSection, RecognitionSection, SpeechSection, SoundSecti
 
 def keeps_nothing(settings: Settings) -> bool:
     """Strict privacy: no audio and no text outlives its request."""
-    return getattr(settings, "privacy", "standard") == "strict"
+    return settings.privacy == "strict"
 
 
 def cache_allowed(settings: Settings) -> bool:
@@ -61,6 +62,47 @@ def result_cache_of(settings: Settings, store: ResultStore, metrics: Metrics) ->
         on_lookup=lambda hit: metrics.cache_lookup(hit=hit),
         on_lost=metrics.cache_lost,
     )
+
+
+class ClipEraser:
+    """Deletes a clip, or all clips of a key."""
+
+    name = "clips"
+    only_if_asked = False
+
+    def __init__(self, clips: StoredClips) -> None:
+        self._clips = clips
+
+    async def erase(self, wanted: Erasure) -> int:
+        """Raises `StorageUnavailable`."""
+        if not wanted.key_id and not wanted.clip_id:
+            return 0  # a session stores none
+        return await self._clips.erase(key_id=wanted.key_id, clip_id=wanted.clip_id)
+
+
+class CacheEraser:
+    """Forgets the cached results of a key. What was cached of one clip cannot be told apart from the rest of
+    its owner's: it goes with the key, or in time."""
+
+    name = "cache"
+    only_if_asked = False
+
+    def __init__(self, cache: ResultCache) -> None:
+        self._cache = cache
+
+    async def erase(self, wanted: Erasure) -> int:
+        """Raises `CacheLost`."""
+        return await self._cache.forget(wanted.key_id) if wanted.key_id else 0
+
+
+def erasers_of(clips: StoredClips | None, cache: ResultCache | None) -> tuple[Eraser, ...]:
+    """Of what there is."""
+    erasers: list[Eraser] = []
+    if clips is not None:
+        erasers.append(ClipEraser(clips))
+    if cache is not None:
+        erasers.append(CacheEraser(cache))
+    return tuple(erasers)
 
 
 def fingerprint_of(settings: Settings) -> str:

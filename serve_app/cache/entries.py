@@ -32,7 +32,9 @@ class Entries(Protocol):
 
     async def get(self, key: str) -> bytes | None: ...
     async def put(self, key: str, value: bytes) -> None: ...
-    async def clear(self) -> None: ...
+    async def clear(self, prefix: str = "") -> int:
+        """Those whose keys begin so; their number."""
+
     async def forget_expired(self) -> None: ...
     async def size(self) -> tuple[int | None, int | None]:
         """Number of entries and of bytes, None where it is not known."""
@@ -73,9 +75,11 @@ class MemoryEntries:
         while self._num_bytes > self._max_bytes:
             self._drop(next(iter(self._entries)))
 
-    async def clear(self) -> None:
-        self._entries.clear()
-        self._num_bytes = 0
+    async def clear(self, prefix: str = "") -> int:
+        keys = [key for key in self._entries if key.startswith(prefix)]
+        for key in keys:
+            self._drop(key)
+        return len(keys)
 
     async def forget_expired(self) -> None:
         now_s = self._clock_s()
@@ -146,8 +150,13 @@ class DiskEntries:
         self._cache.set(key, value, self._ttl_s)
         self._cache.cull()  # by itself it removes ten for each that comes, large or small
 
-    async def clear(self) -> None:
-        await asyncio.to_thread(self._call, self._cache.clear)
+    async def clear(self, prefix: str = "") -> int:
+        return await asyncio.to_thread(self._call, self._clear, prefix)
+
+    def _clear(self, prefix: str) -> int:
+        if not prefix:
+            return int(self._cache.clear())
+        return sum(self._cache.delete(key) for key in list(self._cache) if key.startswith(prefix))
 
     async def forget_expired(self) -> None:
         await asyncio.to_thread(self._call, self._cache.expire)
@@ -193,16 +202,18 @@ class RedisEntries:
         async with self._asking():
             await self._redis.set(REDIS_PREFIX + key, value, px=self._ttl_ms)
 
-    async def clear(self) -> None:
+    async def clear(self, prefix: str = "") -> int:
         async with self._asking():
+            num_deleted = 0
             batch: list[bytes] = []
-            async for key in self._redis.scan_iter(match=f"{REDIS_PREFIX}*", count=_SCAN_COUNT):
+            async for key in self._redis.scan_iter(match=f"{REDIS_PREFIX}{prefix}*", count=_SCAN_COUNT):
                 batch.append(key)
                 if len(batch) == _SCAN_COUNT:
-                    await self._redis.unlink(*batch)
+                    num_deleted += int(await self._redis.unlink(*batch))
                     batch.clear()
             if batch:
-                await self._redis.unlink(*batch)
+                num_deleted += int(await self._redis.unlink(*batch))
+            return num_deleted
 
     async def forget_expired(self) -> None:
         """Redis does so by itself."""

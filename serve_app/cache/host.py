@@ -81,10 +81,10 @@ class CacheHost:
         if key in self._claims:
             self._claims.pop(key).over.set()
 
-    async def clear(self) -> None:
-        for claim in self._claims.values():
-            claim.cleared = True
-        await self._entries.clear()
+    async def clear(self, prefix: str = "") -> int:
+        for key, claim in self._claims.items():
+            claim.cleared = claim.cleared or key.startswith(prefix)
+        return await self._entries.clear(prefix)
 
     async def stats(self) -> CacheStats:
         num_entries, num_bytes = await self._entries.size()

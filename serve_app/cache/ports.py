@@ -53,7 +53,8 @@ class ResultStore(Protocol):
     async def release(self, key: str) -> None:
         """It is not going to be kept: someone else may compute it."""
 
-    async def clear(self) -> None:
-        """Forget all results of this service, and nothing else that is in the same store."""
+    async def clear(self, prefix: str = "") -> int:
+        """Forget all results of this service whose keys begin so, and nothing else that is in the same store;
+        their number."""
 
     async def stats(self) -> CacheStats: ...

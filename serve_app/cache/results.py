@@ -8,13 +8,15 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import structlog
 
 from serve_app.cache.flights import Flights
 from serve_app.cache.ports import CLAIM_S, CacheLost, CacheStats, ResultStore
+
+OWNER_CHARS: Final = 32
 
 log = structlog.get_logger(__name__)
 
@@ -65,9 +67,14 @@ class ResultCache:
     def key(self, audio_sha256: str, key_id: str, *decisive: Any) -> str:
         """`decisive`: options and models, records or plain values. Keys of two `key_id` never are the same,
         unless results are shared."""
-        owner = None if self._shared else key_id
-        parts = [self._fingerprint, owner, audio_sha256, *decisive]
-        return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
+        parts = [self._fingerprint, audio_sha256, *decisive]
+        digest = hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
+        return self._prefix(key_id) + digest
+
+    def _prefix(self, key_id: str) -> str:
+        """Of all keys of one owner: hexadecimal, so that nothing in it means anything to a store."""
+        owner = "shared" if self._shared else f"key {key_id}"
+        return f"{hashlib.sha256(owner.encode()).hexdigest()[:OWNER_CHARS]}-"
 
     async def result(
         self, key: str, compute: Callable[[], Awaitable[bytes]], release: Callable[[], None] = lambda: None
@@ -99,6 +106,10 @@ class ResultCache:
     async def clear(self) -> None:
         """Of every ingress replica. Raises `CacheLost`."""
         await self._store.clear()
+
+    async def forget(self, key_id: str) -> int:
+        """The results of one key, all of them where they are shared; their number. Raises `CacheLost`."""
+        return await self._store.clear(self._prefix(key_id))
 
     async def stats(self) -> CacheStats:
         """Raises `CacheLost`."""

@@ -53,6 +53,14 @@ models_app = typer.Typer(
     help="Find, fetch, check and load models.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(models_app, name="models")
+keys_app = typer.Typer(
+    help="Make, list and revoke the keys of a service.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(keys_app, name="keys")
+audit_app = typer.Typer(help="Verify and read the audit log.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(audit_app, name="audit")
+privacy_app = typer.Typer(help="Deletion on request.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(privacy_app, name="privacy")
 jobs_app = typer.Typer(
     help="Recordings in the queue of a running server.", no_args_is_help=True, rich_markup_mode=None
 )
@@ -69,6 +77,9 @@ ApiKey = Annotated[str | None, typer.Option(help="Key that the server asks for; 
 Language = Annotated[str | None, typer.Option(help="Language code; without it the server decides.")]
 ModelNames = Annotated[
     list[str] | None, typer.Argument(help="Model names or folders; without them those of the settings.")
+]
+KeysFile = Annotated[
+    Path | None, typer.Option("--file", help="File of the keys; else STT_KEYS_FILE, or Redis as it is set.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 JobId = Annotated[str, typer.Argument(help="As the server answered it.")]
@@ -239,6 +250,26 @@ def doctor(
 
 
 @app.command()
+def health(
+    url: Url = None,
+    slack_webhook: Annotated[
+        str | None,
+        typer.Option(help="Address that Slack gave for messages, told of changes; else SLACK_WEBHOOK_URL."),
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for an answer.", min=0.1, max=600)] = 10.0,
+    as_json: AsJson = False,
+    api_key: ApiKey = None,
+) -> None:
+    """Is a running server well? Status: 0 well, 1 degraded, 2 down."""
+    from serve_app.cli.client import find_server, slack_address
+    from serve_app.cli.health import check_health
+
+    server, webhook = find_server(url, api_key), slack_address(slack_webhook)
+    status = check_health(server, timeout_s=timeout, slack_webhook=webhook, as_json=as_json)
+    raise typer.Exit(status)
+
+
+@app.command()
 def plan(
     speakers: Annotated[int | None, typer.Option(help="Live speakers at once.")] = None,
     here: Annotated[bool, typer.Option("--here", help="Say how many this machine holds.")] = False,
@@ -318,6 +349,145 @@ def models_warm(names: ModelNames = None) -> None:
     from serve_app.cli.models import warm_models
 
     raise typer.Exit(warm_models(names))
+
+
+@keys_app.command("create")
+def keys_create(
+    name: Annotated[str, typer.Option(help="Whose key it is, for lists and logs.")],
+    scope: Annotated[
+        list[str] | None, typer.Option(help="live, recordings, metrics or admin; several times for several.")
+    ] = None,
+    sessions: Annotated[int | None, typer.Option(help="Live sessions at once.", min=1)] = None,
+    requests_per_minute: Annotated[int | None, typer.Option(min=1)] = None,
+    requests_per_day: Annotated[int | None, typer.Option(min=1)] = None,
+    audio_minutes_per_minute: Annotated[float | None, typer.Option(min=0.01)] = None,
+    audio_minutes_per_day: Annotated[float | None, typer.Option(min=0.01)] = None,
+    expires: Annotated[str | None, typer.Option(help="12h, 30d, 8w or 2027-01-31; else never.")] = None,
+    file: KeysFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key and show it, once. Without --scope: live and recordings."""
+    from serve_app.access.caller import KeyLimits
+    from serve_app.cli.keys import create_key
+
+    limits = KeyLimits(
+        sessions=sessions,
+        requests_per_minute=requests_per_minute,
+        requests_per_day=requests_per_day,
+        audio_minutes_per_minute=audio_minutes_per_minute,
+        audio_minutes_per_day=audio_minutes_per_day,
+    )
+    scopes = scope or ["live", "recordings"]
+    raise typer.Exit(create_key(name, scopes, limits, expires, file, as_json=as_json))
+
+
+@keys_app.command("list")
+def keys_list(file: KeysFile = None, as_json: AsJson = False) -> None:
+    """All keys: whose they are, what they open, until when. Never a key itself."""
+    from serve_app.cli.keys import list_keys
+
+    raise typer.Exit(list_keys(file, as_json=as_json))
+
+
+@keys_app.command("revoke")
+def keys_revoke(
+    key: Annotated[str, typer.Argument(help="The id of a key, or a name that only one has.")],
+    file: KeysFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Refuse a key from now on; its live sessions end with a reason, within seconds."""
+    from serve_app.cli.keys import revoke_key
+
+    raise typer.Exit(revoke_key(key, file, as_json=as_json))
+
+
+AuditDir = Annotated[
+    Path | None, typer.Option("--dir", help="Folder of the log; else STT_AUDIT_LOG_DIR. Key: STT_AUDIT_KEY.")
+]
+EnvFile = Annotated[Path | None, typer.Option(help="A file of settings, NAME=VALUE a line.")]
+Since = Annotated[str | None, typer.Option(help="From this date or time on (UTC).")]
+Until = Annotated[str | None, typer.Option(help="Up to this date or time (UTC).")]
+OfKey = Annotated[str | None, typer.Option("--key", help="Of the key with this id.")]
+OfSession = Annotated[str | None, typer.Option("--session", help="Of the session with this id.")]
+
+
+@audit_app.command("verify")
+def audit_verify(
+    folder: AuditDir = None,
+    env_file: EnvFile = None,
+    heads: Annotated[
+        Path | None, typer.Option(help="What `audit heads` printed, kept elsewhere: it must still hold.")
+    ] = None,
+) -> None:
+    """Whether every line is there as it was written. Status: 0 yes, 1 no, 2 usage."""
+    from serve_app.cli.audit import verify_audit, where_it_is
+
+    raise typer.Exit(verify_audit(*where_it_is(folder, env_file), heads))
+
+
+@audit_app.command("heads")
+def audit_heads(folder: AuditDir = None, env_file: EnvFile = None) -> None:
+    """Where all chains stand now: to be kept where the service cannot write."""
+    from serve_app.cli.audit import show_heads, where_it_is
+
+    raise typer.Exit(show_heads(*where_it_is(folder, env_file)))
+
+
+@audit_app.command("show")
+def audit_show(
+    folder: AuditDir = None,
+    env_file: EnvFile = None,
+    since: Since = None,
+    until: Until = None,
+    key: OfKey = None,
+    session: OfSession = None,
+) -> None:
+    """Who used which door, when, how long, with what outcome; for a person."""
+    from serve_app.cli.audit import show_audit, wanted, where_it_is
+
+    where = where_it_is(folder, env_file)
+    raise typer.Exit(show_audit(*where, wanted(env_file, since, until, key, session), "text"))
+
+
+@audit_app.command("export")
+def audit_export(
+    folder: AuditDir = None,
+    env_file: EnvFile = None,
+    since: Since = None,
+    until: Until = None,
+    key: OfKey = None,
+    session: OfSession = None,
+    output_format: Annotated[str, typer.Option("--format", help="jsonl or csv.")] = "jsonl",
+) -> None:
+    """The same for another program, on standard output."""
+    from serve_app.cli.audit import show_audit, wanted, where_it_is
+
+    if output_format not in ("jsonl", "csv"):
+        fail(f"--format must be jsonl or csv, got {output_format!r}")
+    where = where_it_is(folder, env_file)
+    raise typer.Exit(show_audit(*where, wanted(env_file, since, until, key, session), output_format))
+
+
+@privacy_app.command("delete")
+def privacy_delete(
+    session: OfSession = None,
+    key: OfKey = None,
+    clip: Annotated[str | None, typer.Option("--clip", help="The clip with this id.")] = None,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Also who it was in the audit log; its lines stay.")
+    ] = False,
+    url: Url = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Have a running server erase what it keeps. Status: 0, 1 something may be left, 2 usage."""
+    from serve_app.cli.client import find_server
+    from serve_app.cli.erasing import delete_data
+
+    given = {"session": session, "key": key, "clip": clip}
+    what = {name: value for name, value in given.items() if value}
+    if len(what) != 1:
+        fail("name one of --session, --key and --clip")
+    raise typer.Exit(delete_data(find_server(url, api_key), what, audit=audit))
 
 
 @jobs_app.command("list")

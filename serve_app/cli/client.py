@@ -41,6 +41,19 @@ def find_server(url: str | None, api_key: str | None) -> Server:
     return server
 
 
+def slack_address(given: str | None) -> str | None:
+    """Where Slack takes messages, as a flag or a setting says; a usage error, without the address, where it
+    is none."""
+    try:
+        settings = read_some(("slack_webhook_url",), flags={"slack_webhook_url": given or None})
+    except SettingsError:
+        fail("the Slack webhook is no address")
+    address = settings.secret("slack_webhook_url") or None
+    if address is not None and not address.startswith(("https://", "http://")):
+        fail("the Slack webhook must begin with https://")
+    return address
+
+
 STDIN = Path("-")
 READ_BYTES = 64 * 1024
 MAX_READS_WAITING = 16

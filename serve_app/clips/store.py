@@ -115,6 +115,12 @@ class StoredClips:
     async def delete(self, clip_id: str, key_id: str) -> None:
         await self._in_thread(self._delete, clip_id, key_id)
 
+    async def erase(self, *, key_id: str = "", clip_id: str = "") -> int:
+        """Delete all clips of a key, or one clip whoever owns it; the number of clips."""
+        if clip_id:
+            return await self._in_thread(self._erase_clip, clip_id)
+        return await self._in_thread(self._erase_key, key_id)
+
     # -- the sweeper ---------------------------------------------------------------------------------------
 
     async def keep_sweeping(self) -> None:
@@ -191,11 +197,34 @@ class StoredClips:
         self._find(clip_id, key_id)
         self._remove(self._base(clip_id, key_id))
 
+    def _erase_clip(self, clip_id: str) -> int:
+        if not _CLIP_ID.fullmatch(clip_id):
+            return 0
+        bases = [f"{folder}/{clip_id}" for folder in self._owners()]
+        found = [base for base in bases if self._fs.exists(f"{base}.json")]
+        for base in bases:
+            self._remove(base)
+        return len(found)
+
+    def _erase_key(self, key_id: str) -> int:
+        """What is described goes before what it describes."""
+        names = [entry["name"] for entry in self._ls(self._folder(key_id)) if entry["type"] == "file"]
+        described = [name for name in names if name.endswith(".json")]
+        for name in (*described, *(name for name in names if name not in described)):
+            with contextlib.suppress(FileNotFoundError):
+                self._fs.rm_file(name)
+        return len(described)
+
+    def _owners(self) -> list[str]:
+        """The folders of all keys."""
+        entries = self._ls(self._root)
+        folders = [entry["name"].rstrip("/") for entry in entries if entry["type"] == "directory"]
+        return [folder for folder in folders if _OWNER.fullmatch(_last(folder))]
+
     def _sweep(self) -> int:
         num_deleted = 0
-        for folder in self._ls(self._root):
-            if folder["type"] == "directory" and _OWNER.fullmatch(_last(folder["name"])):
-                num_deleted += self._sweep_folder(folder["name"])
+        for folder in self._owners():
+            num_deleted += self._sweep_folder(folder)
         if num_deleted:
             log.info("clips swept", num_files=num_deleted)
         return num_deleted

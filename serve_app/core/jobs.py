@@ -72,6 +72,7 @@ class DecodeJob:
     `prompt` is previous text and `hotwords` are words to expect (Whisper's `<|startofprev|>` context), both
     may be empty. `prefix` is text that the answer begins with. `temperature` over 0 samples. `attention`
     needs an engine that gives it. `fresh_s`: of an interim, seconds of audio that the one before it had not.
+    `trace`: W3C `traceparent` of the span that asks, "" where nothing is traced.
     """
 
     job_id: int
@@ -89,6 +90,7 @@ class DecodeJob:
     model: Role | None = None
     fresh_s: float | None = None
     hint: LanguageHint = LanguageHint()
+    trace: str = ""
 
     @property
     def audio_s(self) -> float:
@@ -116,7 +118,8 @@ class Word:
 class DecodeTiming:
     """Where the time of one job went, milliseconds of wall time inside the recogniser.
 
-    The times of a batch are those of each of its items; `batch_size` says how many shared them.
+    The times of a batch are those of each of its items; `batch_size` says how many shared them, `batch_id`
+    counts the batches of one replica.
     """
 
     preprocess_ms: float = 0.0
@@ -124,6 +127,7 @@ class DecodeTiming:
     inference_ms: float = 0.0
     postprocess_ms: float = 0.0
     batch_size: int = 1
+    batch_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Any, Literal, TypeAlias
+
+from msgspec import UNSET, Meta, UnsetType
 
 from serve_app.core.jobs import ModelInfo
 from serve_app.service.contract import ServiceStatus
@@ -19,6 +21,8 @@ class ServiceInfo:
     max_audio_length_s: float
     cache_type: str | None = None
     endpoints: tuple[str, ...] = ()
+    partial_interval_ms: int = 0
+    max_partial_window_s: float = 0.0
 
 
 class RootConfig(Written, frozen=True, kw_only=True):
@@ -39,17 +43,25 @@ class Root(Written, frozen=True, kw_only=True):
     endpoints: tuple[str, ...]
 
 
+Degraded: TypeAlias = Annotated[
+    tuple[str, ...] | UnsetType,
+    Meta(description="Deployments without a loaded replica that answers; left out where all have one."),
+]
+
+
 class Health(Written, frozen=True, kw_only=True):
     status: Literal["healthy", "unhealthy"]
     model: Literal["loaded", "loading"]
     cache: Literal["enabled", "disabled"]
     ready: bool
     version: str
+    degraded: Degraded = UNSET
 
 
 class Ready(Written, frozen=True, kw_only=True):
     status: Literal["ready", "not_ready"]
     ready: bool
+    degraded: Degraded = UNSET
 
 
 class Live(Written, frozen=True, kw_only=True):
@@ -107,23 +119,120 @@ class Status(Written, frozen=True, kw_only=True):
     sessions: Sessions
     capacity: Capacity
     models: tuple[LoadedModel, ...]
+    audit_log: Literal["writing", "failing"] | UnsetType = UNSET
+    degraded: Degraded = UNSET
+
+
+class Queues(Written, frozen=True, kw_only=True):
+    """Jobs handed out and not answered, and since the start those that came and were refused."""
+
+    final: int
+    interim: int
+    max_final: int
+    total_requests: int
+    rejected_requests: int
+
+
+class Worker(Written, frozen=True, kw_only=True):
+    """What decodes for one role; `avg_ms` from the call to the answer, 0 before the first."""
+
+    model: str
+    engine: str
+    device: str
+    compute_type: str
+    avg_ms: float
+
+
+class Backpressure(Written, frozen=True, kw_only=True):
+    """How far the service gives way now (`rung` of its ladder): least time between two interims of a
+    session, longest audio of one; what a final that came now would take."""
+
+    level: str
+    rung: str
+    estimated_ms: float
+    interim_paused: bool
+    cooldown_ms: int
+    tail_s: float
+
+
+class StatusConfig(RootConfig, frozen=True, kw_only=True):
+    partial_interval_ms: int
+    max_partial_window_s: float
+    max_sessions: int
+    max_queue_depth: int
+
+
+class OperatorStatus(Written, frozen=True, kw_only=True):
+    """Queues, workers and backpressure of this process, and the settings behind them."""
+
+    status: Literal["ready", "not_ready"]
+    accepting_requests: bool
+    connections: int
+    queues: Queues
+    workers: dict[str, Worker]
+    backpressure: Backpressure
+    config: StatusConfig
 
 
 def root_body(status: ServiceStatus, info: ServiceInfo) -> Root:
     """`GET /`: service, status and config."""
-    model = _final_model(status)
     return Root(
-        config=RootConfig(
-            model=model.name if model else None,
-            device=model.device if model else None,
-            compute_type=model.compute_type if model else None,
-            cache_enabled=info.cache_type is not None,
-            cache_type=info.cache_type,
-            language=info.language,
-            max_audio_length=info.max_audio_length_s,
+        config=RootConfig(**_root_config(status, info)), version=info.version, endpoints=info.endpoints
+    )
+
+
+def _root_config(status: ServiceStatus, info: ServiceInfo) -> dict[str, Any]:
+    model = _final_model(status)
+    return {
+        "model": model.name if model else None,
+        "device": model.device if model else None,
+        "compute_type": model.compute_type if model else None,
+        "cache_enabled": info.cache_type is not None,
+        "cache_type": info.cache_type,
+        "language": info.language,
+        "max_audio_length": info.max_audio_length_s,
+    }
+
+
+def operator_status_body(status: ServiceStatus, info: ServiceInfo) -> OperatorStatus:
+    """`GET /status`."""
+    queue, load = status.queue, status.interims
+    return OperatorStatus(
+        status="ready" if status.ready else "not_ready",
+        accepting_requests=status.accepting,
+        connections=status.active_sessions,
+        queues=Queues(
+            final=queue.depth_final,
+            interim=queue.depth_interim,
+            max_final=status.max_queue_depth,
+            total_requests=queue.total_requests,
+            rejected_requests=queue.rejected_requests,
         ),
-        version=info.version,
-        endpoints=info.endpoints,
+        workers={
+            model.role: Worker(
+                model=model.name,
+                engine=model.engine,
+                device=model.device,
+                compute_type=model.compute_type,
+                avg_ms=round(queue.avg_partial_ms if model.role == "interim" else queue.avg_final_ms, 1),
+            )
+            for model in status.models
+        },
+        backpressure=Backpressure(
+            level=load.level,
+            rung=load.rung.name.lower(),
+            estimated_ms=round(load.estimated_ms, 1),
+            interim_paused=load.paused,
+            cooldown_ms=round(info.partial_interval_ms * load.slowdown),
+            tail_s=round(info.max_partial_window_s * load.window_share, 2),
+        ),
+        config=StatusConfig(
+            **_root_config(status, info),
+            partial_interval_ms=info.partial_interval_ms,
+            max_partial_window_s=info.max_partial_window_s,
+            max_sessions=status.max_sessions,
+            max_queue_depth=status.max_queue_depth,
+        ),
     )
 
 
@@ -135,12 +244,17 @@ def health_body(status: ServiceStatus, info: ServiceInfo) -> Health:
         cache="enabled" if info.cache_type else "disabled",
         ready=status.ready,
         version=info.version,
+        degraded=status.degraded or UNSET,
     )
 
 
 def ready_body(status: ServiceStatus) -> Ready:
-    """`GET /ready` and `/health/ready`: are the models loaded?"""
-    return Ready(status="ready" if status.ready else "not_ready", ready=status.ready)
+    """`GET /ready` and `/health/ready`: has every deployment a replica with its models loaded?"""
+    return Ready(
+        status="ready" if status.ready else "not_ready",
+        ready=status.ready,
+        degraded=status.degraded or UNSET,
+    )
 
 
 def startup_body(started: bool) -> Startup:
@@ -184,6 +298,7 @@ def status_body(status: ServiceStatus) -> Status:
             )
             for model in status.models
         ),
+        degraded=status.degraded or UNSET,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from serve_app.access.caller import Scope
 from serve_app.protocols import cache_stats, health
 from serve_app.protocols.doors import Answer, Operation
 
@@ -12,7 +13,7 @@ def _page(path: str, name: str, summary: str, record: Any, *, not_ready: bool = 
     answers = [Answer(record=record)]
     if not_ready:
         answers.append(Answer(503, "Not yet.", record))
-    return Operation("get", path, name, "service", summary, tuple(answers), needs_key=False)
+    return Operation("get", path, name, "service", summary, tuple(answers), needs_key=False, scope=None)
 
 
 DOORS: Final = (
@@ -21,10 +22,11 @@ DOORS: Final = (
     _page("/", "root", "What this is, its settings and its doors", health.Root),
     _page("/health", "health", "Alive, with model and cache; always 200", health.Health),
     _page("/health/live", "live", "The process answers", health.Live),
-    _page("/health/ready", "healthReady", "The models are loaded", health.Ready, not_ready=True),
+    _page("/health/ready", "healthReady", "Every model is loaded and answers", health.Ready, not_ready=True),
     _page("/health/startup", "startup", "It has been ready once", health.Startup, not_ready=True),
     _page("/health/status", "status", "Models, queue, sessions and load", health.Status),
-    _page("/ready", "ready", "The models are loaded", health.Ready, not_ready=True),
+    _page("/status", "operatorStatus", "Queues, workers, backpressure, config", health.OperatorStatus),
+    _page("/ready", "ready", "Every model is loaded and answers", health.Ready, not_ready=True),
     Operation(
         method="get",
         path="/metrics",
@@ -32,7 +34,9 @@ DOORS: Final = (
         tag="service",
         summary="Prometheus text of the whole cluster",
         answers=(Answer(texts=("text/plain",)),),
+        errors=(404,),
         needs_key=False,
+        scope=Scope.METRICS,
     ),
     Operation(
         method="get",
@@ -41,6 +45,7 @@ DOORS: Final = (
         tag="service",
         summary="Hits and misses of the result cache, of the whole cluster",
         answers=(Answer(record=cache_stats.Stats),),
+        scope=Scope.METRICS,
     ),
     Operation(
         method="delete",
@@ -50,5 +55,6 @@ DOORS: Final = (
         summary="Forget all cached results, of every key and every replica",
         answers=(Answer(record=cache_stats.CacheCleared),),
         errors=(503,),
+        scope=Scope.ADMIN,
     ),
 )

@@ -35,8 +35,10 @@ from serve_app.service.listening import MAX_WINDOWS_PER_CALL, Listening
 from serve_app.service.live import Live
 from serve_app.service.ports import RecogniserPort, SpeakerPort, VoicePort
 from serve_app.service.retries import decode_reliably, detect_reliably
+from serve_app.service.silence import SilenceWatch
 from serve_app.session.backpressure import InterimBudget, InterimGate, InterimLoad
 from serve_app.session.effects import DecodeRequest, Purpose
+from serve_app.telemetry.traces import DecodeTrace, Traces
 from serve_app.vad.detector import VadRequest
 
 log = structlog.get_logger(__name__)
@@ -68,6 +70,7 @@ class _InFlight:
     live: Live
     request: DecodeRequest
     sent_s: float
+    trace: DecodeTrace | None
 
 
 class Conductor:
@@ -85,6 +88,7 @@ class Conductor:
         estimate: SpeakerEstimate | None = None,
         smaller_knows: Callable[[DecodeJob], bool] = lambda job: False,
         clock: Callable[[], float] = time.monotonic,
+        traces: Traces | None = None,
     ) -> None:
         """`estimate` is told how much people talk. `smaller_knows`: whether the interim model is another than
         the finals', and could decode this."""
@@ -94,6 +98,7 @@ class Conductor:
         self._final = final
         self._counters = counters
         self._clock = clock
+        self._traces = traces
         self._gate = InterimGate(config.interim_budget, clock())
         self._ladder = Ladder(config.ladder, clock())
         self._smaller_knows = smaller_knows
@@ -105,6 +110,7 @@ class Conductor:
         self._backlog_s = 0.0
         self._offering = False
         self._awake = asyncio.Event()
+        self._silence = SilenceWatch(clock)
         self._calls: set[asyncio.Task[None]] = set()
         self._listening: Listening | None = None
         if speakers is not None:
@@ -171,7 +177,14 @@ class Conductor:
 
     async def run(self) -> None:
         """Tick for ever; sleeps while no session has anything new."""
-        published_s = 0.0
+        watching = asyncio.create_task(self._silence.run())
+        try:
+            await self._tick_for_ever()
+        finally:
+            watching.cancel()
+
+    async def _tick_for_ever(self) -> None:
+        published_s, was_busy = 0.0, False
         while True:
             # On a rung of the ladder it looks again from time to time, to leave it where nothing comes.
             patience_s = None if self._ladder.rung is Rung.NORMAL else PUBLISH_INTERVAL_S
@@ -181,8 +194,10 @@ class Conductor:
             self._awake.clear()
             began_s = self._clock()
             await self._tick()
-            if began_s - published_s >= PUBLISH_INTERVAL_S:
-                published_s = began_s
+            is_busy = bool(self._in_flight)
+            # The last answer is published too: nothing may wake this loop again for hours.
+            if began_s - published_s >= PUBLISH_INTERVAL_S or (was_busy and not is_busy):
+                published_s, was_busy = began_s, is_busy
                 self._counters.queued(self._num_finals, self._gate.in_flight, self._ladder)
             await asyncio.sleep(max(0.0, self._config.tick_s - (self._clock() - began_s)))
 
@@ -207,7 +222,12 @@ class Conductor:
                 if request is not None:
                     asked.append((live, request))
             if asked:
+                self._silence.listening([live for live, _ in asked])
+                began_ns = 0 if self._traces is None else time.time_ns()
                 answers = await detect_reliably(self._voice, [r for _, r in asked], self._counters.retried)
+                if self._traces is not None:
+                    self._traces.voice_called(began_ns, [live.trace for live, _ in asked])
+                self._silence.listened()
                 for (live, _), answer in zip(asked, answers, strict=True):
                     live.apply(live.session.on_voice(answer))
             self._send_finals()
@@ -278,13 +298,25 @@ class Conductor:
         jobs: list[DecodeJob] = []
         for live, request in requests:
             self._next_job_id += 1
-            self._in_flight[self._next_job_id] = _InFlight(live, request, self._clock())
+            trace = (
+                None
+                if live.trace is None
+                else live.trace.decode(request.purpose.value, request.start_sample, request.end_sample)
+            )
+            self._in_flight[self._next_job_id] = _InFlight(live, request, self._clock(), trace)
+            self._silence.asked(live)
             if request.purpose is not Purpose.INTERIM:
                 self._num_finals += 1
                 self._backlog_s += request.job.audio_s
                 self._estimate.heard(request.job.audio_s)
-            beams, model = self._beam_size(request.job), self._model(request)
-            jobs.append(replace(request.job, job_id=self._next_job_id, beam_size=beams, model=model))
+            job = replace(
+                request.job,
+                job_id=self._next_job_id,
+                beam_size=self._beam_size(request.job),
+                model=self._model(request),
+                trace="" if trace is None else trace.parent,
+            )
+            jobs.append(job)
         on_interim = [job for job in jobs if (job.model or job.role) is Role.INTERIM]
         on_final = [job for job in jobs if (job.model or job.role) is not Role.INTERIM]
         for port, its_jobs in ((self._interim, on_interim), (self._final, on_final)):
@@ -320,7 +352,10 @@ class Conductor:
         flight = self._in_flight.pop(result.job_id, None)
         if flight is None:
             return
+        if flight.trace is not None:
+            flight.trace.answered(result)
         request, session = flight.request, flight.live.session
+        self._silence.answered(flight.live)
         now_s = self._clock()
         total_ms = (now_s - flight.sent_s) * 1000
         timing = result.timing if isinstance(result, Transcript) else DecodeTiming()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from serve_app.capacity.ladder import Ladder
-from serve_app.core.events import Final, Partial
+from serve_app.core.events import EndReason, Final, Partial
 from serve_app.core.jobs import DecodeResult, Transcript
+from serve_app.core.samples import SAMPLE_RATE_HZ
 from serve_app.session.effects import Purpose
 from serve_app.telemetry.metrics import Metrics
 
@@ -23,17 +24,13 @@ class Counters:
     num_retries: int = 0
     avg_partial_ms: float = 0.0
     avg_final_ms: float = 0.0
+    num_unpublished_samples: int = 0
+    """Audio of live sessions that the metrics have not been told of: a call for every frame would be dear."""
 
     def decoded(self, purpose: Purpose, result: DecodeResult, total_ms: float) -> None:
         self.total_requests += 1
         job_type = "interim" if purpose is Purpose.INTERIM else "final"
-        if self.metrics is not None:
-            if isinstance(result, Transcript):
-                self.metrics.job_processed(job_type, "success", result.timing.inference_ms / 1000)
-                if result.rejected or result.doubted:
-                    self.metrics.text_dropped(job_type, result.rejected or result.doubted)
-            else:
-                self.metrics.job_processed(job_type, "error")
+        self._processed(job_type, result)
         if not isinstance(result, Transcript):
             return
         if purpose is Purpose.INTERIM:
@@ -47,6 +44,21 @@ class Counters:
             self.metrics.backpressure(("normal", "high", "critical").index(ladder.level), ladder.rung)
             self.metrics.queue_depth("final", num_finals)
             self.metrics.queue_depth("interim", num_interims)
+            self._publish_audio()
+
+    def recording_decoded(self, result: DecodeResult) -> None:
+        """A window of an upload has come back."""
+        self._processed("recording", result)
+
+    def _processed(self, job_type: str, result: DecodeResult) -> None:
+        if self.metrics is None:
+            return
+        if isinstance(result, Transcript):
+            self.metrics.job_processed(job_type, "success", result.timing.inference_ms / 1000)
+            if result.rejected or result.doubted:
+                self.metrics.text_dropped(job_type, result.rejected or result.doubted)
+        else:
+            self.metrics.job_processed(job_type, "error")
 
     def listened(self, total_ms: float, num_windows: int) -> None:
         """The voices of some windows have come; a call's time is that of each of them."""
@@ -65,6 +77,20 @@ class Counters:
     def session_started(self, *, resumed: bool) -> None:
         if self.metrics is not None:
             self.metrics.session_started(resumed=resumed)
+
+    def audio_arrived(self, num_samples: int) -> None:
+        """A live session took audio."""
+        self.num_unpublished_samples += num_samples
+
+    def session_ended(self, reason: EndReason) -> None:
+        if self.metrics is not None:
+            self.metrics.session_ended(reason.value)
+            self._publish_audio()
+
+    def _publish_audio(self) -> None:
+        if self.metrics is not None and self.num_unpublished_samples:
+            self.metrics.audio_received("session", self.num_unpublished_samples / SAMPLE_RATE_HZ)
+            self.num_unpublished_samples = 0
 
     def refused(self, request_type: str, reason: str) -> None:
         """There was no room for a "session" or an "upload"."""

@@ -7,13 +7,14 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from time import monotonic
 
-from serve_app.core.events import EndReason, Event, Final, Partial
+from serve_app.core.events import EndReason, Event, Final, Partial, SessionEnded
 from serve_app.core.samples import Pcm16, ms_to_samples
 from serve_app.service.arrivals import Arrivals
 from serve_app.service.conditioned_input import ConditionedInput
 from serve_app.session.effects import DecodeRequest, Effect
 from serve_app.session.options import SessionOptions
 from serve_app.session.session import Session
+from serve_app.telemetry.traces import SessionTrace
 
 MAX_PENDING_FINALS = 4
 """More finished utterances than this in the queue, and the session's socket waits."""
@@ -34,15 +35,23 @@ class Live:
         max_buffer_ms: int,
         wake: Callable[[], None],
         on_text: Callable[[Partial | Final, float], None] | None = None,
+        key_id: str = "",
+        on_audio: Callable[[int], None] = lambda num_samples: None,
+        on_end: Callable[[EndReason], None] = lambda reason: None,
     ) -> None:
-        """`on_text` hears of every text, and how many seconds before it the last audio that it needed had
-        arrived."""
+        """`key_id`: whose session it is. `on_text` hears of every text, and how many seconds before it the
+        last audio that it needed had arrived; `on_audio` of samples that were taken, `on_end` once why the
+        session ended."""
         self.session = session
         self.session_id = session.options.session_id
+        self.key_id = key_id
         self.requests: deque[DecodeRequest] = deque()
         self._max_buffer_samples = ms_to_samples(max_buffer_ms)
         self._wake = wake
+        self.trace: SessionTrace | None = None
         self._on_text = on_text
+        self._on_audio = on_audio
+        self._on_end = on_end
         self._arrivals = Arrivals()
         self._sound = ConditionedInput(
             session.options.conditioning,
@@ -66,8 +75,10 @@ class Live:
             await self._wait_for_room()
             if self.session.ended:
                 return
-            conditioned, warnings = self._sound.take(samples[start : start + step])
+            taken = samples[start : start + step]
+            conditioned, warnings = self._sound.take(taken)
             self.session.push(conditioned)
+            self._on_audio(len(taken))
             self._arrivals.mark(self.session.received_samples, arrived_s)
             self.apply(warnings)
             self._wake()
@@ -108,8 +119,12 @@ class Live:
     def _tell(self, event: Event) -> None:
         if self._on_event is not None:
             self._on_event(event)
+        if self.trace is not None:
+            self.trace.told(event)
         if isinstance(event, Partial | Final):
             self._count(event)
+        elif isinstance(event, SessionEnded):
+            self._on_end(event.reason)
 
     def _count(self, text: Partial | Final) -> None:
         needed = text.decided_sample if isinstance(text, Final) else text.end_sample

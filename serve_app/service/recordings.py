@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from serve_app.core.errors import InferenceError
 from serve_app.core.jobs import (
     DecodeFailure,
     DecodeJob,
+    DecodeResult,
     LanguageHint,
     Role,
     Transcript,
@@ -27,6 +29,7 @@ from serve_app.service.ports import RecogniserPort, VoicePort
 from serve_app.service.retries import decode_reliably, detect_reliably
 from serve_app.session.language import LanguageOptions, LanguageTracker
 from serve_app.session.options import LANGUAGE_LOCK_S
+from serve_app.telemetry.traces import Traces
 from serve_app.vad.detector import WINDOW_SAMPLES, VadRequest, VadState, loudness
 from serve_app.vad.recording import AudioWindow, WindowPlanner
 
@@ -47,14 +50,18 @@ class RecordingTranscriber:
         beam_size: int = 1,
         max_windows_in_flight: int = 4,
         on_retry: Callable[[], None] = lambda: None,
+        on_decoded: Callable[[DecodeResult], None] = lambda result: None,
         clock: Callable[[], float] = time.monotonic,
+        traces: Traces | None = None,
     ) -> None:
         self._voice = voice
         self._recogniser = recogniser
         self._beam_size = beam_size
         self._max_windows = max_windows_in_flight
         self._on_retry = on_retry
+        self._on_decoded = on_decoded
         self._clock = clock
+        self._traces = traces
         self._next_job_id = 0
 
     async def transcribe(
@@ -69,12 +76,19 @@ class RecordingTranscriber:
         began_s = self._clock()
         if options.normalise or options.conditioning.any:
             audio = await asyncio.to_thread(_conditioned, audio, options)
-        run = _Run(self, audio, options, progress, on_segment)
-        await run.decode_all()
+        audio_s = len(audio) / SAMPLE_RATE_HZ
+        with nullcontext("") if self._traces is None else self._traces.recording(audio_s) as trace:
+            run = _Run(self, audio, options, progress, on_segment, trace)
+            await run.decode_all()
         return run.transcript(self._clock() - began_s)
 
     def job(
-        self, audio: Pcm16, options: RecordingOptions, language: str | None, hint: LanguageHint
+        self,
+        audio: Pcm16,
+        options: RecordingOptions,
+        language: str | None,
+        hint: LanguageHint,
+        trace: str = "",
     ) -> DecodeJob:
         self._next_job_id += 1
         return DecodeJob(
@@ -89,11 +103,13 @@ class RecordingTranscriber:
             hotwords=options.hotwords,
             temperature=options.temperature,
             hint=hint,
+            trace=trace,
         )
 
     async def decode(self, job: DecodeJob) -> Transcript:
         """One window's text. Raises `InferenceError` where there is none."""
         results = [result async for result in decode_reliably(self._recogniser, [job], self._on_retry)]
+        self._on_decoded(results[0])
         if isinstance(results[0], DecodeFailure):
             raise InferenceError(results[0].message)
         return results[0]
@@ -117,8 +133,10 @@ class _Run:
         options: RecordingOptions,
         progress: Callable[[float], None] | None,
         on_segment: Callable[[RecordingSegment], None] | None,
+        trace: str,
     ) -> None:
         self._owner = owner
+        self._trace = trace
         self._audio = audio
         self._options = options
         self._progress = progress
@@ -180,7 +198,7 @@ class _Run:
     async def _text_of(self, window: AudioWindow, language: str | None) -> Transcript:
         audio = self._audio[window.start_sample : window.end_sample]
         hint = LanguageHint() if language else self._language.hint
-        return await self._owner.decode(self._owner.job(audio, self._options, language, hint))
+        return await self._owner.decode(self._owner.job(audio, self._options, language, hint, self._trace))
 
     async def _hear_language(self, index: int, window: AudioWindow, result: Transcript) -> None:
         """Keep the window until the recording's language is known; then say it, and those kept with it."""

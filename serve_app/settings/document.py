@@ -71,7 +71,7 @@ _DIFFERENCES = (
     ("max_partial_window_s", "7, 8", "The wider of the two."),
     ("tick_ms", "12", "One call carries every session's work; 64 ms is two windows of speech detection."),
     ("log_file", "`./logs/whisper.log`", "Logs go to standard error, where containers and systemd look."),
-    ("metrics_port", "9090", "`/metrics` is on the service's port."),
+    ("metrics_port", "9090", "`/metrics` is on the service's port unless one is given."),
     ("result_cache_enabled", "on, on disk", "Nothing that was said is kept unless asked."),
     ("audio_storage_path", "`/tmp/whisper_v3_server_storage`", "As above."),
     ("num_workers", "1", "Derived from the cores."),
@@ -80,9 +80,9 @@ _DIFFERENCES = (
 _FOREIGN = """\
 ## Variables that are not ours
 
-`CUDA_VISIBLE_DEVICES` is read by CUDA, `RAY_*` by Ray. `TRANSCRIPTION_PROVIDER`, `NEXT_PUBLIC_USE_WHISPER`
-and `SLACK_WEBHOOK_URL` belong to web applications and scripts beside such a server. uvicorn's `--loop`,
-`--http` and `--reload` have no counterpart: Ray Serve runs the server.
+`CUDA_VISIBLE_DEVICES` is read by CUDA, `RAY_*` by Ray. `TRANSCRIPTION_PROVIDER` and
+`NEXT_PUBLIC_USE_WHISPER` belong to web applications beside such a server. uvicorn's `--loop`, `--http` and
+`--reload` have no counterpart: Ray Serve runs the server.
 """
 
 

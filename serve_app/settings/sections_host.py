@@ -52,7 +52,10 @@ class ServerSection(Section):
     log_level: LogLevel = setting("INFO", "Least level that is logged.", "LOG_LEVEL")
     debug: bool = setting(False, "Short for log_level DEBUG, where no level is given.", "DEBUG")
     log_file: Path | None = setting(
-        None, "Also log into this file.", "LOG_FILE", later="logs go to standard error only"
+        None, "Also log into this file, as JSON; opened anew where it was rotated, or on SIGHUP.", "LOG_FILE"
+    )
+    log_format: Literal["auto", "json", "text"] = setting(
+        "auto", "How lines on standard error are written; auto: as text in a terminal, else as JSON."
     )
     service_url: str = setting(
         "http://127.0.0.1:8000",
@@ -100,9 +103,8 @@ class ModelSection(Section):
     offline: bool = setting(False, "Never ask the hub; use what is here.", "HF_HUB_OFFLINE")
     model_load_timeout_s: float = setting(
         300,
-        "Give up on a model that takes longer to load.",
+        "Give up on a model that takes longer to load: the start fails and names it.",
         "MODEL_LOAD_TIMEOUT",
-        later="a start waits for its models without a limit",
         gt=0,
         le=86_400,
     )
@@ -151,16 +153,40 @@ class AccessSection(Section):
 
     api_key: SecretStr | None = setting(
         None,
-        "Key that requests must carry, but for probes, metrics and documents; our client commands send it.",
+        "One key for all doors but probes, metrics and documents, beside those of `keys_file`; our client "
+        "commands send it.",
         "API_KEY",
         "WHISPER_API_KEY",
         secret=True,
+    )
+    keys_file: Path | None = setting(
+        None, "File of the keys that `sotto keys` makes (keys.md); each process that serves reads it."
+    )
+    keys_in_redis: bool = setting(False, "Keep them in Redis (`redis_url`) instead, for several machines.")
+    keys_in_address: bool = setting(
+        False,
+        "Take keys and tokens also as `?token=` or `?api_key=` of a WebSocket's address, where logs see it.",
+    )
+    allow_anonymous: bool = setting(
+        False, "Start without any key on an address that is not loopback: all who reach it may use it."
     )
     cors_origins: tuple[str, ...] = setting(
         (),
         "Web origins whose pages may use the doors, WebSockets too; `*`: all; empty: none.",
         "CORS_ORIGINS",
         max_length=256,
+    )
+    trusted_proxies: tuple[str, ...] = setting(
+        (),
+        "Proxies whose `X-Forwarded-For` (or `Forwarded`) names the client: addresses and CIDR networks, "
+        "commas between them. This machine's own always are; list no network that clients are in.",
+        max_length=256,
+    )
+    allow_addresses: tuple[str, ...] = setting(
+        (), "Addresses and networks that clients may come from, beside loopback; empty: any.", max_length=4096
+    )
+    deny_addresses: tuple[str, ...] = setting(
+        (), "Addresses and networks that no client may come from, whatever is allowed.", max_length=4096
     )
     ticket_secret: SecretStr | None = setting(
         None,
@@ -178,6 +204,27 @@ class AccessSection(Section):
         "Networks beside the public internet that webhooks and recordings' addresses may reach "
         "(`10.0.0.0/8, 127.0.0.1/32`); empty: none.",
         max_length=256,
+    )
+
+
+class PrivacySection(Section):
+    """Privacy and audit"""
+
+    privacy: Literal["standard", "strict"] = setting(
+        "standard",
+        "strict: nothing of audio or text leaves memory. No cache, no clips, no upload is written to disk, "
+        "exceptions are logged without what they say, no core dumps (privacy.md).",
+    )
+    audit_log_dir: Path | None = setting(
+        None, "Folder of the audit log: who used which door, when and how long, without words. Empty: none."
+    )
+    audit_key: SecretStr | None = setting(
+        None,
+        "Key of the audit log's chain, without which none can forge it; empty: the chain has plain sums.",
+        secret=True,
+    )
+    audit_retention_days: int | None = setting(
+        None, "How long audit lines are kept; empty: until they are deleted by hand.", ge=1, le=36_500
     )
 
 
@@ -251,10 +298,9 @@ class StorageSection(Section):
     )
     disable_audio_logging: bool = setting(
         True,
-        "Keep audio and words out of the logs.",
+        "Keep audio and words out of the logs. They are never in them: `false` is refused, and "
+        "`audio_storage_path` is what keeps audio.",
         "DISABLE_AUDIO_LOGGING",
-        later="audio and words are never logged",
-        now=(True,),
     )
     result_cache_enabled: bool = setting(
         False,
@@ -282,7 +328,9 @@ class StorageSection(Section):
     )
     redis_url: SecretStr | None = setting(
         None,
-        "Redis of the result cache, where that is its type, and of jobs, unless they have a database.",
+        "Redis: counts limits for all replicas (where it does not answer, each counts for itself), keeps "
+        "keys where `keys_in_redis` says so, results where that is the cache's type, and jobs unless they "
+        "have a database.",
         "REDIS_URL",
         secret=True,
     )
@@ -315,16 +363,40 @@ class JobSection(Section):
 
 
 class MetricSection(Section):
-    """Metrics"""
+    """Metrics, traces and alerts"""
 
     metrics_enabled: bool = setting(
-        True, "Serve `/metrics`.", "ENABLE_METRICS", later="`/metrics` is always served", now=(True,)
+        True, "Count, and serve `/metrics`; off: it is answered 404.", "ENABLE_METRICS"
     )
+    metrics_need_key: bool = setting(False, "Ask for a key with the scope metrics at `/metrics` too.")
     metrics_port: int | None = setting(
         None,
-        "A port of their own for metrics; empty: `/metrics` on the service's port.",
+        "A port of their own for metrics, on `host`, cleartext and without a key; empty: `/metrics` on the "
+        "service's port.",
         "METRICS_PORT",
-        later="`/metrics` is on the service's port",
         ge=1,
         le=65535,
+    )
+    otlp_endpoint: str | None = setting(
+        None,
+        "OpenTelemetry collector that spans are sent to (OTLP over HTTP); empty: no traces.",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        pattern=r"^https?://[^\s]+$",
+        max_length=2_000,
+    )
+    otlp_headers: SecretStr | None = setting(
+        None,
+        "Headers for the collector, `name=value` separated by commas.",
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        secret=True,
+    )
+    slack_webhook_url: SecretStr | None = setting(
+        None, "Where `sotto health` tells Slack of changes.", "SLACK_WEBHOOK_URL", secret=True
+    )
+    trace_sample_ratio: float = setting(
+        1.0,
+        "Share of requests and sessions that are traced, where the client has not decided it.",
+        "OTEL_TRACES_SAMPLER_ARG",
+        ge=0,
+        le=1,
     )

@@ -21,7 +21,8 @@ How far text is behind speech is `stt_text_latency_seconds`: from when the last 
 been received (for a final, the end of the silence that closed the utterance, or the client's wish to close
 it) to when the text was handed to the door. It holds everything in between: audio that waits because a
 client sends faster than it is heard, queues, decoding, retries. `stt_decode_duration_seconds` is the
-model's own part of it. `job_type` is `final`, `interim`, or `speakers` for the windows that are heard for
+model's own part of it. `job_type` is `final`, `interim`, `recording` for windows of
+uploads, or `speakers` for the windows that are heard for
 who speaks; `request_type` is `session` or `upload`, refused for `max_sessions`, `max_uploads` or
 `queue_full` or `queue_congestion`.
 

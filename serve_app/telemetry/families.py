@@ -51,11 +51,24 @@ TEXT_LATENCY = Family(
 SESSIONS_STARTED = Family(
     "stt_sessions_started_total", Kind.COUNTER, "Live sessions that began, or went on elsewhere", ("resumed",)
 )
+SESSIONS_ENDED = Family("stt_sessions_ended_total", Kind.COUNTER, "Live sessions that ended", ("reason",))
+TEXTS_SENT = Family(
+    "stt_texts_sent_total", Kind.COUNTER, "Live texts that were written to their client", ("job_type",)
+)
+AUDIO_RECEIVED = Family(
+    "stt_audio_seconds_total",
+    Kind.COUNTER,
+    "Seconds of audio taken from live sessions and from uploads that were answered with text",
+    ("request_type",),
+)
 REFUSED = Family(
     "stt_refused_total",
     Kind.COUNTER,
-    "Live sessions and uploads refused for want of room",
+    "Live sessions, uploads and requests refused for want of room",
     ("request_type", "reason"),
+)
+AUDIT_FAILURES = Family(
+    "stt_audit_write_failures_total", Kind.COUNTER, "Times the audit log could not be written"
 )
 BACKPRESSURE_LEVEL = Family(
     "stt_backpressure_level", Kind.GAUGE, "Current backpressure level", merge=Merge.MAX
@@ -155,7 +168,11 @@ FAMILIES: tuple[Family, ...] = (
     DECODE_DURATION,
     TEXT_LATENCY,
     SESSIONS_STARTED,
+    SESSIONS_ENDED,
+    TEXTS_SENT,
+    AUDIO_RECEIVED,
     REFUSED,
+    AUDIT_FAILURES,
     BACKPRESSURE_LEVEL,
     BACKPRESSURE_RUNG,
     TEXTS_DROPPED,

@@ -32,6 +32,10 @@ class Metrics:
         self._decode_s = factory.instrument(families.DECODE_DURATION)
         self._text_latency_s = factory.instrument(families.TEXT_LATENCY)
         self._sessions_started = factory.instrument(families.SESSIONS_STARTED)
+        self._audit_failures = factory.instrument(families.AUDIT_FAILURES)
+        self._sessions_ended = factory.instrument(families.SESSIONS_ENDED)
+        self._texts_sent = factory.instrument(families.TEXTS_SENT)
+        self._audio_received = factory.instrument(families.AUDIO_RECEIVED)
         self._refused = factory.instrument(families.REFUSED)
         self._texts_dropped = factory.instrument(families.TEXTS_DROPPED)
         self._backpressure = factory.instrument(families.BACKPRESSURE_LEVEL)
@@ -54,7 +58,8 @@ class Metrics:
         self._queue_depth.record(depth, {"queue_type": queue_type})
 
     def job_processed(self, job_type: str, status: str, decode_s: float | None = None) -> None:
-        """One decode: "final" or "interim", "success" or "error", and its inference time where it has one."""
+        """One decode: "final", "interim" or "recording", "success" or "error"; its inference time where there
+        is one."""
         self._jobs.record(1, {"job_type": job_type, "status": status})
         if decode_s is not None:
             self._decode_s.record(decode_s, {"job_type": job_type})
@@ -67,10 +72,26 @@ class Metrics:
         """A live session was taken on."""
         self._sessions_started.record(1, {"resumed": "true" if resumed else "false"})
 
+    def session_ended(self, reason: str) -> None:
+        """A live session ended: "completed", "cancelled", "error" or "timeout"."""
+        self._sessions_ended.record(1, {"reason": reason})
+
+    def text_written(self, job_type: str) -> None:
+        """A live text, "final" or "interim", was written to its client: what was replaced unread is not."""
+        self._texts_sent.record(1, {"job_type": job_type})
+
+    def audio_received(self, request_type: str, audio_s: float) -> None:
+        """So much audio of "session" or "upload" was taken."""
+        self._audio_received.record(audio_s, {"request_type": request_type})
+
     def refused(self, request_type: str, reason: str) -> None:
-        """There was no room for a "session" or an "upload": "max_sessions", "max_uploads",
-        "queue_full" or "queue_congestion"."""
+        """There was no room for a "session" or an "upload": "max_sessions", "max_uploads", "queue_full" or
+        "queue_congestion"; or a key or an address has reached its "limit", of "request" and "audio" too."""
         self._refused.record(1, {"request_type": request_type, "reason": reason})
+
+    def audit_failed(self) -> None:
+        """The audit log could not be written; its lines wait."""
+        self._audit_failures.record(1, {})
 
     def text_dropped(self, job_type: str, reason: str) -> None:
         """A guard took a decode's text away."""
@@ -94,6 +115,7 @@ class Metrics:
         self._requests.record(1, {"status": "success", "cached": "true" if cached else "false"})
         self._transcribe_s.record(transcribe_s, {})
         self._audio_s.record(audio_s, {})
+        self.audio_received("upload", audio_s)
         if audio_s > 0:
             self._real_time_factor.record(transcribe_s / audio_s, {})
 

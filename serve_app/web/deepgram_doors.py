@@ -44,6 +44,8 @@ from serve_app.web.callers import caller_of
 from serve_app.web.door import Door, Endpoints
 from serve_app.web.live.serve import serve_websocket
 from serve_app.web.records import RecordResponse
+from serve_app.web.request_records import current_record
+from serve_app.web.token_doors import grant_endpoint
 from serve_app.web.uploads import decode_upload, header_text, receive_upload, while_connected
 
 log = structlog.get_logger(__name__)
@@ -89,7 +91,7 @@ def deepgram_endpoints(door: Door) -> Endpoints:
         subprotocol = answered_subprotocol(websocket.scope["subprotocols"])
         await serve_websocket(websocket, door, dialect, subprotocol=subprotocol)
 
-    return {"listen": listen, "deepgram": live}
+    return {"listen": listen, "deepgram": live, "grantToken": grant_endpoint(door)}
 
 
 def require_sense(dialect: DeepgramDialect, door: Door) -> None:
@@ -102,6 +104,7 @@ def require_sense(dialect: DeepgramDialect, door: Door) -> None:
 
 def error_answer(error: SottoError, request_id: str) -> Response:
     """Deepgram's error with its headers."""
+    current_record().failed(error)
     headers = {"dg-request-id": request_id, "dg-error": header_text(str(error), MAX_HEADER_CHARS)}
     if error.retry_after_s is not None:
         headers["retry-after"] = str(error.retry_after_s)
@@ -130,16 +133,21 @@ async def _listen(request: Request, door: Door, request_id: str) -> Response:
     asked = recording_options(options, door.recording_defaults(), door.settings.diarization_backend)
     if options.callback:
         return await _queue(request, door, options, asked)
-    upload = await receive_upload(_as_audio(request), door.max_body_bytes)
+    upload = await receive_upload(_as_audio(request), door.max_body_bytes, door.upload_memory)
     try:
         recording = await asyncio.to_thread(
             decode_listen, upload.file, upload.sha256, options, asked.speakers, door
         )
     finally:
         upload.close()
+    await door.usage(request.scope).audio(sum(map(len, recording.channels)) / SAMPLE_RATE_HZ)
     began_s = perf_counter()
-    transcripts = await while_connected(request, _transcribe(recording.channels, asked, door))
+    transcripts = await while_connected(
+        request, door.within_time(_transcribe(recording.channels, asked, door))
+    )
     door.metrics.request_done(perf_counter() - began_s, recording.duration_s)
+    for transcript in transcripts:
+        current_record().transcribed(transcript)
     kind = "damaged_audio" if not recording.complete else "audio"
     warnings = [OptionWarning("body", recording.warning, kind)] if recording.warning else []
     facts = RequestFacts(request_id, recording.sha256, created)

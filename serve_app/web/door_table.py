@@ -9,6 +9,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from serve_app.access.keys import answered_subprotocol
+from serve_app.protocols import data_doors as data
 from serve_app.protocols import service_doors
 from serve_app.protocols.browser import doors as browser
 from serve_app.protocols.deepgram import doors as deepgram
@@ -18,6 +19,7 @@ from serve_app.protocols.jobs import doors as jobs
 from serve_app.protocols.native import doors as native
 from serve_app.protocols.openai import doors as openai
 from serve_app.web.clips import clip_endpoints
+from serve_app.web.data_doors import data_endpoints
 from serve_app.web.deepgram_doors import deepgram_endpoints
 from serve_app.web.door import Door, Endpoint, Endpoints
 from serve_app.web.jobs import job_endpoints
@@ -40,10 +42,11 @@ NATIVE = Protocol(native.DOORS, lambda door: {**transcribe_endpoints(door), **cl
 BROWSER = Protocol(browser.DOORS)
 OPENAI = Protocol(openai.DOORS, openai_endpoints)
 DEEPGRAM = Protocol(deepgram.DOORS, deepgram_endpoints)
+DATA = Protocol(data.DOORS, data_endpoints)
 JOBS = Protocol(jobs.DOORS, job_endpoints)
 SERVICE = Protocol(service_doors.DOORS, service_endpoints)
 
-PROTOCOLS = (NATIVE, BROWSER, OPENAI, DEEPGRAM, JOBS, SERVICE)
+PROTOCOLS = (NATIVE, BROWSER, OPENAI, DEEPGRAM, JOBS, DATA, SERVICE)
 
 
 def doors_of(protocols: Iterable[Protocol] = PROTOCOLS) -> tuple[Described, ...]:

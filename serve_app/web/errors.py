@@ -16,12 +16,13 @@ from starlette.responses import Response
 from starlette.types import ExceptionHandler, Receive, Scope, Send
 
 from serve_app.core.errors import InternalError, InvalidKey, SottoError, WrongMethod
-from serve_app.protocols.deepgram.doors import PATH as LISTEN_PATH
+from serve_app.protocols.deepgram import doors as deepgram
 from serve_app.protocols.native.clips import ErrorText
 from serve_app.protocols.native.doors import TRANSCRIBE_PATH
 from serve_app.web.deepgram_doors import error_answer
 from serve_app.web.openai_errors import refused
 from serve_app.web.records import RecordResponse
+from serve_app.web.request_records import current_record
 from sotto_client.wire import Detail
 
 OPENAI_PREFIX = "/v1"
@@ -32,6 +33,7 @@ MAX_CLOSE_REASON_BYTES = 123
 
 def error_response(scope: Scope, error: SottoError) -> Response:
     """`error` as clients of the path that `scope` asks for expect it."""
+    current_record().failed(error)
     answer = _in_its_shape(scope, error)
     if isinstance(error, InvalidKey):
         answer.headers["www-authenticate"] = "Bearer"  # RFC 9110, section 15.5.2
@@ -40,7 +42,7 @@ def error_response(scope: Scope, error: SottoError) -> Response:
 
 def _in_its_shape(scope: Scope, error: SottoError) -> Response:
     path = asked_path(scope)
-    if path == LISTEN_PATH:
+    if path in (deepgram.PATH, deepgram.GRANT_PATH):
         return error_answer(error, str(uuid.uuid4()))
     if path == OPENAI_PREFIX or path.startswith(f"{OPENAI_PREFIX}/"):
         return refused(error)

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from time import perf_counter
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO, Protocol
 
 import msgspec
 
@@ -29,9 +29,16 @@ from serve_app.web.records import RecordResponse
 from serve_app.web.transcribe import answer_of
 from serve_app.web.uploads import decode_upload
 
-Transcribe: TypeAlias = Callable[[Pcm16, RecordingOptions, Progress], Awaitable[RecordingTranscript]]
-"""Text of a recording, whose finished parts are kept."""
-TranscribeWith: TypeAlias = Callable[[Parts], Transcribe]
+
+class Transcribe(Protocol):
+    """Text of a recording, whose finished parts are kept."""
+
+    def __call__(
+        self, audio: Pcm16, options: RecordingOptions, progress: Progress, /
+    ) -> Awaitable[RecordingTranscript]: ...
+
+
+TranscribeWith = Callable[[Parts], Transcribe]
 
 
 def job_kinds(door: Door, transcribe_with: TranscribeWith) -> Mapping[str, JobKind]:

@@ -66,6 +66,7 @@ async def _recording(request: Request, door: Door, task: Task) -> Response:
             async with upload.opened() as file:
                 by_channel = options.speakers is SpeakerMode.CHANNEL
                 recording = await asyncio.to_thread(decode_upload, file, door, keep_channels=by_channel)
+            await door.usage(request.scope).audio(recording.duration_s)
             released = ExitStack()
             answer = await streamed_answer(request, door, asked, options, recording, on_closed=released.close)
             released.push(held.pop_all())
@@ -77,7 +78,7 @@ async def _recording(request: Request, door: Door, task: Task) -> Response:
 async def _received(
     request: Request, door: Door, task: Task
 ) -> tuple[Upload, TranscriptionRequest, RecordingOptions]:
-    upload = await receive_upload(request, door.max_body_bytes)
+    upload = await receive_upload(request, door.max_body_bytes, door.upload_memory)
     try:
         asked, vad = transcription_request(upload.fields)
         hosted_model(asked.model, door.service.status().models)

@@ -19,6 +19,7 @@ from serve_app.service.contract import RecordingOptions, RecordingTranscript
 from serve_app.speakers.turns import SpeakerMode
 from serve_app.web.callers import caller_of
 from serve_app.web.door import Door
+from serve_app.web.request_records import current_record
 from serve_app.web.uploads import decode_upload, while_connected
 
 
@@ -88,8 +89,9 @@ async def heard(
                 keep_channels=options.speakers is SpeakerMode.CHANNEL,
                 audio_track=audio_track,
             )
+        await door.usage(request.scope).audio(recording.duration_s)
         decoded_s = perf_counter()
-        transcript = await door.service.transcribe(recording.samples, options)
+        transcript = await door.within_time(door.service.transcribe(recording.samples, options))
         return Heard(
             transcript,
             recording.warning,
@@ -124,6 +126,7 @@ async def heard(
             found.hit_at,
         )
     took_s = perf_counter() - began_s if result.cached else result.transcribe_s
+    current_record().transcribed(result.transcript)
     door.metrics.request_done(took_s, result.transcript.duration_s, cached=result.cached)
     return result
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from functools import cache
 
+from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from serve_app import __version__
 from serve_app.cache.ports import CacheLost, CacheStats
-from serve_app.core.errors import StorageUnavailable
+from serve_app.core.errors import StorageUnavailable, UnknownPath
 from serve_app.protocols import health
 from serve_app.protocols.cache_stats import CacheCleared, stats_body
 from serve_app.protocols.documents.build import Document, asyncapi_document, openapi_document
@@ -26,6 +27,8 @@ def service_endpoints(door: Door) -> Endpoints:
         max_audio_length_s=door.settings.max_audio_length_seconds,
         cache_type=None if door.cache is None else door.cache.kind,
         endpoints=tuple(map(str, door.described)),
+        partial_interval_ms=door.settings.partial_interval_ms,
+        max_partial_window_s=door.settings.max_partial_window_s,
     )
     has_started = False
 
@@ -57,10 +60,18 @@ def service_endpoints(door: Door) -> Endpoints:
         return RecordResponse(health.startup_body(has_started), status_code=200 if has_started else 503)
 
     async def status_page(request: Request) -> Response:
-        return RecordResponse(health.status_body(door.service.status()))
+        status = health.status_body(door.service.status())
+        if door.keeper is not None:
+            status = replace(status, audit_log="failing" if door.keeper.is_failing else "writing")
+        return RecordResponse(status)
+
+    async def operator_status(request: Request) -> Response:
+        return RecordResponse(health.operator_status_body(door.service.status(), info))
 
     async def metrics(request: Request) -> Response:
-        """The whole cluster in one scrape."""
+        """The whole cluster in one scrape; 404 where metrics are off, or on a port of their own."""
+        if not door.settings.metrics_enabled or door.settings.metrics_port is not None:
+            raise UnknownPath("metrics are not served here: see metrics_enabled and metrics_port")
         return Response(await door.service.metrics_text(), headers={"content-type": CONTENT_TYPE})
 
     async def stats(request: Request) -> Response:
@@ -97,6 +108,7 @@ def service_endpoints(door: Door) -> Endpoints:
         "ready": ready,
         "startup": startup,
         "status": status_page,
+        "operatorStatus": operator_status,
         "metrics": metrics,
         "stats": stats,
         "clearCache": clear_cache,

@@ -27,6 +27,7 @@ from serve_app.web.door import Door, Endpoints
 from serve_app.web.live.serve import DuplexAnswer
 from serve_app.web.recordings import Heard, heard
 from serve_app.web.records import RecordResponse
+from serve_app.web.token_doors import token_endpoint
 from serve_app.web.uploads import receive_upload, warning_headers
 from sotto_client.wire import Detail, Transcript
 
@@ -37,25 +38,25 @@ log = structlog.get_logger(__name__)
 
 def transcribe_endpoints(door: Door) -> Endpoints:
     async def transcribe(request: Request) -> Response:
-        with door.upload():
-            try:
+        try:
+            with door.upload():
                 return await _transcribe(request, door)
-            except ClientDisconnect:
-                raise
-            except SottoError:
-                door.metrics.request_failed()
-                raise
-            except Exception:
-                door.metrics.request_failed()
-                log.exception("transcription failed")
-                return RecordResponse(Detail(detail="Transcription failed"), status_code=500)
+        except ClientDisconnect:
+            raise
+        except SottoError:
+            door.metrics.request_failed()
+            raise
+        except Exception:
+            door.metrics.request_failed()
+            log.exception("transcription failed")
+            return RecordResponse(Detail(detail="Transcription failed"), status_code=500)
 
     async def stream(request: Request) -> Response:
         parameters, content_type = request.query_params.multi_items(), request.headers.get("content-type")
         dialect = ndjson.NdjsonDialect(parameters, content_type, heartbeat_s=door.settings.heartbeat_s)
         return DuplexAnswer(door, dialect, ndjson.MEDIA_TYPE)
 
-    return {"transcribe": transcribe, "transcribeStream": stream}
+    return {"transcribe": transcribe, "transcribeStream": stream, "createToken": token_endpoint(door)}
 
 
 async def _transcribe(request: Request, door: Door) -> Response:
@@ -64,7 +65,7 @@ async def _transcribe(request: Request, door: Door) -> Response:
     asked.recording_options(
         door.recording_defaults(), door.settings.diarization_backend
     )  # a bad query costs no upload
-    upload = await receive_upload(request, door.max_body_bytes)
+    upload = await receive_upload(request, door.max_body_bytes, door.upload_memory)
     try:
         choices = upload_choices([*request.query_params.multi_items(), *upload.fields])
         options = choices.recording_options(door.recording_defaults(), door.settings.diarization_backend)

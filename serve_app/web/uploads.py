@@ -28,6 +28,7 @@ from serve_app.core.samples import SAMPLE_RATE_HZ
 from serve_app.protocols.dialect import ContainerAudio
 from serve_app.protocols.media_type import parse_audio_type
 from serve_app.web.door import Door
+from serve_app.web.upload_memory import HeldMemory, UploadMemory
 from sotto_client.recordings import COMPLETE_HEADER, WARNING_HEADER
 
 SPOOL_BYTES = 8 * 1024 * 1024
@@ -53,6 +54,7 @@ class Upload:
     num_bytes: int
     fields: tuple[tuple[str, str], ...]
     sha256: str
+    held: HeldMemory | None = None
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[BinaryIO]:
@@ -64,6 +66,8 @@ class Upload:
 
     def close(self) -> None:
         self.file.close()
+        if self.held is not None:
+            self.held.release()
 
 
 class _Parser(MultiPartParser):
@@ -90,24 +94,31 @@ class _Parser(MultiPartParser):
         super().on_headers_finished()
 
 
-async def receive_upload(request: Request, max_bytes: int) -> Upload:
+async def receive_upload(request: Request, max_bytes: int, memory: UploadMemory | None = None) -> Upload:
     """Read the body. Raises before reading it where its length already says that it is too large.
 
-    Raises `PayloadTooLarge`, `InvalidMessage` (no or malformed multipart), `InvalidAudio` (nothing in it)
-    and `UnsupportedFormat` (a content type that carries no audio).
+    With `memory` it stays there, and takes no more than is left; without, what is large goes to a file.
+    Raises `QueueFull` (no memory left), `PayloadTooLarge`, `InvalidMessage` (no or malformed multipart),
+    `InvalidAudio` (nothing in it) and `UnsupportedFormat` (a content type that carries no audio).
     """
     content_type = request.headers.get("content-type", "")
-    if content_type.partition(";")[0].strip().lower() == "multipart/form-data":
-        upload = await _receive_multipart(request, max_bytes)
-    else:
-        upload = await _receive_raw(request, content_type, max_bytes)
+    is_form = content_type.partition(";")[0].strip().lower() == "multipart/form-data"
+    held = None if memory is None else HeldMemory(memory)
+    try:
+        receive = _receive_multipart if is_form else _receive_raw
+        upload = await receive(request, max_bytes, held)
+    except BaseException:
+        if held is not None:
+            held.release()
+        raise
     if upload.num_bytes == 0:
         upload.close()
         raise InvalidAudio("the audio file is empty")
     return upload
 
 
-async def _receive_raw(request: Request, content_type: str, max_bytes: int) -> Upload:
+async def _receive_raw(request: Request, max_bytes: int, held: HeldMemory | None) -> Upload:
+    content_type = request.headers.get("content-type", "")
     try:
         audio = parse_audio_type(content_type)
     except UnsupportedFormat:
@@ -117,24 +128,25 @@ async def _receive_raw(request: Request, content_type: str, max_bytes: int) -> U
         ) from None
     if not isinstance(audio, ContainerAudio):
         raise InvalidMessage("raw samples are for /transcribe/stream: send a file here")
-    file = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115 - the caller closes it
+    file = tempfile.SpooledTemporaryFile(max_size=_spool_bytes(held))  # noqa: SIM115 - the caller closes it
     num_bytes, digest = 0, hashlib.sha256()
     try:
-        async for chunk in _limited(request, max_bytes, max_bytes):
+        async for chunk in _limited(request, max_bytes, max_bytes, held):
             digest.update(chunk)
             num_bytes += file.write(chunk)
         file.seek(0)
     except BaseException:
         file.close()
         raise
-    return Upload(cast(BinaryIO, file), num_bytes, (), digest.hexdigest())
+    return Upload(cast(BinaryIO, file), num_bytes, (), digest.hexdigest(), held)
 
 
-async def _receive_multipart(request: Request, max_bytes: int) -> Upload:
-    stream = _limited(request, max_bytes + MULTIPART_OVERHEAD_BYTES, max_bytes)
+async def _receive_multipart(request: Request, max_bytes: int, held: HeldMemory | None) -> Upload:
+    stream = _limited(request, max_bytes + MULTIPART_OVERHEAD_BYTES, max_bytes, held)
     parser = _Parser(
         request.headers, stream, max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES
     )
+    parser.spool_max_size = _spool_bytes(held)
     try:
         form = await parser.parse()
     except MultiPartException as error:
@@ -151,10 +163,17 @@ async def _receive_multipart(request: Request, max_bytes: int) -> Upload:
         await form.close()
         raise _too_large(num_bytes, max_bytes)
     fields = tuple((name, value) for name, value in form.multi_items() if isinstance(value, str))
-    return Upload(upload.file, num_bytes, fields, parser.digest.hexdigest())
+    return Upload(upload.file, num_bytes, fields, parser.digest.hexdigest(), held)
 
 
-async def _limited(request: Request, max_body_bytes: int, max_bytes: int) -> AsyncGenerator[bytes, None]:
+def _spool_bytes(held: HeldMemory | None) -> int:
+    """0: however large it is, it stays in memory."""
+    return SPOOL_BYTES if held is None else 0
+
+
+async def _limited(
+    request: Request, max_body_bytes: int, max_bytes: int, held: HeldMemory | None
+) -> AsyncGenerator[bytes, None]:
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > max_body_bytes:
         raise _too_large(int(announced), max_bytes)
@@ -163,6 +182,8 @@ async def _limited(request: Request, max_body_bytes: int, max_bytes: int) -> Asy
         num_bytes += len(chunk)
         if num_bytes > max_body_bytes:
             raise _too_large(num_bytes, max_bytes)
+        if held is not None:
+            held.take(len(chunk))
         yield chunk
 
 

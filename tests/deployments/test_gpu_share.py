@@ -10,6 +10,7 @@ import pytest
 from deployments import gpu_share
 from fakes.nvml import FakeNvml, rtx_2060
 from serve_app.capacity.machine import read_gpus
+from serve_app.settings import Settings
 from serve_app.telemetry.gpu_metrics import ReplicaOnCard
 
 
@@ -57,7 +58,7 @@ def test_a_replica_on_a_card_publishes_under_its_own_name(monkeypatch: pytest.Mo
     monkeypatch.setattr(gpu_share.serve, "get_replica_context", lambda: context)
     monkeypatch.setattr(gpu_share, "GpuRecorder", recorder)
     monkeypatch.setattr(gpu_share, "publish_gpu_metrics", published.append)
-    gpu_share.publish_own_gpu_metrics()
+    gpu_share.publish_own_gpu_metrics(Settings())
     assert published == [ReplicaOnCard("FinalAsr", "xyz", 0.5)]
 
 
@@ -67,4 +68,4 @@ def test_nothing_is_published_without_a_card(monkeypatch: pytest.MonkeyPatch, ra
     monkeypatch.setattr(gpu_share, "ray", ray)
     monkeypatch.setattr(gpu_share, "read_gpus", lambda: ())
     monkeypatch.setattr(gpu_share, "publish_gpu_metrics", lambda recorder: pytest.fail("published"))
-    gpu_share.publish_own_gpu_metrics()
+    gpu_share.publish_own_gpu_metrics(Settings())

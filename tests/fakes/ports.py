@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 from fakes.talk import FakeDetector, hear
 from serve_app.core.jobs import (
@@ -60,7 +60,7 @@ class FakeRecogniser:
     def of(self, role: Role) -> list[DecodeJob]:
         return [job for job in self.jobs if job.role is role]
 
-    async def decode(self, jobs: Sequence[DecodeJob]) -> AsyncIterator[DecodeResult]:
+    async def decode(self, jobs: Sequence[DecodeJob]) -> AsyncGenerator[DecodeResult, None]:
         self.calls.append(list(jobs))
         self.called.set()
         await self.go_on.wait()

@@ -185,6 +185,7 @@ MONITORING_FAULTS = [
     ),
     Planted("an alert of no weight", ruled("labels", {"severity": "page"}), "neither warning nor critical"),
     Planted("an alert without words", ruled("annotations", {}), "no summary"),
+    Planted("an alert without a runbook", ruled("annotations", {"summary": "late"}), "no runbook_url"),
     Planted("two alerts of one name", ruled("alert", "SottoFinalQueueFull"), "two rules are called"),
     Planted(
         "names that keep Ray's prefix",

@@ -97,3 +97,33 @@ def test_histograms_are_served_as_samples() -> None:
 )
 def test_relabelling_is_prometheus_own(rules: list[dict[str, object]], shown: str | None) -> None:
     assert relabelled("ray_stt_x", rules) == shown
+
+
+GRAFANA_KINDS = {"row", "timeseries", "stat"}
+GRAFANA_UNITS = {"short", "s", "ops", "reqps", "bytes", "percent", "percentunit", "celsius", "watt"}
+"""Of `@grafana/data`'s value formats, those that are used here; an unknown one is shown as a suffix."""
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda each: each.uid)
+def test_grafanas_model_is_kept_to(dashboard: Dashboard) -> None:
+    model = as_json(dashboard)
+    assert len(model["uid"]) <= 40
+    assert {"title", "schemaVersion", "panels", "time", "templating"} <= model.keys()
+    variables = {each["name"] for each in model["templating"]["list"]}
+    for panel in model["panels"]:
+        assert panel["type"] in GRAFANA_KINDS
+        if panel["type"] == "row":
+            continue
+        assert panel["datasource"]["uid"] in {f"${{{name}}}" for name in variables}
+        assert panel["fieldConfig"]["defaults"]["unit"] in GRAFANA_UNITS, panel["title"]
+        refs = [target["refId"] for target in panel["targets"]]
+        assert refs == sorted(set(refs))
+        for target in panel["targets"]:
+            assert target["expr"]
+            assert target["legendFormat"]
+
+
+def test_every_card_is_on_the_dashboard_with_its_heat_and_power() -> None:
+    text = str([as_json(dashboard) for dashboard in DASHBOARDS])
+    assert "stt_gpu_temperature_celsius" in text
+    assert "stt_gpu_power_watts" in text

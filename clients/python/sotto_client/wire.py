@@ -82,6 +82,16 @@ class AudioWarning(_Message, tag="audio_warning", frozen=True, kw_only=True):
     value: Annotated[float, means("The measured level.")]
 
 
+class ModelStatus(_Message, tag="model_status", frozen=True, kw_only=True):
+    """A model has said nothing for five seconds though it was asked, or says something again. No word is
+    lost: what it did not answer is asked again."""
+
+    session_id: SessionId
+    state: Annotated[str, means("Which of the two.", values=("stalled", "resumed"))]
+    t_ms: Annotated[float, means("Milliseconds of audio that were taken by then.")]
+    waited_ms: Annotated[float, means("Milliseconds since it should have said something.")]
+
+
 class LoadStatus(_Message, tag="load_status", frozen=True, kw_only=True):
     """How busy the server is and what gives way for it, whenever that changes. Finals never do: under the
     heaviest load another model may decode them, which their `timing` names."""
@@ -234,6 +244,7 @@ Event: TypeAlias = (
     | Ticket
     | VadEvent
     | AudioWarning
+    | ModelStatus
     | LoadStatus
     | PartialTranscript
     | FinalTranscript

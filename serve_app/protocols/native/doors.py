@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final, get_args
 
+from serve_app.access.caller import Scope
 from serve_app.protocols.choices import SessionQuery
 from serve_app.protocols.doors import AUDIO_TYPES, Answer, Channel, Form, Message, Operation, Query, messages
-from serve_app.protocols.native import clips, ndjson, opus_stream
+from serve_app.protocols.native import clips, ndjson, opus_stream, tokens
 from serve_app.protocols.native import messages as native
 from serve_app.protocols.native.dialect import NativeDialect, TextOptions
 from serve_app.protocols.native.transcribe import UploadChoices
@@ -81,7 +82,7 @@ DOORS: Final = (
         form=Form(UploadChoices),
         audio=AUDIO_TYPES,
         answers=(Answer(record=wire.Transcript, texts=_TEXTS, streams={ndjson.MEDIA_TYPE: wire.Segment}),),
-        errors=(400, 413, 415, 500, 503),
+        errors=(400, 413, 415, 500, 503, 504),
     ),
     Operation(
         method="post",
@@ -95,6 +96,19 @@ DOORS: Final = (
         audio=AUDIO_TYPES,
         answers=(Answer(streams={ndjson.MEDIA_TYPE: wire.Event | wire.Heartbeat}),),
         errors=(400, 409, 415, 500, 503),
+        scope=Scope.LIVE,
+    ),
+    Operation(
+        method="post",
+        path="/auth/token",
+        name="createToken",
+        tag="access",
+        summary="A short-lived token for a browser",
+        json=tokens.TokenRequest,
+        answers=(Answer(record=tokens.TokenAnswer),),
+        errors=(400, 413),
+        scope=None,
+        takes_tokens=False,
     ),
     Operation(
         method="post",

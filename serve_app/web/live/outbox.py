@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final as Constant
 from typing import TypeAlias
@@ -143,11 +143,21 @@ class Sender:
     `sent_s`: when a frame went out last; `sending_since_s`: since when one could not, if one cannot.
     """
 
-    def __init__(self, transport: Transport, dialect: Dialect, outbox: Outbox, limit: SendLimit) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        dialect: Dialect,
+        outbox: Outbox,
+        limit: SendLimit,
+        *,
+        on_text: Callable[[str], None] = lambda job_type: None,
+    ) -> None:
+        """`on_text` hears "final" or "interim" of each text that was written."""
         self._transport = transport
         self._dialect = dialect
         self._outbox = outbox
         self._send_limit = limit
+        self._on_text = on_text
         self._now_s = asyncio.get_running_loop().time
         self.sent_s = self._now_s()
         self.sending_since_s: float | None = None
@@ -163,6 +173,11 @@ class Sender:
                 frames = (item,)
             for frame in frames:
                 await self._send(frame)
+            if frames and isinstance(item, ChannelEvent):
+                if isinstance(item.event, Final):
+                    self._on_text("final")
+                elif isinstance(item.event, Partial):
+                    self._on_text("interim")
 
     async def _send(self, frame: Frame) -> None:
         self.sending_since_s = self._now_s()

@@ -14,12 +14,14 @@ from serve_app.assembly.storage import (
     cache_allowed,
     cache_host_of,
     clips_of,
+    erasers_of,
     fingerprint_of,
     result_cache_of,
 )
 from serve_app.cache.ports import CacheLost
 from serve_app.clips.ports import AudioFacts
-from serve_app.core.errors import QuotaExceeded
+from serve_app.core.erasure import Erasure
+from serve_app.core.errors import QuotaExceeded, UnknownClip
 from serve_app.settings import Settings, SettingsError
 from serve_app.settings.load import read_settings
 from serve_app.telemetry.metrics import no_metrics
@@ -74,6 +76,37 @@ def test_nothing_is_kept_in_strict_privacy(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(storage, "keeps_nothing", lambda _: True)
     assert not cache_allowed(settings)
     assert clips_of(settings) is None
+    assert erasers_of(None, None) == ()
+
+
+async def test_a_key_and_a_clip_are_erased_and_no_others(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, result_cache_enabled=True)
+    clips = clips_of(settings)
+    assert clips is not None
+    cache = result_cache_of(settings, cache_host_of(settings), no_metrics())
+    ids: dict[str, list[str]] = {"a": [], "b": []}
+
+    async def compute() -> bytes:
+        return b"text"
+
+    for key_id in ids:
+        for _ in range(2):
+            clip = await clips.keep(io.BytesIO(b"audio"), "5ha", AudioFacts("wav", 1.0, 16_000, 1), key_id)
+            ids[key_id].append(clip.clip_id)
+        await cache.result(cache.key("5ha", key_id), compute)
+    of_clips, of_results = erasers_of(clips, cache)
+    assert [eraser.name for eraser in (of_clips, of_results)] == ["clips", "cache"]
+    assert [await eraser.erase(Erasure(session_id="a")) for eraser in (of_clips, of_results)] == [0, 0]
+    assert [await eraser.erase(Erasure(key_id="a")) for eraser in (of_clips, of_results)] == [2, 1]
+    assert await of_clips.erase(Erasure(clip_id=ids["b"][0])) == 1
+    assert await of_clips.erase(Erasure(clip_id="../" + ids["b"][1])) == 0
+    for gone in (("a", ids["a"][0]), ("a", ids["a"][1]), ("b", ids["b"][0])):
+        with pytest.raises(UnknownClip):
+            await clips.find(gone[1], gone[0])
+    assert (await clips.find(ids["b"][1], "b")).clip_id == ids["b"][1]
+    assert (await cache.result(cache.key("5ha", "b"), compute)).hit_at is not None
+    assert (await cache.result(cache.key("5ha", "a"), compute)).hit_at is None
+    assert _num_files(tmp_path / "clips") == 2
 
 
 @pytest.mark.parametrize(

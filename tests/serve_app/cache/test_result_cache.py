@@ -114,6 +114,16 @@ async def test_clearing_forgets_all_results(entries: Entries) -> None:
     assert compute.num == 3
 
 
+async def test_one_keys_results_are_forgotten_and_no_others(entries: Entries) -> None:
+    cache = ResultCache(CacheHost(entries), kind="any")
+    for key_id in ("a", "b"):
+        for audio in ("one", "two"):
+            await cache.result(cache.key(audio, key_id), computing())
+    assert await cache.forget("a") == 2
+    assert (await cache.result(cache.key("one", "b"), computing())).hit_at is not None
+    assert (await cache.result(cache.key("one", "a"), computing())).hit_at is None
+
+
 async def test_hits_and_misses_are_counted(entries: Entries) -> None:
     cache = ResultCache(CacheHost(entries), kind="any")
     for _ in range(4):

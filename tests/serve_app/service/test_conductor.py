@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fakes.local_metrics import LocalInstruments
 from fakes.ports import FakeRecogniser, FakeVoice
 from fakes.talk import Say, speak
 from fakes.told_events import ToldEvents
@@ -33,6 +34,7 @@ from serve_app.service.live import Live
 from serve_app.session.backpressure import InterimBudget
 from serve_app.session.options import SessionOptions
 from serve_app.session.session import Session
+from serve_app.telemetry.metrics import Metrics
 
 CONFIG = ConductorConfig(tick_s=0.001, interim_budget=InterimBudget(num_workers=2, max_in_flight=4))
 OPTIONS = SessionOptions("s", language="en", partial_interval_ms=200)
@@ -128,6 +130,7 @@ async def test_a_replica_that_stays_dead_is_said_and_the_session_ends(
 ) -> None:
     monkeypatch.setattr(retries, "RETRY_PAUSES_S", (0.0, 0.001))
     monkeypatch.setattr(retries, "MORE_PAUSES_S", ())
+    monkeypatch.setattr(retries, "LOST_PATIENCE_S", 0.0)
     recogniser = FakeRecogniser(dies_on=set(range(1, 100)))
     async with conducting(FakeVoice(), recogniser) as conductor:
         events = await talk(open_live(conductor), dialogue(1))
@@ -233,6 +236,37 @@ async def test_a_failure_in_passing_loses_no_word(monkeypatch: pytest.MonkeyPatc
         events = await talk(open_live(conductor), dialogue(1))
     assert texts(events) == ["w1 w2", "w3 w4"]
     assert not [event for event in events if isinstance(event, SessionError)]
+
+
+async def test_the_last_answer_is_published_though_it_is_not_time_yet() -> None:
+    """Nothing wakes the conductor behind it: what was shown as waiting would wait for ever."""
+    local, recogniser, now_s = LocalInstruments(), FakeRecogniser(), [0.0]
+    conductor = Conductor(
+        replace(CONFIG, speculative_finals=False),
+        voice=FakeVoice(),
+        interim=recogniser,
+        final=recogniser,
+        counters=Counters(Metrics(local)),
+        clock=lambda: now_s[0],
+    )
+
+    async def shown(depth: int) -> None:
+        async with asyncio.timeout(30):
+            while local.value("stt_queue_depth", {"queue_type": "final"}) != depth:
+                await asyncio.sleep(0.001)
+
+    task = asyncio.create_task(conductor.run())
+    recogniser.go_on.clear()
+    talking = asyncio.create_task(talk(open_live(conductor, partials=False), speak([Say(1, pause_ms=800)])))
+    await recogniser.called.wait()
+    now_s[0] = 10.0
+    conductor.wake()
+    await shown(1)
+    recogniser.go_on.set()
+    assert texts(await talking) == ["w1"]
+    await shown(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_finals_under_the_heaviest_load_are_decoded_by_the_smaller_model_and_none_is_lost() -> None:

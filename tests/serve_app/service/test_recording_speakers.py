@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 import numpy as np
 import pytest
@@ -68,7 +68,7 @@ async def test_text_and_turns_are_made_at_the_same_time() -> None:
     decoding, listening = asyncio.Event(), asyncio.Event()
 
     class Recogniser(FakeRecogniser):
-        async def decode(self, jobs: Sequence[DecodeJob]) -> AsyncIterator[DecodeResult]:
+        async def decode(self, jobs: Sequence[DecodeJob]) -> AsyncGenerator[DecodeResult, None]:
             decoding.set()
             await listening.wait()
             async for result in super().decode(jobs):

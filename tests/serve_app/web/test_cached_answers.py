@@ -16,8 +16,8 @@ import pytest
 from fakes.encoded_audio import chirp, wav
 from fakes.fake_service import HELLO, FakeService, FakeSettings
 from fakes.local_metrics import LocalInstruments
+from fakes.owned_client import client_with_key, keyring_for
 from fakes.transcribe_client import file_of
-from serve_app.access.caller import Caller
 from serve_app.cache.entries import MemoryEntries
 from serve_app.cache.host import CacheHost
 from serve_app.cache.ports import CacheLost, CacheStats, Looked
@@ -29,7 +29,6 @@ from serve_app.models.mark import files_mark
 from serve_app.service.contract import ServiceStatus
 from serve_app.telemetry.metrics import Metrics
 from serve_app.web.app import create_app
-from serve_app.web.callers import set_caller
 
 TALK = wav(chirp(2.0, 16_000), 16_000)
 OTHER = wav(chirp(1.0, 16_000), 16_000)
@@ -65,13 +64,9 @@ def client_of(
         on_lookup=lambda hit: metrics.cache_lookup(hit=hit),
         on_lost=metrics.cache_lost,
     )
-    app = create_app(service, FakeSettings(), metrics, clips=clips, cache=cache)
-
-    async def keyed(scope: Any, receive: Any, send: Any) -> None:
-        set_caller(scope, Caller(key_id=key_id))
-        await app(scope, receive, send)
-
-    return httpx.AsyncClient(transport=httpx.ASGITransport(keyed), base_url="http://sotto")
+    keys = keyring_for(key_id)
+    app = create_app(service, FakeSettings(), metrics, clips=clips, cache=cache, keys=keys)
+    return client_with_key(app, key_id)
 
 
 @pytest.fixture
@@ -313,7 +308,7 @@ class Lost:
     async def keep(self, key: str, value: bytes) -> None:
         raise CacheLost("gone")
 
-    async def clear(self) -> None:
+    async def clear(self, prefix: str = "") -> int:
         raise CacheLost("gone")
 
     async def stats(self) -> CacheStats:

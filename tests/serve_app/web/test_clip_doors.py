@@ -15,8 +15,8 @@ import pytest
 from fakes.encoded_audio import chirp, encoded, wav
 from fakes.fake_service import FakeService, FakeSettings
 from fakes.local_metrics import LocalInstruments
+from fakes.owned_client import client_with_key, keyring_for
 from fakes.transcribe_client import file_of
-from serve_app.access.caller import Caller
 from serve_app.clips.store import MIB, ClipLimits, StoredClips
 from serve_app.core.errors import InferenceError
 from serve_app.service.contract import ServiceStatus
@@ -24,7 +24,6 @@ from serve_app.speakers.ports import SpeakerStatus
 from serve_app.speakers.turns import SpeakerMode
 from serve_app.telemetry.metrics import Metrics
 from serve_app.web.app import create_app
-from serve_app.web.callers import set_caller
 
 TALK = wav(chirp(2.0, 16_000), 16_000)
 NO_CLIP = {"detail": "there is no such clip"}
@@ -48,14 +47,9 @@ def client_of(
 ) -> httpx.AsyncClient:
     """A client whose key is `key_id`."""
     metrics = Metrics(local or LocalInstruments())
-    app = create_app(service, FakeSettings(**changes), metrics, clips=clips)
-
-    async def keyed(scope: Any, receive: Any, send: Any) -> None:
-        set_caller(scope, Caller(key_id=key_id))
-        await app(scope, receive, send)
-
-    transport = httpx.ASGITransport(keyed, raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://sotto")
+    settings = FakeSettings(**changes)
+    app = create_app(service, settings, metrics, clips=clips, keys=keyring_for(key_id))
+    return client_with_key(app, key_id)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
 from fakes.app_server import running_app
+from fakes.door_errors import shape_of
 from fakes.fake_service import FakeService, FakeSettings
 from serve_app.protocols.doors import Channel, Operation
 from serve_app.web.app import create_app
@@ -49,12 +50,6 @@ def path_of(door: Operation) -> str:
     return door.path.replace("{name:path}", "base")
 
 
-def shape_of(path: str) -> str:
-    if path == "/v1/listen":
-        return "err_code"
-    return "error" if path.startswith("/v1") or path == "/api/transcribe" else "detail"
-
-
 def test_what_stays_open_is_a_short_list() -> None:
     assert sorted(one.path for one in OPEN) == [
         "/",
@@ -67,6 +62,7 @@ def test_what_stays_open_is_a_short_list() -> None:
         "/metrics",
         "/openapi.json",
         "/ready",
+        "/status",
     ]
     assert {"/transcribe", "/transcribe/stream", "/v1/listen", "/v1/models"} <= {one.path for one in CLOSED}
 
