@@ -55,7 +55,7 @@ class Jobs:
 
 
 class JobEraser:
-    """Forgets all jobs of a key, with their audio, results and webhooks; one that runs stops within seconds."""
+    """Forgets all jobs of a key, with audio, results and webhooks; one that runs stops within seconds."""
 
     name = "jobs"
     only_if_asked = False
