@@ -13,7 +13,7 @@ from deployments.ports import CacheHandle, RecogniserHandle, SpeakerHandle, Voic
 from deployments.serve_patches import bound_receive_queues, name_requests_once
 from serve_app.assembly.access import keyring
 from serve_app.assembly.audit import open_audit
-from serve_app.assembly.jobs import assemble_jobs, transcribing_jobs
+from serve_app.assembly.jobs import JobEraser, assemble_jobs, transcribing_jobs
 from serve_app.assembly.limits import limiter_of
 from serve_app.assembly.process import set_up_process
 from serve_app.assembly.service import assemble, traces_of
@@ -150,6 +150,7 @@ class Ingress:
             keeper=self._audit and self._audit[0],
             erasers=(
                 *erasers_of(self._clips, self._cache),
+                *(() if self._jobs is None else (JobEraser(self._jobs.desk),)),
                 *(() if self._audit is None else (self._audit[1],)),
             ),
             traces=self._traces,
