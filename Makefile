@@ -19,7 +19,7 @@ STAMPS := $(VENV)/.stamps
 READY := $(STAMPS)/checkout
 ARGS ?=
 
-.PHONY: help demo serve quick test test-hosts test-all engines speakers sdk speakers-bench simulate cluster-faults gpu-bench k8s-check deploy-check image image-cuda image-check check format bench models lock clean
+.PHONY: help demo serve quick test test-hosts test-all engines speakers sdk speakers-bench simulate cluster-faults gpu-bench k8s-check deploy-check image image-cuda image-check check sbom format bench models lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -80,13 +80,17 @@ image-cuda: image ## Build the CUDA image on top of it
 image-check: $(READY) ## Run the image's install steps in a bare folder
 	@$(PY) deploy/docker/check_install.py $(ARGS)
 
-check: $(READY) ## Formatting, lint, types, import rules
+check: $(READY) ## Formatting, lint, types, import rules, known vulnerabilities
 	@echo "ruff format"; $(PY) -m ruff format --check .
 	@echo "ruff check"; $(PY) -m ruff check .
 	@echo "mypy"; $(PY) -m mypy --strict
 	@echo "mypy, the client on Python 3.10"; $(PY) -m mypy --strict --python-version 3.10 -p sotto_client
 	@echo "mypy, tests"; $(PY) -m mypy --config-file tests/mypy.ini
 	@echo "import rules"; $(VENV)/bin/lint-imports
+	@echo "pip-audit"; $(PY) deploy/supply_chain.py audit
+
+sbom: $(READY) ## Write the bill of materials of the locked packages (CycloneDX) to out/sbom.json
+	@$(PY) deploy/supply_chain.py sbom out/sbom.json
 
 format: $(READY) ## Format the code
 	@$(PY) -m ruff format . && $(PY) -m ruff check --fix .

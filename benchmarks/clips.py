@@ -23,11 +23,12 @@ AUDIO_SUFFIXES = frozenset({".flac", ".wav", ".mp3", ".ogg", ".opus", ".m4a", ".
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What one speaker said, in seconds of the recording."""
+    """What one speaker said, in seconds of the recording; "" where the words or the speaker are unknown."""
 
     start_s: float
     end_s: float
-    text: str
+    text: str = ""
+    speaker: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,10 @@ class Clip:
     @property
     def duration_s(self) -> float:
         return len(self.samples) / SAMPLE_RATE_HZ
+
+    @property
+    def num_speakers(self) -> int:
+        return len({turn.speaker for turn in self.turns})
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +159,17 @@ def _entries(folder: Path, default_language: str) -> dict[str, _Entry]:
 
 
 def _listed(fields: dict[str, Any], default_language: str) -> _Entry:
-    turns = [
-        Turn(float(turn["start"]), float(turn["end"]), turn["text"])
+    turns = sorted(written_turns(fields), key=lambda turn: turn.end_s)
+    return _Entry(fields["file"], fields["text"], fields.get("language") or default_language, tuple(turns))
+
+
+def written_turns(fields: dict[str, Any]) -> tuple[Turn, ...]:
+    """Those of one recording of a manifest that have words."""
+    return tuple(
+        Turn(float(turn["start"]), float(turn["end"]), turn["text"], turn.get("speaker") or "")
         for turn in fields.get("turns") or ()
         if turn.get("text")
-    ]
-    turns.sort(key=lambda turn: turn.end_s)
-    return _Entry(fields["file"], fields["text"], fields.get("language") or default_language, tuple(turns))
+    )
 
 
 def _decode(folder: Path, entry: _Entry) -> Clip:

@@ -6,7 +6,8 @@ import argparse
 import functools
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ParamSpec
 
@@ -75,67 +76,61 @@ def percent(fraction: float | None) -> str:
     return "-" if fraction is None else f"{100 * fraction:.1f} %"
 
 
-def plot_latencies_and_cpu(
-    path: Path,
-    title: str,
-    latencies_ms: Mapping[str, Sequence[float]],
-    cores: Mapping[str, float],
-) -> None:
-    """Two panels: how many results came within which time, and cores used by kind of process."""
+@contextmanager
+def panels(path: Path, title: str, num_panels: int) -> Iterator[Any]:
+    """Yields matplotlib's axes side by side; what is drawn on them is written to `path`."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
-    for name, values in latencies_ms.items():
-        ordered = sorted(values)
-        shares = [(index + 1) / len(ordered) for index in range(len(ordered))]
-        left.step(ordered, shares, where="post", label=f"{name} ({len(ordered)})")
-    left.set(xlabel="milliseconds", ylabel="share that came within", ylim=(0, 1), title="Latency")
-    left.set_xlim(left=0)
-    left.grid(alpha=0.3)
-    if latencies_ms:
-        left.legend(loc="lower right")
-    ranked = sorted(cores.items(), key=lambda item: item[1])
-    right.barh([name for name, _ in ranked], [value for _, value in ranked])
-    right.set(xlabel="cores", title="CPU by process")
-    right.grid(alpha=0.3, axis="x")
+    figure, axes = pyplot.subplots(1, num_panels, figsize=(5 * num_panels, 4.5), layout="constrained")
+    for each in axes:
+        each.grid(alpha=0.3)
+    yield axes
     figure.suptitle(title)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
+
+
+def plot_latencies_and_cpu(
+    path: Path, title: str, latencies_ms: Mapping[str, Sequence[float]], cores: Mapping[str, float]
+) -> None:
+    """Two panels: how many results came within which time, and cores used by kind of process."""
+    with panels(path, title, 2) as (left, right):
+        for name, values in latencies_ms.items():
+            shares = [(index + 1) / len(values) for index in range(len(values))]
+            left.step(sorted(values), shares, where="post", label=f"{name} ({len(values)})")
+        left.set(xlabel="milliseconds", ylabel="share that came within", ylim=(0, 1), title="Latency")
+        left.set_xlim(left=0)
+        if latencies_ms:
+            left.legend(loc="lower right")
+        ranked = sorted(cores.items(), key=lambda item: item[1])
+        right.barh([name for name, _ in ranked], [value for _, value in ranked])
+        right.set(xlabel="cores", title="CPU by process")
 
 
 def plot_policies(path: Path, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Three panels over the policies: word errors, latencies (medians, with lines up to the 95th percentile)
     and CPU. Policies without figures are left out."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     measured = [row for row in rows if row["num_clips"]]
     names = [row["policy"] for row in measured]
-    figure, (left, middle, right) = pyplot.subplots(1, 3, figsize=(14, 4.5), layout="constrained")
-    left.bar(names, [100 * row["wer"] for row in measured])
-    left.set(ylabel="per cent", title="Word error rate")
     kinds = (("first_word_ms", "first word"), ("commit_lag_ms", "word committed"), ("final_ms", "final"))
-    for offset, (key, label) in enumerate(kinds):
-        known = [(place, row[key]) for place, row in enumerate(measured) if row[key]["median"] is not None]
-        places = [place + 0.27 * (offset - 1) for place, _ in known]
-        medians = [value["median"] for _, value in known]
-        above = [value["p95"] - value["median"] for _, value in known]
-        middle.bar(places, medians, width=0.27, yerr=([0.0] * len(above), above), capsize=3, label=label)
-    middle.set(ylabel="milliseconds", title="Latency: median, 95th percentile")
-    middle.set_xticks(range(len(names)), names)
-    if measured:
-        middle.legend()
-    right.bar(names, [row["rtf"] or 0.0 for row in measured])
-    right.set(ylabel="CPU seconds per second of audio", title="Real-time factor")
-    for axes in (left, middle, right):
-        axes.grid(alpha=0.3, axis="y")
-    figure.suptitle(title)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
+    with panels(path, title, 3) as (left, middle, right):
+        left.bar(names, [100 * row["wer"] for row in measured])
+        left.set(ylabel="per cent", title="Word error rate")
+        for offset, (key, label) in enumerate(kinds):
+            known = [
+                (place, row[key]) for place, row in enumerate(measured) if row[key]["median"] is not None
+            ]
+            places = [place + 0.27 * (offset - 1) for place, _ in known]
+            medians = [value["median"] for _, value in known]
+            above = [value["p95"] - value["median"] for _, value in known]
+            middle.bar(places, medians, width=0.27, yerr=([0.0] * len(above), above), capsize=3, label=label)
+        middle.set(ylabel="milliseconds", title="Latency: median, 95th percentile")
+        middle.set_xticks(range(len(names)), names)
+        if measured:
+            middle.legend()
+        right.bar(names, [row["rtf"] or 0.0 for row in measured])
+        right.set(ylabel="CPU seconds per second of audio", title="Real-time factor")

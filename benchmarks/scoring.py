@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 import jiwer
 import numpy as np
@@ -31,8 +31,18 @@ def normalise(text: str, language: str = "en") -> str:
     return str(_normaliser(language)(text)).strip()
 
 
+class Summed:
+    """For dataclasses: two of one class add up field by field."""
+
+    __slots__ = ()
+
+    def __add__(self, other: Self) -> Self:
+        names = [each.name for each in fields(self)]  # type: ignore[arg-type]
+        return type(self)(*(getattr(self, name) + getattr(other, name) for name in names))
+
+
 @dataclass(frozen=True, slots=True)
-class WordErrors:
+class WordErrors(Summed):
     num_words: int
     substitutions: int
     deletions: int
@@ -43,14 +53,6 @@ class WordErrors:
         """Errors over reference words, a fraction; may exceed 1."""
         errors = self.substitutions + self.deletions + self.insertions
         return errors / self.num_words if self.num_words else float(errors > 0)
-
-    def __add__(self, other: WordErrors) -> WordErrors:
-        return WordErrors(
-            self.num_words + other.num_words,
-            self.substitutions + other.substitutions,
-            self.deletions + other.deletions,
-            self.insertions + other.insertions,
-        )
 
 
 def word_errors(references: Sequence[str], hypotheses: Sequence[str], language: str = "en") -> WordErrors:
@@ -84,7 +86,7 @@ class Percentiles:
         return cls(p50, p95, p99, len(data))
 
     def to_json(self) -> dict[str, float | int | None]:
-        return {"p50": self.p50, "p95": self.p95, "p99": self.p99, "count": self.count}
+        return asdict(self)
 
     def __str__(self) -> str:
         if self.p50 is None:

@@ -37,7 +37,13 @@ def service_under_test(
         return
     flags = {**(settings or {}), "profile": profile, "host": "127.0.0.1", "port": free_ports(1)[0]}
     plan = plan_service(flags)
-    with running_service(plan.config, cluster=plan.cluster, progress=say, edge=plan.edge) as service:
+    with running_service(
+        plan.config,
+        cluster=plan.cluster,
+        progress=say,
+        edge=plan.edge,
+        timeout_s=plan.start_timeout_s,
+    ) as service:
         yield ServiceUnderTest(service.url, service.cluster.runtime_dir)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from serve_app.assembly.voice_activity import load_detector
+from deployments.sealing import seal_calls
+from serve_app.assembly.load_time import load_within
+from serve_app.assembly.process import set_up_process
+from serve_app.assembly.voice_activity import voice_host
 from serve_app.settings import Settings
 from serve_app.vad.detector import PackedRequests, PackedResults
 
@@ -15,13 +16,20 @@ class VoiceActivity:
     """One detector and the one thread that runs it."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        self._detector = load_detector(Settings.from_dict(settings).vad_backend)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="voice")
+        known = Settings.from_dict(settings)
+        set_up_process(known)
+        if known.privacy == "strict":
+            seal_calls(self)
+        self._host = load_within(known.model_load_timeout_s, "the voice detector", lambda: voice_host(known))
 
     async def detect(self, batch: PackedRequests) -> PackedResults:
         """Probabilities and the states after them; the caller keeps the states."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._detector.detect_packed, batch)
+        return await self._host.detect(batch)
 
-    def check_health(self) -> None:
-        """Serve restarts the replica when this raises; the detector cannot fail without raising per call."""
+    async def describe(self) -> None:
+        """Answers where the detector is loaded and hears. Raises `ReplicaUnhealthy`."""
+        self._host.require_healthy()
+
+    async def check_health(self) -> None:
+        """Serve replaces the replica when this has raised three times in a row."""
+        self._host.check()

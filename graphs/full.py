@@ -22,9 +22,11 @@ from deployments.final_asr import FinalAsr
 from deployments.ingress import Ingress
 from deployments.interim_asr import InterimAsr
 from deployments.recogniser import Recogniser
+from deployments.result_cache import ResultCacheHost
 from deployments.short_asr import ShortAsr
 from deployments.voice_activity import VoiceActivity
 from serve_app.assembly.speakers import status_of
+from serve_app.assembly.storage import cache_allowed
 from serve_app.capacity.plan import GPU_SHARES
 from serve_app.settings import Settings, load_settings
 
@@ -96,6 +98,9 @@ def build(args: Mapping[str, Any] | None = None) -> serve.Application:
     if arguments.on_gpu or status_of(arguments.settings).available:
         share = {"num_gpus": GPU_SHARES["diarization"]} if arguments.diarization_on_gpu else {}
         speakers = _deployment(Diarization, num_cpus=0.1, **share).bind(settings)
+    cache = None
+    if cache_allowed(arguments.settings):
+        cache = _deployment(ResultCacheHost, num_cpus=0).bind(settings)
     ingress = _deployment(serve.ingress()(Ingress), num_cpus=0.1)
     if arguments.settings.num_ingress_replicas is not None and not arguments.on_gpu:
         ingress = ingress.options(num_replicas=arguments.settings.num_ingress_replicas)
@@ -107,6 +112,7 @@ def build(args: Mapping[str, Any] | None = None) -> serve.Application:
         shared_cores=not arguments.on_gpu,
         speakers=speakers,
         short=short,
+        cache=cache,
     )
 
 
@@ -116,6 +122,7 @@ def _deployment(cls: type, **resources: float) -> serve.Deployment:
         "max_ongoing_requests": MAX_ONGOING,
         "max_surge_percent": 100,
         "health_check_period_s": 5,
+        "health_check_timeout_s": 15,
         "graceful_shutdown_timeout_s": 30,
         "graceful_shutdown_wait_loop_s": 1,
         "ray_actor_options": resources,

@@ -136,6 +136,12 @@ LIVE = (
         "ops",
     ),
     lines(
+        "Kept or not",
+        f"sum({rate('stt_audit_write_failures_total')}) or vector(0)",
+        "audit lines not written",
+        "ops",
+    ),
+    lines(
         "Texts that guards took away",
         f"sum by (job_type, reason) ({rate('stt_texts_dropped_total')})",
         "{{job_type}} {{reason}}",
@@ -158,6 +164,7 @@ UPLOADS = (
         (
             (f"sum({rate('whisper_cache_hits_total')})", "hits"),
             (f"sum({rate('whisper_cache_misses_total')})", "misses"),
+            (f"sum({rate('stt_cache_lost_total')})", "without it: it did not answer"),
         ),
         "ops",
     ),

@@ -11,7 +11,7 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from benchmarks.clips import SessionPlan, start_delays_s
-from benchmarks.live.load import SentClock, decided_ms
+from benchmarks.live.load import SessionLog, decided_ms
 from serve_app.core.samples import SAMPLE_RATE_HZ
 from sotto_client.errors import SottoClientError
 from sotto_client.live import SessionConfig
@@ -64,7 +64,7 @@ async def talk(
     result = Talk(plan)
     try:
         async with ResumingClient(url, SessionConfig(lang_code="en"), open_timeout_s=5.0) as client:
-            sent = SentClock(CHUNK_MS)
+            sent = SessionLog(CHUNK_MS)
             sender = asyncio.create_task(_send(client, result, sent, speed, until))
             try:
                 async with asyncio.timeout(len(plan.samples()) / SAMPLE_RATE_HZ / speed + END_TIMEOUT_S):
@@ -80,14 +80,14 @@ async def talk(
 
 
 async def _send(
-    client: ResumingClient, result: Talk, sent: SentClock, speed: float, until: asyncio.Event | None
+    client: ResumingClient, result: Talk, sent: SessionLog, speed: float, until: asyncio.Event | None
 ) -> None:
     samples = result.plan.samples()
     pause_at = len(samples) * 3 // 4 // CHUNK_SAMPLES * CHUNK_SAMPLES if until is not None else len(samples)
     for part in (samples[:pause_at], samples[pause_at:]):
         async with aclosing(paced_chunks(part, chunk_ms=CHUNK_MS, speed=speed)) as chunks:
             async for chunk in chunks:
-                sent.sent(time.perf_counter())
+                sent.sent_at_s.append(time.perf_counter())
                 result.sent_samples += len(chunk)
                 await client.send_audio(chunk)
         if until is not None:
@@ -95,7 +95,7 @@ async def _send(
     await client.end()
 
 
-def _note(result: Talk, message: Message, sent: SentClock) -> None:
+def _note(result: Talk, message: Message, sent: SessionLog) -> None:
     now_s = time.perf_counter()
     match message:
         case SessionStarted():
@@ -105,7 +105,7 @@ def _note(result: Talk, message: Message, sent: SentClock) -> None:
             result.connected = True
         case FinalTranscript():
             result.finals.append((message.segment_id, message.start_ms, message.end_ms, message.text))
-            result.latencies_ms.append((now_s, 1000 * (now_s - sent.when(decided_ms(message)))))
+            result.latencies_ms.append((now_s, 1000 * (now_s - sent.sent_s(decided_ms(message)))))
         case ErrorMessage():
             result.errors.append(message.code)
         case SessionEnded():

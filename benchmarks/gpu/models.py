@@ -7,64 +7,45 @@ cost is what the real ones cost, as long as the number of tokens is set from out
 from __future__ import annotations
 
 import json
-import struct
-from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from ctranslate2.specs.model_spec import visit_spec
+from ctranslate2.specs.whisper_spec import WhisperSpec
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from serve_app.capacity.card_memory import HEAD_WIDTH
 from serve_app.models.footprint import MAX_STATES, MAX_TEXT_POSITIONS, Architecture
 from serve_app.models.languages import codes_of
 
-_VERSION, _REVISION = 6, 3
-_FLOAT16, _INT8, _INT16 = 4, 1, 2
-_GELU = 3
-_POOL_VALUES = 1 << 21
 _NUM_TIMES = 1501
 _TASKS = ("translate", "transcribe", "startoflm", "startofprev", "nospeech", "notimestamps")
 _CANTONESE_VOCABULARY = 51_866
 _FIRST_MULTILINGUAL = 51_865
 
 
-class _Variable(NamedTuple):
-    """`fan_in` None: a scalar `value`, or a vector filled with it."""
-
-    name: str
-    shape: tuple[int, ...]
-    kind: int
-    fan_in: int | None = None
-    value: float = 0.0
-
-
 def write_random_model(folder: Path, shape: Architecture, *, seed: int = 0) -> Path:
-    """Write model.bin and the files beside it, streamed: memory stays small, gigabytes take seconds."""
+    """Write model.bin and the files beside it."""
     folder.mkdir(parents=True, exist_ok=True)
     tokens = _tokens(shape.vocabulary_size)
-    with (folder / "model.bin").open("wb") as file:
-        _write_weights(file, shape, np.random.default_rng(seed))
-    num_heads, last = shape.width // HEAD_WIDTH, shape.num_decoder_layers - 1
+    num_heads = max(1, shape.width // HEAD_WIDTH)
+    spec = WhisperSpec(shape.num_encoder_layers, num_heads, shape.num_decoder_layers, num_heads)
+    _fill(spec, shape, np.random.default_rng(seed))
     first_language = tokens.index("<|startoftranscript|>") + 1
-    num_languages = tokens.index("<|translate|>") - first_language
-    config = {
-        "alignment_heads": [[last, head] for head in range(min(num_heads, 6))],
-        "lang_ids": list(range(first_language, first_language + num_languages)),
-        "suppress_ids": [],
-        "suppress_ids_begin": [tokens.index("<|endoftext|>")],
-    }
-    _write_json(folder / "config.json", config)
-    _write_json(folder / "vocabulary.json", tokens)
-    _write_json(folder / "tokenizer.json", _tokenizer(tokens))
-    _write_json(folder / "preprocessor_config.json", {"feature_size": shape.num_mels})
+    last = shape.num_decoder_layers - 1
+    spec.config.alignment_heads = [[last, head] for head in range(min(num_heads, 6))]
+    spec.config.lang_ids = list(range(first_language, tokens.index("<|translate|>")))
+    spec.config.suppress_ids = []
+    spec.config.suppress_ids_begin = [tokens.index("<|endoftext|>")]
+    spec.register_vocabulary(tokens)
+    spec.validate()
+    spec.decoder.projection.weight = "decoder/embeddings/weight"  # an alias
+    spec.save(str(folder))
+    _write_tokenizer(folder / "tokenizer.json", tokens)
+    (folder / "preprocessor_config.json").write_text(json.dumps({"feature_size": shape.num_mels}))
     return folder
-
-
-def _write_json(file: Path, value: object) -> None:
-    file.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
-
-
-# -- tokens ------------------------------------------------------------------------------------------
 
 
 def _tokens(vocabulary_size: int) -> list[str]:
@@ -84,123 +65,54 @@ def _tokens(vocabulary_size: int) -> list[str]:
     return [*text, *special, *times]
 
 
-def _tokenizer(tokens: list[str]) -> dict[str, object]:
+def _write_tokenizer(file: Path, tokens: list[str]) -> None:
     first_special = tokens.index("<|endoftext|>")
-    added = [
-        {
-            "id": index,
-            "content": token,
-            "single_word": False,
-            "lstrip": False,
-            "rstrip": False,
-            "normalized": False,
-            "special": True,
-        }
-        for index, token in enumerate(tokens)
-        if index >= first_special
-    ]
-    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
-    return {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": added,
-        "normalizer": None,
-        "pre_tokenizer": level,
-        "post_processor": None,
-        "decoder": level,
-        "model": {
-            "type": "BPE",
-            "dropout": None,
-            "unk_token": None,
-            "continuing_subword_prefix": "",
-            "end_of_word_suffix": "",
-            "fuse_unk": False,
-            "byte_fallback": False,
-            "vocab": {token: index for index, token in enumerate(tokens[:first_special])},
-            "merges": [],
-        },
-    }
+    vocabulary = {token: index for index, token in enumerate(tokens[:first_special])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(token, normalized=False) for token in tokens[first_special:]])
+    tokenizer.save(str(file))
 
 
-# -- weights -----------------------------------------------------------------------------------------
-
-
-def _write_weights(file: BinaryIO, shape: Architecture, rng: np.random.Generator) -> None:
-    variables = sorted(_variables(shape))
-    pools: dict[int, memoryview] = {}
-    file.write(struct.pack("<I", _VERSION) + _string("WhisperSpec"))
-    file.write(struct.pack("<II", _REVISION, len(variables)))
-    for variable in variables:
-        file.write(_string(variable.name))
-        file.write(struct.pack(f"<B{len(variable.shape)}I", len(variable.shape), *variable.shape))
-        if variable.fan_in is None:
-            number = {_FLOAT16: "<f2", _INT8: "<i1", _INT16: "<i2"}[variable.kind]
-            data = np.full(variable.shape, variable.value, dtype=number).tobytes()
-            file.write(struct.pack("<BI", variable.kind, len(data)) + data)
-            continue
-        if variable.fan_in not in pools:
-            pools[variable.fan_in] = _pool(variable.fan_in, rng)
-        pool = pools[variable.fan_in]
-        left = 2 * int(np.prod(variable.shape))
-        file.write(struct.pack("<BI", _FLOAT16, left))
-        while left:
-            left -= file.write(pool[:left])
-    file.write(struct.pack("<I", 1) + _string("decoder/projection/weight"))
-    file.write(_string("decoder/embeddings/weight"))
-
-
-def _pool(fan_in: int, rng: np.random.Generator) -> memoryview:
-    """Random float16 values to cut tensors from: hidden values keep their size from layer to layer."""
-    values = rng.standard_normal(_POOL_VALUES, dtype=np.float32) * fan_in**-0.5
-    return memoryview(values.astype("<f2").tobytes())
-
-
-def _string(text: str) -> bytes:
-    data = text.encode() + b"\0"
-    return struct.pack("<H", len(data)) + data
-
-
-def _variables(shape: Architecture) -> Iterator[_Variable]:
+def _fill(spec: Any, shape: Architecture, rng: np.random.Generator) -> None:
+    """Matrices with random values, of a size that keeps that of hidden values from layer to layer; biases
+    with zeros, norms with ones."""
     width = shape.width
-    num_heads = max(1, width // HEAD_WIDTH)
-    yield from _linear("encoder/conv1", (width, shape.num_mels, 3))
-    yield from _linear("encoder/conv2", (width, width, 3))
-    yield _Variable("encoder/num_heads", (), _INT16, value=num_heads)
-    sides = (("encoder", shape.num_encoder_layers, MAX_STATES), ("decoder", shape.num_decoder_layers, 0))
-    for side, num_layers, num_positions in sides:
-        positions = (num_positions or MAX_TEXT_POSITIONS, width)
-        yield _Variable(f"{side}/position_encodings/encodings", positions, _FLOAT16, width)
-        yield from _norm(f"{side}/layer_norm", width)
-        for layer in range(num_layers):
-            yield from _layer(f"{side}/layer_{layer}", width, cross=side == "decoder")
-    yield _Variable("decoder/embeddings/weight", (shape.vocabulary_size, width), _FLOAT16, width)
-    yield _Variable("decoder/num_heads", (), _INT16, value=num_heads)
-    yield _Variable("decoder/alignment_heads", (), _INT16, value=1)
-    yield _Variable("decoder/alignment_layer", (), _INT16, value=-1)
-    flags = {"activation": _GELU, "pre_norm": 1, "alibi": 0, "scale_embeddings": 0}
-    for name, value in {**flags, "start_from_zero_embedding": 0}.items():
-        yield _Variable(f"decoder/{name}", (), _INT8, value=value)
+    sizes = {
+        "encoder/conv1": (width, shape.num_mels, 3),
+        "encoder/conv2": (width, width, 3),
+        "encoder/position_encodings": (MAX_STATES, width),
+        "decoder/position_encodings": (MAX_TEXT_POSITIONS, width),
+        "decoder/embeddings": (shape.vocabulary_size, width),
+        "self_attention/linear_0": (3 * width, width),
+        "self_attention/linear_1": (width, width),
+        "attention/linear_0": (width, width),
+        "attention/linear_1": (2 * width, width),
+        "attention/linear_2": (width, width),
+        "ffn/linear_0": (4 * width, width),
+        "ffn/linear_1": (width, 4 * width),
+    }
+    pools: dict[int, npt.NDArray[np.float16]] = {}
 
+    def random(size: tuple[int, ...]) -> npt.NDArray[np.float16]:
+        """Views of one pool for each number of inputs: a large model's values would take minutes to draw."""
+        fan_in, num_values = int(np.prod(size[1:])), int(np.prod(size))
+        if fan_in not in pools or len(pools[fan_in]) < num_values:
+            values = rng.standard_normal(num_values, dtype=np.float32) * fan_in**-0.5
+            pools[fan_in] = values.astype(np.float16)
+        return pools[fan_in][:num_values].reshape(size)
 
-def _layer(prefix: str, width: int, *, cross: bool) -> Iterator[_Variable]:
-    yield from _norm(f"{prefix}/self_attention/layer_norm", width)
-    yield from _linear(f"{prefix}/self_attention/linear_0", (3 * width, width))
-    yield from _linear(f"{prefix}/self_attention/linear_1", (width, width))
-    if cross:
-        yield from _norm(f"{prefix}/attention/layer_norm", width)
-        for index, rows in enumerate((width, 2 * width, width)):
-            yield from _linear(f"{prefix}/attention/linear_{index}", (rows, width))
-    yield from _norm(f"{prefix}/ffn/layer_norm", width)
-    yield from _linear(f"{prefix}/ffn/linear_0", (4 * width, width))
-    yield from _linear(f"{prefix}/ffn/linear_1", (width, 4 * width))
+    def set_variable(part: Any, name: str, _: object) -> None:
+        place, _, leaf = name.rpartition("/")
+        size = sizes.get("/".join(place.split("/")[-2:]))
+        if leaf in ("gamma", "beta"):
+            setattr(part, leaf, np.full(width, leaf == "gamma", np.float16))
+        elif size is not None and leaf in ("weight", "encodings"):
+            setattr(part, leaf, random(size))
+        elif size is not None and leaf == "bias":
+            part.bias = np.zeros(size[0], np.float16)
+        elif name == "decoder/projection/weight":
+            part.weight = spec.decoder.embeddings.weight
 
-
-def _linear(prefix: str, shape: tuple[int, ...]) -> Iterator[_Variable]:
-    yield _Variable(f"{prefix}/weight", shape, _FLOAT16, int(np.prod(shape[1:])))
-    yield _Variable(f"{prefix}/bias", shape[:1], _FLOAT16)
-
-
-def _norm(prefix: str, width: int) -> Iterator[_Variable]:
-    yield _Variable(f"{prefix}/gamma", (width,), _FLOAT16, value=1.0)
-    yield _Variable(f"{prefix}/beta", (width,), _FLOAT16)
+    visit_spec(spec, set_variable)

@@ -22,7 +22,7 @@ import random
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from benchmarks.live.sessions import FINAL_P95_BAR_MS
 from benchmarks.report import command, command_line, print_columns, print_table, write_json
 from benchmarks.scoring import Percentiles
 from benchmarks.service import say, service_under_test
-from benchmarks.simulation.measure import costs_to_json, measure_costs, measure_voice, read_costs
+from benchmarks.simulation.measure import measure_costs, measure_voice, read_costs
 from benchmarks.simulation.paired import run_pairs, verdict
 from benchmarks.simulation.replicas import ScalingSetup
 from benchmarks.simulation.service import ServiceShape, SimulatedRun, simulate
@@ -246,7 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         shape = build_shape(options)
         if options.save_costs:
-            write_json(options.save_costs, costs_to_json(shape.costs))
+            write_json(options.save_costs, {role: asdict(cost) for role, cost in shape.costs.items()})
         result = run_simulation(options, shape)
         show(result)
         status = 0

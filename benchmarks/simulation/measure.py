@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
 
 from benchmarks.clips import Clip
@@ -24,27 +22,14 @@ INTERIM_LENGTHS_S = (0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
 
 
 def read_costs(path: Path) -> dict[Role, DecodeCost]:
-    """A file as `costs_to_json` describes it. Raises `OSError`, `ValueError`."""
+    """Costs by role, as `--save-costs` writes them. Raises `OSError`, `ValueError`."""
     if path.stat().st_size > MAX_FILE_BYTES:
         raise ValueError(f"{path} is larger than {MAX_FILE_BYTES} bytes")
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        return {role: _cost(fields[role.value]) for role in (Role.FINAL, Role.INTERIM)}
-    except (KeyError, TypeError, ValueError) as error:
+        costs = msgspec.json.decode(path.read_bytes(), type=dict[Role, DecodeCost])
+        return {role: costs[role] for role in (Role.FINAL, Role.INTERIM)}
+    except (KeyError, ValueError) as error:
         raise ValueError(f"{path} holds no decode costs: {type(error).__name__}: {error}") from None
-
-
-def costs_to_json(costs: Mapping[Role, DecodeCost]) -> dict[str, Any]:
-    """What `read_costs` reads."""
-    return {role.value: asdict(cost) for role, cost in costs.items()}
-
-
-def _cost(fields: Mapping[str, Any]) -> DecodeCost:
-    spread = tuple(float(ratio) for ratio in fields.get("spread") or (1.0,))
-    fixed_s, longest, audio = (
-        float(fields.get(part, 0.0)) for part in ("fixed_s", "per_longest", "per_audio")
-    )
-    return DecodeCost(fixed_s, longest, audio, spread)
 
 
 def measure_voice(detector: VoiceDetector, num_sessions: int = 16) -> tuple[float, float]:

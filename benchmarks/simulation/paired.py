@@ -11,14 +11,14 @@ import asyncio
 import time
 from bisect import bisect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from statistics import median
 from typing import Any
 
 import numpy as np
 
 from benchmarks.clips import SessionPlan, start_delays_s
-from benchmarks.live.load import SentClock, converse, decided_ms
+from benchmarks.live.load import SessionLog, decided_ms, record_session
 from benchmarks.scoring import Percentiles
 from benchmarks.service import ServiceUnderTest, say
 from benchmarks.simulation.replicas import Slowness
@@ -27,9 +27,8 @@ from benchmarks.simulation.sessions import DoorShape
 from benchmarks.simulation.talk import Moment, Talk
 from serve_app.capacity.throughput import DecodeCost, DecodeSample
 from serve_app.core.jobs import Role
-from sotto_client.errors import SottoClientError
-from sotto_client.live import LiveClient, SessionConfig
-from sotto_client.messages import FinalTranscript, Message, PartialTranscript, Timing, VadEvent
+from sotto_client.live import SessionConfig
+from sotto_client.messages import FinalTranscript, PartialTranscript, Timing, VadEvent
 
 CHUNK_MS = 100
 
@@ -54,45 +53,6 @@ class Observed:
     failures: list[str] = field(default_factory=list)
 
 
-class _Reader:
-    """What one session's messages say."""
-
-    def __init__(
-        self, seen: Observed, talk: Talk, sent: SentClock, longest_interim_ms: float, began_s: float
-    ) -> None:
-        self._seen, self.sent, self._longest_ms = seen, sent, longest_interim_ms
-        self._began_s = began_s
-        self._opened = {round(m.end_s * 1000): m.at_s * 1000 for m in talk.moments if m.kind is Moment.OPENED}
-        self._pauses = {round(m.end_s * 1000) for m in talk.moments if m.kind is Moment.PAUSED}
-
-    def note(self, message: Message, now_s: float) -> None:
-        match message:
-            case VadEvent(state="speech_start"):
-                opened_ms = self._opened.get(round(message.t_ms))
-                if opened_ms is not None:
-                    self._seen.speech_start_ms.append(1000 * (now_s - self.sent.when(opened_ms)))
-            case FinalTranscript():
-                self._seen.final_ms.append(1000 * (now_s - self.sent.when(decided_ms(message))))
-                audio_ms = message.end_ms - message.start_ms
-                if self._decoded(self._seen.finals, audio_ms, message.timing):
-                    self._seen.finals_at_s.append(now_s - self._began_s)
-            case PartialTranscript():
-                self._seen.interim_ms.append(1000 * (now_s - self.sent.when(message.end_ms)))
-                if round(message.end_ms) not in self._pauses:  # else it was a final ahead of its time
-                    audio_ms = min(self._longest_ms, message.end_ms - message.start_ms)
-                    if self._decoded(self._seen.interims, audio_ms, message.timing):
-                        self._seen.interims_at_s.append(now_s - self._began_s)
-
-    def _decoded(self, samples: list[DecodeSample], audio_ms: float, timing: Timing) -> bool:
-        busy_ms = timing.preprocess_ms + timing.inference_ms + timing.postprocess_ms
-        known = busy_ms > 0 and audio_ms > 0
-        if known:
-            samples.append(DecodeSample((audio_ms / 1000,), busy_ms / 1000))
-            rest_ms = timing.server_total_ms - timing.queue_wait_ms - busy_ms
-            self._seen.rpc_ms.append(max(0.0, rest_ms))
-        return known
-
-
 async def observe(
     url: str, plans: Sequence[SessionPlan], talks: Sequence[Talk], *, ramp_s: float, longest_interim_ms: float
 ) -> Observed:
@@ -100,30 +60,48 @@ async def observe(
     seen = Observed()
     began_s = time.perf_counter()
 
-    async def delayed(delay_s: float, plan: SessionPlan, talk: Talk) -> None:
+    async def delayed(delay_s: float, plan: SessionPlan) -> SessionLog:
         await asyncio.sleep(delay_s)
-        try:
-            reader = _Reader(seen, talk, SentClock(CHUNK_MS), longest_interim_ms, began_s)
-            await _session(url, plan, reader)
-        except (SottoClientError, TimeoutError) as error:
-            seen.failures.append(f"{type(error).__name__}: {error}")
+        return await record_session(url, plan.samples(), SessionConfig(lang_code="en"), chunk_ms=CHUNK_MS)
 
     delays = start_delays_s(len(plans), ramp_s)
-    await asyncio.gather(*(delayed(*each) for each in zip(delays, plans, talks, strict=True)))
+    logs = await asyncio.gather(*(delayed(*each) for each in zip(delays, plans, strict=True)))
+    for log, talk in zip(logs, talks, strict=True):
+        if log.failure is not None:
+            seen.failures.append(log.failure)
+        _note(seen, log, talk, longest_interim_ms, began_s)
     return seen
 
 
-async def _session(url: str, plan: SessionPlan, reader: _Reader) -> None:
-    async with LiveClient(url) as client:
-        await client.start(SessionConfig(lang_code="en"))
-        await converse(
-            client,
-            plan.samples(),
-            chunk_ms=CHUNK_MS,
-            speed=1.0,
-            sent=lambda chunk, now_s: reader.sent.sent(now_s),
-            heard=reader.note,
-        )
+def _note(seen: Observed, log: SessionLog, talk: Talk, longest_interim_ms: float, began_s: float) -> None:
+    """What one session's messages say."""
+    opened = {round(m.end_s * 1000): m.at_s * 1000 for m in talk.moments if m.kind is Moment.OPENED}
+    pauses = {round(m.end_s * 1000) for m in talk.moments if m.kind is Moment.PAUSED}
+    for arrival in log.arrivals:
+        at_s = arrival.at_s
+        match arrival.message:
+            case VadEvent(state="speech_start") as event:
+                if (opened_ms := opened.get(round(event.t_ms))) is not None:
+                    seen.speech_start_ms.append(1000 * (at_s - log.sent_s(opened_ms)))
+            case FinalTranscript() as final:
+                seen.final_ms.append(1000 * (at_s - log.sent_s(decided_ms(final))))
+                if _decoded(seen, seen.finals, final.end_ms - final.start_ms, final.timing):
+                    seen.finals_at_s.append(at_s - began_s)
+            case PartialTranscript() as partial:
+                seen.interim_ms.append(1000 * (at_s - log.sent_s(partial.end_ms)))
+                if round(partial.end_ms) not in pauses:  # else it was a final ahead of its time
+                    audio_ms = min(longest_interim_ms, partial.end_ms - partial.start_ms)
+                    if _decoded(seen, seen.interims, audio_ms, partial.timing):
+                        seen.interims_at_s.append(at_s - began_s)
+
+
+def _decoded(seen: Observed, samples: list[DecodeSample], audio_ms: float, timing: Timing) -> bool:
+    busy_ms = timing.preprocess_ms + timing.inference_ms + timing.postprocess_ms
+    known = busy_ms > 0 and audio_ms > 0
+    if known:
+        samples.append(DecodeSample((audio_ms / 1000,), busy_ms / 1000))
+        seen.rpc_ms.append(max(0.0, timing.server_total_ms - timing.queue_wait_ms - busy_ms))
+    return known
 
 
 NUM_SEEDS = 8
@@ -132,31 +110,32 @@ BAR = 0.25
 
 
 @dataclass(frozen=True, slots=True)
+class Compared:
+    """Latencies really and simulated."""
+
+    measured: Percentiles
+    simulated: Percentiles
+
+    @property
+    def ratio(self) -> float | None:
+        """Simulated over measured p95."""
+        if self.simulated.p95 is None or not self.measured.p95:
+            return None
+        return round(self.simulated.p95 / self.measured.p95, 3)
+
+
+@dataclass(frozen=True, slots=True)
 class Pair:
-    """One real run and its simulation; ratios are simulated over measured p95."""
+    """One real run and its simulation."""
 
-    measured_final: Percentiles
-    simulated_final: Percentiles
-    measured_interim: Percentiles
-    simulated_interim: Percentiles
-
-    @property
-    def final_ratio(self) -> float | None:
-        return _ratio(self.simulated_final, self.measured_final)
-
-    @property
-    def interim_ratio(self) -> float | None:
-        return _ratio(self.simulated_interim, self.measured_interim)
+    final: Compared
+    interim: Compared
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "final": {"measured": self.measured_final.to_json(), "simulated": self.simulated_final.to_json()},
-            "interim": {
-                "measured": self.measured_interim.to_json(),
-                "simulated": self.simulated_interim.to_json(),
-            },
-            "final_p95_ratio": self.final_ratio,
-            "interim_p95_ratio": self.interim_ratio,
+            **asdict(self),
+            "final_p95_ratio": self.final.ratio,
+            "interim_p95_ratio": self.interim.ratio,
         }
 
 
@@ -178,8 +157,8 @@ def run_pairs(
         if seen.failures:
             raise ValueError(f"a session failed: {seen.failures[0]}")
         pair = compare(seen, talks, shape, ramp_s=ramp_s)
-        ratio = "-" if pair.final_ratio is None else f"{pair.final_ratio:.2f}"
-        say(f"finals {pair.measured_final} measured, {pair.simulated_final} simulated, p95 ratio {ratio}")
+        final = pair.final
+        say(f"finals {final.measured} measured, {final.simulated} simulated, p95 ratio {final.ratio}")
         pairs.append(pair)
     return pairs
 
@@ -199,10 +178,8 @@ def compare(seen: Observed, talks: Sequence[Talk], shape: ServiceShape, *, ramp_
         finals.extend(simulated_run.results.final_ms)
         interims.extend(simulated_run.results.interim_ms)
     return Pair(
-        Percentiles.of(seen.final_ms),
-        Percentiles.of(finals),
-        Percentiles.of(seen.interim_ms),
-        Percentiles.of(interims),
+        Compared(Percentiles.of(seen.final_ms), Percentiles.of(finals)),
+        Compared(Percentiles.of(seen.interim_ms), Percentiles.of(interims)),
     )
 
 
@@ -249,8 +226,8 @@ def _simulated(shape: ServiceShape, talks: Sequence[Talk], ramp_s: float, seed: 
 
 def verdict(pairs: Sequence[Pair]) -> dict[str, Any]:
     """The median ratios, and whether that of finals is within the bar."""
-    finals = [pair.final_ratio for pair in pairs if pair.final_ratio is not None]
-    interims = [pair.interim_ratio for pair in pairs if pair.interim_ratio is not None]
+    finals = [pair.final.ratio for pair in pairs if pair.final.ratio is not None]
+    interims = [pair.interim.ratio for pair in pairs if pair.interim.ratio is not None]
     final = round(median(finals), 3) if finals else None
     return {
         "pairs": [pair.to_json() for pair in pairs],
@@ -258,9 +235,3 @@ def verdict(pairs: Sequence[Pair]) -> dict[str, Any]:
         "interim_p95_ratio": round(median(interims), 3) if interims else None,
         "within_bar": final is not None and abs(final - 1.0) <= BAR,
     }
-
-
-def _ratio(simulated: Percentiles, measured: Percentiles) -> float | None:
-    if simulated.p95 is None or not measured.p95:
-        return None
-    return round(simulated.p95 / measured.p95, 3)

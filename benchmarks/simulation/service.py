@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from benchmarks.scoring import Percentiles
@@ -83,12 +83,13 @@ class ServiceShape:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The service at one moment; `final_p95_ms` of the finals since the last one."""
+    """The service at one moment: sessions, replicas for finals and interims, what waits; `final_p95_ms` of
+    the finals since the last one."""
 
     at_s: float
     sessions: int
-    final_replicas: int
-    interim_replicas: int
+    final: int
+    interim: int
     waiting_audio_s: float
     final_p95_ms: float | None
 
@@ -117,17 +118,7 @@ class SimulatedRun:
                 "interim": [_event(event) for event in self.interim_events],
             },
             "flaps": self.num_flaps,
-            "replicas_over_time": [
-                {
-                    "at_s": round(moment.at_s, 1),
-                    "sessions": moment.sessions,
-                    "final": moment.final_replicas,
-                    "interim": moment.interim_replicas,
-                    "waiting_audio_s": round(moment.waiting_audio_s, 2),
-                    "final_p95_ms": moment.final_p95_ms,
-                }
-                for moment in self.snapshots
-            ],
+            "replicas_over_time": [asdict(moment) for moment in self.snapshots],
         }
 
 
@@ -163,11 +154,11 @@ class _Service:
         finals = self.results.final_ms[num_seen:]
         self.snapshots.append(
             Snapshot(
-                self.clock.now_s,
+                round(self.clock.now_s, 1),
                 self.results.num_active,
                 self.final.num_replicas,
                 self.interim.num_replicas,
-                self.final.waiting_audio_s,
+                round(self.final.waiting_audio_s, 2),
                 Percentiles.of(finals).p95,
             )
         )

@@ -20,10 +20,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.clips import Clip
 from benchmarks.report import command, command_line, percent, print_columns, write_json
 from benchmarks.service import say
 from benchmarks.speakers.live import dialogues, nearest_holder, replay
-from benchmarks.speakers.recordings import DiarizationRecording, committed_and_own, load_recordings
+from benchmarks.speakers.recordings import committed_and_own, load_recordings
 from benchmarks.speakers.scoring import (
     COLLARS_S,
     DiarizationErrors,
@@ -53,16 +54,14 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     return parser.parse_args(arguments)
 
 
-def chosen_recordings(options: argparse.Namespace) -> list[DiarizationRecording]:
+def chosen_recordings(options: argparse.Namespace) -> list[Clip]:
     """Raises `ValueError` where there are none."""
     if options.dialogues:
         return dialogues(options.dialogues, options.seed)
     return load_recordings(*(options.recordings or committed_and_own()), names=options.names)
 
 
-def score(
-    recording: DiarizationRecording, turns: Sequence[Turn], words: WordSpeakerErrors, cpu_s: float
-) -> dict[str, Any]:
+def score(recording: Clip, turns: Sequence[Turn], words: WordSpeakerErrors, cpu_s: float) -> dict[str, Any]:
     """One recording in one mode; rates are fractions."""
     errors = {f"der_{collar_s:g}": diarization_errors(recording, turns, collar_s) for collar_s in COLLARS_S}
     return {
@@ -81,7 +80,7 @@ def score(
     }  # fmt: skip
 
 
-def run_recordings(recordings: Sequence[DiarizationRecording]) -> list[dict[str, Any]]:
+def run_recordings(recordings: Sequence[Clip]) -> list[dict[str, Any]]:
     diarizer = load_diarizer(Settings())
     rows = []
     for recording in recordings:
@@ -95,7 +94,7 @@ def run_recordings(recordings: Sequence[DiarizationRecording]) -> list[dict[str,
     return rows
 
 
-def run_live(recordings: Sequence[DiarizationRecording], step_s: float) -> list[dict[str, Any]]:
+def run_live(recordings: Sequence[Clip], step_s: float) -> list[dict[str, Any]]:
     analyser, detector = load_analyser(Settings()), load_detector("silero")
     rows = []
     for recording in recordings:

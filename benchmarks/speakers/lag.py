@@ -26,18 +26,18 @@ import numpy as np
 from msgspec import UNSET
 
 from benchmarks.clips import DIALOGUES, Clip
-from benchmarks.live.load import SentClock, converse
+from benchmarks.live.load import SessionLog, record_session
 from benchmarks.report import command, command_line, print_table, write_json
-from benchmarks.scoring import Percentiles
+from benchmarks.scoring import Percentiles, Summed
 from benchmarks.service import service_under_test
-from benchmarks.speakers.recordings import DiarizationRecording, load_recordings
+from benchmarks.speakers.recordings import load_recordings
 from benchmarks.text.recordings import write_recording
 from serve_app.core.errors import SottoError
 from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16
 from serve_app.launch.cluster import LaunchError
 from sotto_client.errors import SottoClientError
-from sotto_client.live import LiveClient, SessionConfig
-from sotto_client.messages import FinalTranscript, Message, SpeakerRevision
+from sotto_client.live import SessionConfig
+from sotto_client.messages import FinalTranscript, SpeakerRevision
 from sotto_client.recordings import Transcription, UploadOptions, transcribe_file
 
 RAMP_S = 3.0
@@ -45,7 +45,7 @@ CHUNK_MS = 100
 
 
 @dataclass(slots=True)
-class Lags:
+class Lags(Summed):
     """Of one session or several; milliseconds. `unlabelled` finals never got a speaker for every word."""
 
     label_ms: list[float] = field(default_factory=list)
@@ -54,68 +54,38 @@ class Lags:
     revised: int = 0
     speakers: list[int] = field(default_factory=list)
 
-    def add(self, other: Lags) -> None:
-        self.label_ms += other.label_ms
-        self.final_ms += other.final_ms
-        self.unlabelled += other.unlabelled
-        self.revised += other.revised
-        self.speakers += other.speakers
 
-
-class _Session:
-    """One session, from a start in the middle of a dialogue on, over and over until its time is up."""
-
-    def __init__(self) -> None:
-        self._sent = SentClock(CHUNK_MS)
-        self._waiting: dict[str, tuple[float, FinalTranscript]] = {}
-        self._labelled: set[str] = set()
-        self._speakers: set[str] = set()
-        self.lags = Lags()
-
-    async def run(self, url: str, audio: Pcm16, config: SessionConfig) -> Lags:
-        async with LiveClient(url) as client:
-            await client.start(config)
-            await converse(
-                client,
-                audio,
-                chunk_ms=CHUNK_MS,
-                speed=1.0,
-                sent=lambda _, now_s: self._sent.sent(now_s),
-                heard=self._heard,
-            )
-        self.lags.unlabelled = len(self._waiting.keys() - self._labelled)
-        self.lags.speakers = [len(self._speakers)]
-        return self.lags
-
-    def _heard(self, message: Message, now_s: float) -> None:
-        if isinstance(message, FinalTranscript):
-            self._final(message, now_s)
-        elif isinstance(message, SpeakerRevision) and message.segment_id in self._waiting:
-            self._revision(message, now_s)
-        if isinstance(message, FinalTranscript | SpeakerRevision) and message.speaker:
-            self._speakers.add(message.speaker)
-
-    def _final(self, final: FinalTranscript, now_s: float) -> None:
-        if final.endpoint_ms is not UNSET:
-            self.lags.final_ms.append((now_s - self._sent.when(final.endpoint_ms)) * 1000)
-        self._waiting[final.segment_id] = (now_s, final)
-        self._check(final, now_s)
-
-    def _revision(self, revision: SpeakerRevision, now_s: float) -> None:
-        arrived_s, final = self._waiting[revision.segment_id]
-        final = revision.applied_to(final)
-        self._waiting[revision.segment_id] = (arrived_s, final)
-        self.lags.revised += revision.segment_id in self._labelled
-        self._check(final, now_s)
-
-    def _check(self, final: FinalTranscript, now_s: float) -> None:
+def lags_of(log: SessionLog) -> Lags:
+    """Of one recorded session."""
+    lags = Lags()
+    came_s: dict[str, float] = {}
+    finals: dict[str, FinalTranscript] = {}
+    labelled: set[str] = set()
+    speakers: set[str] = set()
+    for arrival in log.arrivals:
+        match arrival.message:
+            case FinalTranscript() as final:
+                if final.endpoint_ms is not UNSET:
+                    lags.final_ms.append((arrival.at_s - log.sent_s(final.endpoint_ms)) * 1000)
+                came_s[final.segment_id] = arrival.at_s
+            case SpeakerRevision() as revision if revision.segment_id in finals:
+                final = revision.applied_to(finals[revision.segment_id])
+                lags.revised += final.segment_id in labelled
+            case _:
+                continue
+        finals[final.segment_id] = final
+        if final.speaker:
+            speakers.add(final.speaker)
         known = final.speaker is not None and all(word.speaker is not None for word in final.words)
-        if known and final.segment_id not in self._labelled:
-            self._labelled.add(final.segment_id)
-            self.lags.label_ms.append((now_s - self._waiting[final.segment_id][0]) * 1000)
+        if known and final.segment_id not in labelled:
+            labelled.add(final.segment_id)
+            lags.label_ms.append((arrival.at_s - came_s[final.segment_id]) * 1000)
+    lags.unlabelled = len(finals.keys() - labelled)
+    lags.speakers = [len(speakers)]
+    return lags
 
 
-def session_audio(recordings: Sequence[DiarizationRecording], index: int, seconds: float) -> Pcm16:
+def session_audio(recordings: Sequence[Clip], index: int, seconds: float) -> Pcm16:
     """A dialogue over and over, begun at another place in each session."""
     samples = recordings[index % len(recordings)].samples
     wanted = round(seconds * SAMPLE_RATE_HZ)
@@ -130,12 +100,12 @@ async def run_live(url: str, num_sessions: int, seconds: float, diarize: bool) -
 
     async def one(index: int) -> Lags:
         await asyncio.sleep(RAMP_S * index / num_sessions)
-        return await _Session().run(url, session_audio(recordings, index, seconds), config)
+        log = await record_session(url, session_audio(recordings, index, seconds), config, chunk_ms=CHUNK_MS)
+        if log.failure is not None:
+            raise SottoClientError(log.failure)
+        return lags_of(log)
 
-    total = Lags()
-    for lags in await asyncio.gather(*(one(index) for index in range(num_sessions))):
-        total.add(lags)
-    return total
+    return sum(await asyncio.gather(*(one(index) for index in range(num_sessions))), Lags())
 
 
 async def run_upload(url: str, seconds: float) -> dict[str, float]:

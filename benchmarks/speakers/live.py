@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.clips import Clip
+from benchmarks.clips import Turn as ReferenceTurn
 from benchmarks.report import command, command_line, print_table, write_json
 from benchmarks.speakers.recordings import (
     LONG_TURNS_S,
     SHORT_TURNS_S,
     DialogueOptions,
-    DiarizationRecording,
-    ReferenceTurn,
     load_voices,
     make_dialogue,
 )
@@ -53,7 +53,7 @@ class AnalysedWindow:
     cpu_s: float = 0.0
 
 
-def window_ends(recording: DiarizationRecording, step_s: float) -> list[float]:
+def window_ends(recording: Clip, step_s: float) -> list[float]:
     """Where windows end: shortly after each turn, and every `step_s` in between."""
     duration_s = recording.duration_s
     pauses = {round(min(turn.end_s + ENDPOINT_S, duration_s), 2) for turn in recording.turns}
@@ -65,9 +65,7 @@ def window_ends(recording: DiarizationRecording, step_s: float) -> list[float]:
     return sorted(set(ends[1:]))
 
 
-def analyse(
-    analyser: Analyser, recording: DiarizationRecording, ends: Iterable[float]
-) -> list[AnalysedWindow]:
+def analyse(analyser: Analyser, recording: Clip, ends: Iterable[float]) -> list[AnalysedWindow]:
     """The window before each of `ends`, one at a time."""
     analysed = []
     for end_s in ends:
@@ -133,7 +131,7 @@ def nearest_holder(turns: Sequence[Turn], start_s: float, end_s: float) -> int |
     return max(turns, key=lambda turn: min(turn.end_s, end_s) - max(turn.start_s, start_s)).speaker
 
 
-def dialogues(num_of_each: int, seed: int) -> list[DiarizationRecording]:
+def dialogues(num_of_each: int, seed: int) -> list[Clip]:
     """For two to five speakers: long turns, short turns, and mixed ones with overlaps."""
     voices = load_voices()
     kinds = {
@@ -152,7 +150,7 @@ def dialogues(num_of_each: int, seed: int) -> list[DiarizationRecording]:
 
 def long_session(
     analyser: Analyser, hours: float, step_s: float, seed: int
-) -> tuple[DiarizationRecording, list[AnalysedWindow]]:
+) -> tuple[Clip, list[AnalysedWindow]]:
     """Minutes of five voices, in changing order and company, tiled; analysed once each. The recording that
     is returned has no audio."""
     voices = load_voices()
@@ -174,12 +172,10 @@ def long_session(
         for turn in recording.turns:
             turns.append(replace(turn, start_s=turn.start_s + at_s, end_s=turn.end_s + at_s))
         at_s += round(recording.duration_s, 2)
-    return DiarizationRecording("long_session", np.zeros(0, np.int16), tuple(turns)), windows
+    return Clip("long_session", np.zeros(0, np.int16), "", turns=tuple(turns)), windows
 
 
-def consistency(
-    recording: DiarizationRecording, windows: Sequence[AnalysedWindow], block_s: float = 600.0
-) -> dict[str, Any]:
+def consistency(recording: Clip, windows: Sequence[AnalysedWindow], block_s: float = 600.0) -> dict[str, Any]:
     """Under one mapping of labels for the whole session: voices that lose their label in a block; costs."""
     labels = replay(windows)
     words = reference_words(recording)

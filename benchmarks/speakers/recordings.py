@@ -16,7 +16,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.clips import AUDIO_SUFFIXES, SPOKEN_DIR, read_manifest
+from benchmarks.clips import AUDIO_SUFFIXES, SPOKEN_DIR, Clip, Turn, read_manifest, written_turns
 from serve_app.audio.recordings import decode_recording
 from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16
 from serve_app.speakers.ports import runs_of
@@ -59,40 +59,13 @@ _Floats: TypeAlias = npt.NDArray[np.float32]
 _Bools: TypeAlias = npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True)
-class ReferenceTurn:
-    """What one speaker said, in seconds of the recording; `text` is empty where the words are not known."""
-
-    start_s: float
-    end_s: float
-    speaker: str
-    text: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class DiarizationRecording:
-    """Int16 `(num_samples,)` audio at 16 kHz and its turns, in order of their starts."""
-
-    name: str
-    samples: Pcm16
-    turns: tuple[ReferenceTurn, ...]
-
-    @property
-    def duration_s(self) -> float:
-        return len(self.samples) / SAMPLE_RATE_HZ
-
-    @property
-    def num_speakers(self) -> int:
-        return len({turn.speaker for turn in self.turns})
-
-
-def load_recordings(*folders: Path, names: Sequence[str] = ()) -> list[DiarizationRecording]:
+def load_recordings(*folders: Path, names: Sequence[str] = ()) -> list[Clip]:
     """Every recording of `folders` (the committed ones without) that has an RTTM file beside it, by name.
 
     What a turn says comes from the folder's MANIFEST.json where that has it. Raises `ValueError` where none
     is found in a folder, or one of `names` in none.
     """
-    found: list[DiarizationRecording] = []
+    found: list[Clip] = []
     for folder in folders or (SPOKEN_DIR,):
         here = list(_recordings_of(folder, names))
         if not here and not names:
@@ -110,17 +83,17 @@ def committed_and_own() -> tuple[Path, ...]:
     return (SPOKEN_DIR, own) if own.is_dir() else (SPOKEN_DIR,)
 
 
-def _recordings_of(folder: Path, names: Sequence[str]) -> Iterator[DiarizationRecording]:
-    written = _written_turns(folder)
+def _recordings_of(folder: Path, names: Sequence[str]) -> Iterator[Clip]:
+    written = {fields["file"]: written_turns(fields) for fields in read_manifest(folder)}
     for path in sorted(folder.iterdir()):
         wanted = not names or path.stem in names
         rttm = path.with_suffix(".rttm")
         if path.suffix.lower() in AUDIO_SUFFIXES and wanted and rttm.is_file():
             turns = _with_text(read_rttm(rttm), written.get(path.name, ()))
-            yield DiarizationRecording(path.stem, decode_recording(path).samples, turns)
+            yield Clip(path.stem, decode_recording(path).samples, "", turns=turns)
 
 
-def read_rttm(path: Path) -> tuple[ReferenceTurn, ...]:
+def read_rttm(path: Path) -> tuple[Turn, ...]:
     """Raises `ValueError` for a SPEAKER line that is none."""
     turns = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
@@ -131,24 +104,11 @@ def read_rttm(path: Path) -> tuple[ReferenceTurn, ...]:
             start_s, duration_s, speaker = float(fields[3]), float(fields[4]), fields[7]
         except (IndexError, ValueError):
             raise ValueError(f"{path}, line {number}: not a SPEAKER line of RTTM") from None
-        turns.append(ReferenceTurn(start_s, start_s + duration_s, speaker))
+        turns.append(Turn(start_s, start_s + duration_s, speaker=speaker))
     return tuple(sorted(turns, key=lambda turn: turn.start_s))
 
 
-def _written_turns(folder: Path) -> dict[str, tuple[ReferenceTurn, ...]]:
-    return {
-        fields["file"]: tuple(
-            ReferenceTurn(float(turn["start"]), float(turn["end"]), turn["speaker"], turn["text"])
-            for turn in fields.get("turns") or ()
-            if turn.get("text") and turn.get("speaker")
-        )
-        for fields in read_manifest(folder)
-    }
-
-
-def _with_text(
-    turns: tuple[ReferenceTurn, ...], written: Sequence[ReferenceTurn]
-) -> tuple[ReferenceTurn, ...]:
+def _with_text(turns: tuple[Turn, ...], written: Sequence[Turn]) -> tuple[Turn, ...]:
     """The RTTM's turns; the written ones in their place where they are the same stretches."""
     same = len(turns) == len(written) and all(
         ours.speaker == theirs.speaker and abs(ours.start_s - theirs.start_s) < 0.1
@@ -196,7 +156,7 @@ SHORT_TURNS_S = (0.8, 3.0)
 
 def make_dialogue(
     voices: Voices, num_speakers: int, seed: int, options: DialogueOptions | None = None
-) -> DiarizationRecording:
+) -> Clip:
     """A dialogue of `num_speakers` of `voices`, the same for the same arguments.
 
     Every speaker has a turn before any has a second one; no speaker follows himself (unless alone). Raises
@@ -209,7 +169,7 @@ def make_dialogue(
     names = [str(name) for name in random.permutation(sorted(voices))[:num_speakers]]
     sources = {name: _VoiceSource(voices[name], random, options) for name in names}
     samples = np.zeros(round(options.duration_s * SAMPLE_RATE_HZ), np.float32)
-    turns: list[ReferenceTurn] = []
+    turns: list[Turn] = []
     position, last = round(0.5 * SAMPLE_RATE_HZ), ""
     for number in range(len(samples)):
         others = [name for name in names if name != last] or names
@@ -224,12 +184,12 @@ def make_dialogue(
     samples += random.normal(0, 10 ** (options.noise_db / 20), len(samples)).astype(np.float32)
     pcm = np.round(np.clip(samples, -1, 1) * 32767).astype(np.int16)
     turns.sort(key=lambda turn: turn.start_s)
-    return DiarizationRecording(f"dialogue_{num_speakers}_{seed}", pcm, tuple(turns))
+    return Clip(f"dialogue_{num_speakers}_{seed}", pcm, "", turns=tuple(turns))
 
 
-def _turn(position: int, start: int, end: int, speaker: str) -> ReferenceTurn:
+def _turn(position: int, start: int, end: int, speaker: str) -> Turn:
     start_s, end_s = (position + start) / SAMPLE_RATE_HZ, (position + end) / SAMPLE_RATE_HZ
-    return ReferenceTurn(round(start_s, 3), round(end_s, 3), speaker)
+    return Turn(round(start_s, 3), round(end_s, 3), speaker=speaker)
 
 
 def _gap_samples(random: np.random.Generator, options: DialogueOptions, turn_samples: int) -> int:

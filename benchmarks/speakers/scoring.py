@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.speakers.recordings import DiarizationRecording
+from benchmarks.clips import Clip
+from benchmarks.scoring import Summed
 from serve_app.speakers.turns import Turn
 
 COLLARS_S = (0.0, 0.25)
@@ -17,7 +18,7 @@ _UNWRITTEN_WORD_S = 0.35
 
 
 @dataclass(frozen=True, slots=True)
-class DiarizationErrors:
+class DiarizationErrors(Summed):
     """Seconds of speech (of two speakers at once: twice) and of each kind of error; they add up."""
 
     speech_s: float
@@ -31,18 +32,8 @@ class DiarizationErrors:
         errors_s = self.missed_s + self.false_alarm_s + self.confused_s
         return errors_s / self.speech_s if self.speech_s else float(errors_s > 0)
 
-    def __add__(self, other: DiarizationErrors) -> DiarizationErrors:
-        return DiarizationErrors(
-            self.speech_s + other.speech_s,
-            self.missed_s + other.missed_s,
-            self.false_alarm_s + other.false_alarm_s,
-            self.confused_s + other.confused_s,
-        )
 
-
-def diarization_errors(
-    recording: DiarizationRecording, turns: Sequence[Turn], collar_s: float = 0.0
-) -> DiarizationErrors:
+def diarization_errors(recording: Clip, turns: Sequence[Turn], collar_s: float = 0.0) -> DiarizationErrors:
     """By pyannote.metrics, overlapping speech included, under the best mapping of speakers.
 
     `collar_s` seconds around every reference boundary are not scored: as in pyannote.metrics that is the
@@ -74,7 +65,7 @@ class TimedWord:
 
 
 @dataclass(frozen=True, slots=True)
-class WordSpeakerErrors:
+class WordSpeakerErrors(Summed):
     """Words whose speaker is wrong, those without a speaker among them."""
 
     num_words: int
@@ -84,11 +75,8 @@ class WordSpeakerErrors:
     def rate(self) -> float:
         return self.num_wrong / self.num_words if self.num_words else 0.0
 
-    def __add__(self, other: WordSpeakerErrors) -> WordSpeakerErrors:
-        return WordSpeakerErrors(self.num_words + other.num_words, self.num_wrong + other.num_wrong)
 
-
-def reference_words(recording: DiarizationRecording) -> list[TimedWord]:
+def reference_words(recording: Clip) -> list[TimedWord]:
     """The words of each turn, spread over it by their lengths; words of one length where there is no text."""
     words: list[TimedWord] = []
     for turn in recording.turns:

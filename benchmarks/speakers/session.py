@@ -10,8 +10,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from benchmarks.clips import Clip
 from benchmarks.speakers.live import AnalysedWindow
-from benchmarks.speakers.recordings import DiarizationRecording
 from benchmarks.speakers.scoring import TimedWord, reference_words
 from serve_app.core.events import Final, SpeakerRevision
 from serve_app.core.jobs import Transcript, Word
@@ -37,9 +37,7 @@ class LiveRun:
     revised: tuple[int | None, ...]
 
 
-def run_session(
-    recording: DiarizationRecording, analyser: Analyser, detector: VoiceDetector, step_s: float
-) -> LiveRun:
+def run_session(recording: Clip, analyser: Analyser, detector: VoiceDetector, step_s: float) -> LiveRun:
     """The whole recording, every answer at once."""
     options = SessionOptions(recording.name, language="en", partials=False, speakers=SpeakerMode.VOICE)
     return _Run(recording, analyser, detector, step_s, Session(options)).run()
@@ -48,7 +46,7 @@ def run_session(
 class _Run:
     def __init__(
         self,
-        recording: DiarizationRecording,
+        recording: Clip,
         analyser: Analyser,
         detector: VoiceDetector,
         step_s: float,

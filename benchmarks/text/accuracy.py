@@ -121,11 +121,8 @@ def cells_of(row: dict[str, Any]) -> list[str]:
 
 
 def _text_figures(through: Sequence[ClipRun], *, commits: bool) -> TextFigures:
-    figures = TextFigures()
-    for clip in through:
-        if clip.log is not None:
-            figures.add(measure_session(clip.log, commits=commits))
-    return figures
+    each = (measure_session(clip.log, commits=commits) for clip in through if clip.log is not None)
+    return sum(each, TextFigures())
 
 
 def _errors_by_language(through: Sequence[ClipRun]) -> dict[str, WordErrors]:

@@ -12,14 +12,11 @@ from pathlib import Path
 import psutil
 
 from benchmarks.clips import Clip, SessionPlan
-from benchmarks.live.load import LATE_CHUNK_MS, converse
+from benchmarks.live.load import LATE_CHUNK_MS, SessionLog, record_session
 from benchmarks.service import CLIENT, RECOGNISERS, CpuSnapshot, cpu_between
-from benchmarks.text.lag import Arrival, SessionLog
 from benchmarks.text.recordings import write_recording
-from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16
-from sotto_client.errors import RequestFailed, SessionFailed, SottoClientError
-from sotto_client.live import LiveClient, SessionConfig
-from sotto_client.messages import ErrorMessage, FinalTranscript, Message, SessionEnded
+from sotto_client.errors import RequestFailed, SottoClientError
+from sotto_client.live import SessionConfig
 from sotto_client.recordings import UploadOptions, transcribe_file
 
 UPLOAD = "upload"
@@ -113,49 +110,17 @@ async def run_policy(
 
 async def run_session(url: str, clip: Clip, policy: str, pace: Pace) -> ClipRun:
     """One live session over `clip` and a second of silence."""
-    result = ClipRun(clip, log=SessionLog(pace.chunk_ms, pace.speed))
-    try:
-        async with LiveClient(url) as client:
-            try:
-                await client.start(session_config(policy, clip.language))
-            except SessionFailed as error:
-                result.failure = str(error) if error.retryable else None
-                result.refusal = None if error.retryable else str(error)
-                return result
-            await _converse(client, result, pace)
-    except (SottoClientError, TimeoutError) as error:
-        result.failure = result.failure or f"{type(error).__name__}: {error}"
-    return result
-
-
-async def _converse(client: LiveClient, result: ClipRun, pace: Pace) -> None:
-    assert result.log is not None
-    log = result.log
-    samples = SessionPlan((result.clip,)).samples()
-    started, num_sent = time.perf_counter(), 0
-
-    def sent(chunk: Pcm16, now: float) -> None:
-        nonlocal num_sent
-        num_sent += len(chunk)
-        late_ms = 1000 * (now - started - num_sent / (SAMPLE_RATE_HZ * pace.speed))
-        result.late_chunks += late_ms > LATE_CHUNK_MS
-        log.sent_at_s.append(now)
-
-    def heard(message: Message, now: float) -> None:
-        log.arrivals.append(Arrival(now, message))
-        match message:
-            case FinalTranscript():
-                result.finals.append(message.text)
-                if model := message.timing.model:
-                    result.models.add(model)
-            case ErrorMessage():
-                result.failure = f"{message.code}: {message.message}"
-            case SessionEnded() if message.reason != "completed":
-                result.failure = result.failure or f"the server ended the session: {message.reason}"
-            case _:
-                pass
-
-    await converse(client, samples, chunk_ms=pace.chunk_ms, speed=pace.speed, sent=sent, heard=heard)
+    samples, config = SessionPlan((clip,)).samples(), session_config(policy, clip.language)
+    log = await record_session(url, samples, config, chunk_ms=pace.chunk_ms, speed=pace.speed)
+    return ClipRun(
+        clip,
+        [final.text for final in log.finals],
+        log,
+        late_chunks=sum(slip > LATE_CHUNK_MS for slip in log.slips_ms),
+        models={final.timing.model for final in log.finals if final.timing.model},
+        refusal=log.failure if log.refused else None,
+        failure=None if log.refused else log.failure,
+    )
 
 
 async def run_upload(url: str, clip: Clip) -> ClipRun:

@@ -20,42 +20,65 @@ from pathlib import Path
 from benchmarks.clips import AUDIO_SUFFIXES, Clip, select_clips
 from benchmarks.report import command_line, print_columns
 from benchmarks.scoring import word_errors
-from benchmarks.text.unguarded import UnguardedWhisper
+from serve_app.asr.engines.base import DecodeOptions, Prompt
+from serve_app.asr.engines.ctranslate2_engine import CTranslate2Engine
+from serve_app.asr.features import MAX_FRAMES, log_mel
+from serve_app.asr.folder import open_model_folder
 from serve_app.asr.guards import RETRIES, DecodeEvidence, Retry, Verdict, best_attempt, judge, needs_fallback
+from serve_app.asr.heard import room_tone
 from serve_app.asr.repetition import without_loops
-from serve_app.asr.windows import WindowPolicy
+from serve_app.asr.vocabulary import Vocabulary
+from serve_app.asr.windows import MAX_AUDIO_S, WindowPolicy, plan_window
 from serve_app.assembly.recognisers import FINAL_PAD_S, FINAL_TAIL_S
 from serve_app.assembly.voice_activity import load_detector, voice_of
 from serve_app.audio.recordings import decode_recording
+from serve_app.core.jobs import Task
 from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16
+from serve_app.models import resolve_model
 from serve_app.vad.detector import VoiceDetector
 from tests.fakes import sounds
 
 
 class RawDecoder:
-    """A model's text without guards, in the windows that finals have, as evidence for the guards."""
+    """A model's text without guards, in the windows that finals have, as evidence for the guards: on
+    CTranslate2, int8, one worker of one thread."""
 
     def __init__(self, model: str) -> None:
-        self._whisper = UnguardedWhisper(model)
-        self.multilingual = self._whisper.multilingual
+        folder = open_model_folder(resolve_model(model, offline=True).path)
+        self._engine = CTranslate2Engine(folder.path, device="cpu", compute_type="int8")
+        shape = self._engine.dimensions
+        self.multilingual = shape.multilingual
+        self._vocabulary = Vocabulary(folder.tokenizer_path, multilingual=shape.multilingual)
+        times = self._vocabulary.timestamp_ids(shape.vocabulary_size)
+        self._options = DecodeOptions(
+            suppressed=(*folder.suppressed, *times), suppressed_first=folder.suppressed_first
+        )
+        self._num_mels = shape.num_mels
+        self._tail = self._engine.encode(log_mel(room_tone(MAX_AUDIO_S), MAX_FRAMES, self._num_mels)[None])
 
     def decode(self, audio: Pcm16, language: str = "en", retry: Retry | None = None) -> DecodeEvidence:
         """At most 30 s of audio."""
         retry = retry or Retry()
         policy = WindowPolicy(pad_s=FINAL_PAD_S, tail_s=FINAL_TAIL_S, full_window=retry.full_window)
-        found = self._whisper.decode(
-            audio, language, policy, temperature=retry.temperature, beam_size=retry.beam_size
+        window = plan_window(len(audio), language, policy)
+        states = self._engine.encode(log_mel(audio, window.num_frames, self._num_mels)[None])
+        start = self._vocabulary.start_sequence(language, Task.TRANSCRIBE)
+        prompt = Prompt((*start, self._vocabulary.no_timestamps), self._engine.num_states(states))
+        options = replace(
+            self._options,
+            max_new_tokens=window.max_new_tokens,
+            temperature=retry.temperature,
+            beam_size=retry.beam_size,
         )
+        spliced = self._engine.splice(states, self._tail, window.num_states)
+        (found,) = self._engine.generate(spliced, [prompt], options)
         return DecodeEvidence(
-            text=found.text,
+            text=self._vocabulary.decode(found.ids).strip(),
             avg_logprob=found.avg_logprob,
             no_speech_prob=found.no_speech_prob,
             audio_s=len(audio) / SAMPLE_RATE_HZ,
             ended=found.ended,
         )
-
-
-MAX_WINDOW_S = 30.0
 
 
 @dataclass(slots=True)
@@ -117,7 +140,7 @@ def heard_sounds(voices: Sequence[Pcm16], noise: Path | None, seed: int) -> Iter
     for path in sorted(noise.iterdir()) if noise else ():
         if path.suffix in AUDIO_SUFFIXES:
             samples = decode_recording(path).samples
-            for seconds in (4.0, 15.0, MAX_WINDOW_S):
+            for seconds in (4.0, 15.0, MAX_AUDIO_S):
                 for start in range(0, len(samples), round(seconds * SAMPLE_RATE_HZ)):
                     yield "noise recordings", samples[start : start + round(seconds * SAMPLE_RATE_HZ)]
 
@@ -130,7 +153,7 @@ def spoken_windows(clips: Sequence[Clip]) -> Iterator[tuple[Pcm16, str, str]]:
                 first, last = max(0.0, turn.start_s - 0.2), turn.end_s + 0.2
                 cut = clip.samples[round(first * SAMPLE_RATE_HZ) : round(last * SAMPLE_RATE_HZ)]
                 yield cut, clip.language, turn.text
-        elif clip.duration_s <= MAX_WINDOW_S:
+        elif clip.duration_s <= MAX_AUDIO_S:
             yield clip.samples, clip.language, clip.text
 
 

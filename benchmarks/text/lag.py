@@ -1,7 +1,6 @@
 """What a log of one live session says about its text: how late it came, and how much of it changed.
 
-Pure: from what was sent and received when to figures. Moments are seconds of one monotonic clock; stream
-times count from the session's first sample.
+Pure: from what was sent and received when (`benchmarks.live.load.SessionLog`) to figures.
 
 - The moment at which a sample was spoken is the one at which its chunk was sent, less what the chunk holds
   after it: the time that a chunk takes to fill counts as lateness.
@@ -22,12 +21,13 @@ Words are compared without case and punctuation; an ideograph or kana is a word.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
-from benchmarks.live.load import SentClock, decided_ms
+from benchmarks.live.load import Arrival, SessionLog, decided_ms
+from benchmarks.scoring import Summed
 from sotto_client.messages import FinalTranscript, Message, PartialTranscript
 
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -35,26 +35,8 @@ _WORD = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
 _SILENT = re.compile(r"[\W_]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A message and the moment at which it came."""
-
-    at_s: float
-    message: Message
-
-
 @dataclass(slots=True)
-class SessionLog:
-    """`sent_at_s`: when each chunk of `chunk_ms` went out, `speed` times as fast as it was spoken."""
-
-    chunk_ms: int
-    speed: float = 1.0
-    sent_at_s: list[float] = field(default_factory=list)
-    arrivals: list[Arrival] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class TextFigures:
+class TextFigures(Summed):
     """Of one session or of many; the lists hold one value per utterance, word and final."""
 
     first_word_ms: list[float] = field(default_factory=list)
@@ -64,36 +46,10 @@ class TextFigures:
     num_changed_words: int = 0
     num_final_words: int = 0
 
-    def add(self, other: TextFigures) -> None:
-        self.first_word_ms += other.first_word_ms
-        self.commit_lag_ms += other.commit_lag_ms
-        self.final_ms += other.final_ms
-        self.num_retractions += other.num_retractions
-        self.num_changed_words += other.num_changed_words
-        self.num_final_words += other.num_final_words
-
     @property
     def flicker(self) -> float | None:
         """Changed words per word of the finals; None without finals."""
         return self.num_changed_words / self.num_final_words if self.num_final_words else None
-
-
-class SpokenClock:
-    """When each moment of a logged stream was spoken, and when the chunk that completes it was sent."""
-
-    def __init__(self, log: SessionLog) -> None:
-        self._log = log
-        self._sent = SentClock(log.chunk_ms)
-        for at_s in log.sent_at_s:
-            self._sent.sent(at_s)
-
-    def sent_s(self, stream_ms: float) -> float:
-        return self._sent.when(stream_ms)
-
-    def spoken_s(self, stream_ms: float) -> float:
-        chunk_ms = self._log.chunk_ms
-        index = max(1, math.ceil(stream_ms / chunk_ms - 1e-6))
-        return self._sent.when(stream_ms) - (index * chunk_ms - stream_ms) / 1000 / self._log.speed
 
 
 def measure_session(log: SessionLog, *, commits: bool) -> TextFigures:
@@ -101,38 +57,31 @@ def measure_session(log: SessionLog, *, commits: bool) -> TextFigures:
 
     `commits`: its partials promise the final's text (`local_agreement`, `align_att`), not only each other's.
     """
-    clock = SpokenClock(log)
     figures = TextFigures()
     for partials, final in utterances(log.arrivals):
         _count_changes(figures, [partial.message for partial in partials], final, commits)
         if final is not None:
-            _time_utterance(figures, clock, partials, final)
+            _time_utterance(figures, log, partials, final)
     return figures
 
 
-@dataclass(frozen=True, slots=True)
-class PartialArrival:
-    at_s: float
-    message: PartialTranscript
+PartialArrival: TypeAlias = Arrival[PartialTranscript]
+FinalArrival: TypeAlias = Arrival[FinalTranscript]
 
 
-@dataclass(frozen=True, slots=True)
-class FinalArrival:
-    at_s: float
-    message: FinalTranscript
-
-
-def utterances(arrivals: Iterable[Arrival]) -> list[tuple[list[PartialArrival], FinalArrival | None]]:
+def utterances(
+    arrivals: Iterable[Arrival[Message]],
+) -> list[tuple[list[PartialArrival], FinalArrival | None]]:
     """Each utterance's partials up to its final, in the order in which the utterances began to show."""
     partials: dict[str, list[PartialArrival]] = {}
     finals: dict[str, FinalArrival] = {}
     for arrival in arrivals:
         match arrival.message:
             case PartialTranscript() as partial if partial.segment_id not in finals:
-                partials.setdefault(partial.segment_id, []).append(PartialArrival(arrival.at_s, partial))
+                partials.setdefault(partial.segment_id, []).append(Arrival(arrival.at_s, partial))
             case FinalTranscript() as final:
                 partials.setdefault(final.segment_id, [])
-                finals.setdefault(final.segment_id, FinalArrival(arrival.at_s, final))
+                finals.setdefault(final.segment_id, Arrival(arrival.at_s, final))
             case _:
                 pass
     return [(shown, finals.get(segment_id)) for segment_id, shown in partials.items()]
@@ -207,21 +156,21 @@ def _next_stable(stable: str, partial: PartialTranscript) -> tuple[str, bool]:
 
 
 def _time_utterance(
-    figures: TextFigures, clock: SpokenClock, partials: Sequence[PartialArrival], final: FinalArrival
+    figures: TextFigures, log: SessionLog, partials: Sequence[PartialArrival], final: FinalArrival
 ) -> None:
     message = final.message
-    figures.final_ms.append(1000 * (final.at_s - clock.sent_s(decided_ms(message))))
+    figures.final_ms.append(1000 * (final.at_s - log.sent_s(decided_ms(message))))
     ends_ms = [(word, 1000 * spoken.end_s) for spoken in message.words for word in words_of(spoken.word)]
     if not ends_ms:
         return
     shown_s = [partial.at_s for partial in partials if partial.message.text.strip()]
     first_s = min([*shown_s, final.at_s])
     start_ms = 1000 * message.words[0].start_s
-    figures.first_word_ms.append(1000 * (first_s - clock.spoken_s(start_ms)))
+    figures.first_word_ms.append(1000 * (first_s - log.spoken_s(start_ms)))
     committed_s = _committed_s(partials, [word for word, _ in ends_ms])
     for index, (_, end_ms) in enumerate(ends_ms):
         at_s = committed_s.get(index, final.at_s)
-        figures.commit_lag_ms.append(1000 * (at_s - clock.spoken_s(end_ms)))
+        figures.commit_lag_ms.append(1000 * (at_s - log.spoken_s(end_ms)))
 
 
 def _committed_s(partials: Sequence[PartialArrival], settled: Sequence[str]) -> dict[int, float]:

@@ -31,14 +31,13 @@ import numpy as np
 from benchmarks.clips import Clip, select_clips
 from benchmarks.report import command, command_line, print_columns, write_json
 from benchmarks.scoring import normalise
-from benchmarks.text.short_context import pieces_of
 from serve_app.asr.config import RecogniserConfig
 from serve_app.asr.engines.ctranslate2_engine import CTranslate2Engine
 from serve_app.asr.fallback import GuardOptions
 from serve_app.asr.features import FloatArray
 from serve_app.asr.folder import open_model_folder
 from serve_app.asr.whisper import TranscriberOptions, WhisperTranscriber
-from serve_app.asr.windows import WindowPolicy
+from serve_app.asr.windows import MAX_AUDIO_S, WindowPolicy
 from serve_app.assembly.recognisers import FINAL_PAD_S
 from serve_app.assembly.voice_activity import load_detector, voice_of
 from serve_app.core.errors import SottoError
@@ -47,6 +46,8 @@ from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16
 from serve_app.models import resolve_model
 
 MARGIN_S = 0.2
+PIECE_S = (4.0, 12.0)
+PAUSE_S = 0.3
 WORD_S = (0.2, 1.2)
 MIN_LETTERS = 3
 _FADE_S = 0.01
@@ -125,6 +126,31 @@ def quietest(samples: Pcm16, seconds: float) -> Pcm16:
     sums = energy[length:] - energy[:-length]
     start = int(np.argmin(sums[::step])) * step
     return samples[start : start + length]
+
+
+def pieces_of(clip: Clip) -> list[Pcm16]:
+    """What is decoded at a time: the clip, or its turns or stretches between pauses where it is over 30 s."""
+    if clip.duration_s <= MAX_AUDIO_S:
+        return [clip.samples]
+    if not clip.turns:
+        return cut_at_pauses(clip.samples)
+    bounds = [(turn.start_s - MARGIN_S, turn.end_s + MARGIN_S) for turn in clip.turns]
+    return [
+        clip.samples[max(0, round(start * SAMPLE_RATE_HZ)) : round(end * SAMPLE_RATE_HZ)]
+        for start, end in bounds
+    ]
+
+
+def cut_at_pauses(samples: Pcm16) -> list[Pcm16]:
+    """Pieces of 4 to 12 s, each cut in the middle of its quietest 0.3 s; together they are the audio."""
+    shortest, longest, pause = (round(s * SAMPLE_RATE_HZ) for s in (*PIECE_S, PAUSE_S))
+    pieces = []
+    while len(samples) > longest:
+        energy = np.cumsum(np.square(samples[shortest:longest], dtype=np.float64))
+        cut = shortest + int(np.argmin(energy[pause:] - energy[:-pause])) + pause // 2
+        pieces.append(samples[:cut])
+        samples = samples[cut:]
+    return [*pieces, samples]
 
 
 ALIGNER = "base"

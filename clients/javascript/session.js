@@ -154,8 +154,9 @@ export class LiveSession {
     try {
       const { url, protocols, WebSocket } = this.#options;
       const address = liveUrl(typeof url === "function" ? await url() : url);
+      const offered = typeof protocols === "function" ? await protocols() : protocols;
       if (this.#state === "ended") return;
-      const socket = protocols === undefined ? new WebSocket(address) : new WebSocket(address, protocols);
+      const socket = offered === undefined ? new WebSocket(address) : new WebSocket(address, offered);
       this.#socket = socket;
       socket.binaryType = "arraybuffer";
       const current = (handle) => (event) => this.#socket === socket && handle(event);

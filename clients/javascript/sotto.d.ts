@@ -53,10 +53,10 @@ export interface WebSocketLike {
 }
 
 export interface LiveSessionOptions {
-  /** The server's address, or what makes one for every connection (to put a fresh short-lived key into it). */
+  /** The server's address, or what makes one for every connection. */
   url: string | (() => string | Promise<string>);
-  /** WebSocket subprotocols. */
-  protocols?: string | string[];
+  /** WebSocket subprotocols, or what makes them for every connection: `["token", KEY]` is how browsers send a key. */
+  protocols?: string | string[] | (() => string | string[] | Promise<string | string[]>);
   config?: SessionConfig;
   /** Default: the server makes one. */
   sessionId?: string;

@@ -52,6 +52,19 @@ export interface AudioWarning {
   value: number;
 }
 
+/** A model has said nothing for five seconds though it was asked, or says something again. No word is lost: what it did not answer is asked again. */
+export interface ModelStatus {
+  type: "model_status";
+  /** The id of the session, as `session_started` said it. */
+  session_id: string;
+  /** Which of the two. */
+  state: "stalled" | "resumed";
+  /** Milliseconds of audio that were taken by then. */
+  t_ms: number;
+  /** Milliseconds since it should have said something. */
+  waited_ms: number;
+}
+
 /** How busy the server is and what gives way for it, whenever that changes. Finals never do: under the heaviest load another model may decode them, which their `timing` names. */
 export interface LoadStatus {
   type: "load_status";
@@ -230,6 +243,10 @@ export interface Transcript {
   /** When it was answered, ISO 8601. */
   timestamp: string;
   cached: boolean;
+  /** When the text was put into the cache, ISO 8601. */
+  cached_at?: string;
+  /** When it was found there for this answer, ISO 8601. */
+  cache_hit_at?: string;
   /** With `word_timestamps`. */
   words?: Word[];
   /** Where they were asked for. */
@@ -277,4 +294,4 @@ export interface Detail {
   detail: string;
 }
 
-export type WireEvent = SessionStarted | Ticket | VadEvent | AudioWarning | LoadStatus | PartialTranscript | FinalTranscript | SpeakerRevision | Error | SessionEnded;
+export type WireEvent = SessionStarted | Ticket | VadEvent | AudioWarning | ModelStatus | LoadStatus | PartialTranscript | FinalTranscript | SpeakerRevision | Error | SessionEnded;

@@ -34,6 +34,17 @@ def of_kind(manifests: Sequence[Manifest], *kinds: str) -> list[Manifest]:
     return [manifest for manifest in manifests if manifest.get("kind") in kinds]
 
 
+def nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    """Every object in a JSON value, the outer ones first; it may be changed on the way."""
+    if isinstance(tree, list):
+        for item in tree:
+            yield from nodes(item)
+    elif isinstance(tree, dict):
+        yield tree
+        for value in tree.values():
+            yield from nodes(value)
+
+
 TEMPLATES = {"StatefulSet", "Deployment", "DaemonSet", "Job"}
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from k8s.check.manifests import Manifest, Problem, pod_templates, problem
+from k8s.check.manifests import Manifest, Problem, nodes, pod_templates, problem
 
 SCHEMAS = Path(__file__).parent / "schemas"
 MAX_MESSAGE_CHARS = 220
@@ -68,25 +68,15 @@ def strict(schema: dict[str, Any]) -> dict[str, Any]:
 
     The API server fills in defaults before it validates, so a required field with a default is not required.
     """
-    if schema.get("x-kubernetes-int-or-string"):
-        schema.pop("type", None)
-    if schema.get("nullable") and isinstance(schema.get("type"), str):
-        schema["type"] = [schema["type"], "null"]
-    properties = schema.get("properties")
-    if isinstance(properties, dict) and schema.get("type") == "object":
-        required = [name for name in schema.get("required", ()) if "default" not in properties.get(name, {})]
-        schema["required"] = required
-        if not schema.get("x-kubernetes-preserve-unknown-fields"):
-            schema.setdefault("additionalProperties", False)
-    for inner in _inner_schemas(schema):
-        strict(inner)
+    for node in nodes(schema):
+        if node.get("x-kubernetes-int-or-string"):
+            node.pop("type", None)
+        if node.get("nullable") and isinstance(node.get("type"), str):
+            node["type"] = [node["type"], "null"]
+        properties = node.get("properties")
+        if isinstance(properties, dict) and node.get("type") == "object":
+            needed = node.get("required", ())
+            node["required"] = [name for name in needed if "default" not in properties.get(name, {})]
+            if not node.get("x-kubernetes-preserve-unknown-fields"):
+                node.setdefault("additionalProperties", False)
     return schema
-
-
-def _inner_schemas(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield from (schema.get("properties") or {}).values()
-    for key in ("items", "additionalProperties"):
-        if isinstance(schema.get(key), dict):
-            yield schema[key]
-    for key in ("anyOf", "allOf", "oneOf"):
-        yield from schema.get(key) or ()

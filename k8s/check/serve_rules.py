@@ -52,12 +52,17 @@ def config_faults(config: dict[str, Any]) -> Iterator[str]:
     for application in config.get("applications") or ():
         if not defines(str(application.get("import_path", ""))):
             yield f"import_path {application.get('import_path')} names nothing"
-        for deployment in application.get("deployments") or ():
-            if deployment.get("name") not in deployment_names():
-                yield f"no deployment is called {deployment.get('name')}"
-            policy = ((deployment.get("autoscaling_config") or {}).get("policy") or {}).get("policy_function")
-            if policy is not None and not defines(policy):
-                yield f"policy_function {policy} names nothing"
+    for deployment in _deployments(config):
+        if deployment.get("name") not in deployment_names():
+            yield f"no deployment is called {deployment.get('name')}"
+        policy = ((deployment.get("autoscaling_config") or {}).get("policy") or {}).get("policy_function")
+        if policy is not None and not defines(policy):
+            yield f"policy_function {policy} names nothing"
+
+
+def _deployments(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for application in config.get("applications") or ():
+        yield from application.get("deployments") or ()
 
 
 def _unknown_keys(config: dict[str, Any]) -> Iterator[str]:
@@ -73,14 +78,14 @@ def _unknown_keys(config: dict[str, Any]) -> Iterator[str]:
     yield from unknown("http_options", config.get("http_options"), schema.HTTPOptionsSchema)
     for application in config.get("applications") or ():
         yield from unknown(str(application.get("name")), application, schema.ServeApplicationSchema)
-        for deployment in application.get("deployments") or ():
-            name = str(deployment.get("name"))
-            scaling = deployment.get("autoscaling_config") or {}
-            yield from unknown(name, deployment, schema.DeploymentSchema)
-            options = deployment.get("ray_actor_options")
-            yield from unknown(f"{name}.ray_actor_options", options, schema.RayActorOptionsSchema)
-            yield from unknown(f"{name}.autoscaling_config", scaling, AutoscalingConfig)
-            yield from unknown(f"{name}.policy", scaling.get("policy"), AutoscalingPolicy)
+    for deployment in _deployments(config):
+        name = str(deployment.get("name"))
+        scaling = deployment.get("autoscaling_config") or {}
+        yield from unknown(name, deployment, schema.DeploymentSchema)
+        options = deployment.get("ray_actor_options")
+        yield from unknown(f"{name}.ray_actor_options", options, schema.RayActorOptionsSchema)
+        yield from unknown(f"{name}.autoscaling_config", scaling, AutoscalingConfig)
+        yield from unknown(f"{name}.policy", scaling.get("policy"), AutoscalingPolicy)
 
 
 @cache
@@ -123,13 +128,12 @@ def _cluster_faults(config: dict[str, Any]) -> Iterator[str]:
 def _room(service: Manifest, config: dict[str, Any]) -> Iterator[str]:
     """Whether the fewest replicas find room on the most workers."""
     needed = {"num_cpus": 0.0, "num_gpus": 0.0}
-    for application in config["applications"]:
-        for deployment in application.get("deployments") or ():
-            scaling = deployment.get("autoscaling_config") or {}
-            replicas = deployment.get("num_replicas") or scaling.get("min_replicas", 1)
-            for name in needed:
-                share = (deployment.get("ray_actor_options") or {}).get(name, 0)
-                needed[name] += share * (replicas if isinstance(replicas, int) else 1)
+    for deployment in _deployments(config):
+        scaling = deployment.get("autoscaling_config") or {}
+        replicas = deployment.get("num_replicas") or scaling.get("min_replicas", 1)
+        for name in needed:
+            share = (deployment.get("ray_actor_options") or {}).get(name, 0)
+            needed[name] += share * (replicas if isinstance(replicas, int) else 1)
     there = {"num_cpus": 0.0, "num_gpus": 0.0}
     for group in service["spec"]["rayClusterConfig"].get("workerGroupSpecs") or ():
         resources = group["template"]["spec"]["containers"][0].get("resources") or {}
@@ -157,10 +161,9 @@ def _environment(manifests: Sequence[Manifest]) -> dict[str, str]:
 def _draining(service: Manifest, config: dict[str, Any], environment: dict[str, str]) -> Iterator[Problem]:
     """replicas' own time <= Ray's drain < the pod's grace; HAProxy outlives the longest session."""
     drain_s = float(environment.get(DRAIN, 30))
-    for application in config["applications"]:
-        for deployment in application.get("deployments") or ():
-            if deployment.get("graceful_shutdown_timeout_s", 20) > drain_s:
-                yield problem(service, f"{deployment['name']}: graceful_shutdown_timeout_s is over {DRAIN}")
+    for deployment in _deployments(config):
+        if deployment.get("graceful_shutdown_timeout_s", 20) > drain_s:
+            yield problem(service, f"{deployment['name']}: graceful_shutdown_timeout_s is over {DRAIN}")
     cluster = service["spec"]["rayClusterConfig"]
     for group in (cluster["headGroupSpec"], *(cluster.get("workerGroupSpecs") or ())):
         name = group.get("groupName", "head")

@@ -18,12 +18,14 @@ from typing import Any
 
 import yaml
 
+from k8s.check.manifests import nodes
 from k8s.check.schemas import SCHEMAS
 
 DROPPED = {
     "description", "title", "format", "externalDocs", "x-kubernetes-validations", "x-kubernetes-list-type",
     "x-kubernetes-list-map-keys", "x-kubernetes-map-type",
 }  # fmt: skip
+ANYTHING = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 CUSTOM_KINDS = {
     "RayService", "Gateway", "HTTPRoute", "BackendTrafficPolicy", "ClientTrafficPolicy", "PodMonitor",
     "PrometheusRule",
@@ -69,21 +71,11 @@ def custom_schemas(folder: Path) -> Iterator[tuple[str, str, Any]]:
             schema = trimmed(version["schema"]["openAPIV3Schema"])
             schema["properties"].pop("status", None)
             if spec["group"] == "ray.io":
-                _forget_pod_templates(schema)
+                # Pod templates are most of KubeRay's schema; the check holds them to the Pod schema instead.
+                for node in nodes(schema):
+                    if "template" in (node.get("properties") or {}):
+                        node["properties"]["template"] = dict(ANYTHING)
             yield f"{spec['group']}/{version['name']}", spec["names"]["kind"], schema
-
-
-def _forget_pod_templates(node: Any) -> None:
-    """Pod templates are most of KubeRay's schema; the check holds them to the Pod schema instead."""
-    if isinstance(node, list):
-        for item in node:
-            _forget_pod_templates(item)
-    elif isinstance(node, dict):
-        properties = node.get("properties")
-        if isinstance(properties, dict) and "template" in properties:
-            properties["template"] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-        for value in node.values():
-            _forget_pod_templates(value)
 
 
 def built_in_schemas(folder: Path) -> dict[str, Any]:
@@ -95,22 +87,12 @@ def built_in_schemas(folder: Path) -> dict[str, Any]:
     while wanted:
         name = wanted.pop()
         if name not in kept:
-            kept[name] = _local_references(trimmed(definitions[name]))
+            kept[name] = trimmed(definitions[name])
+            for node in nodes(kept[name]):
+                if isinstance(node.get("$ref"), str):
+                    node["$ref"] = "#/$defs/" + node["$ref"].rpartition("/")[2]
             wanted += re.findall(r"#/\$defs/([\w.]+)", json.dumps(kept[name]))
     return dict(sorted(kept.items()))
-
-
-def _local_references(node: Any) -> Any:
-    if isinstance(node, list):
-        return [_local_references(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    return {
-        key: "#/$defs/" + value.rpartition("/")[2]
-        if key == "$ref" and isinstance(value, str)
-        else _local_references(value)
-        for key, value in node.items()
-    }
 
 
 def main() -> None:

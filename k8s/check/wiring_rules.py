@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-from k8s.check.manifests import Manifest, Problem, of_kind, pod_templates, problem
+from k8s.check.manifests import Manifest, Problem, nodes, of_kind, pod_templates, problem
 from serve_app.settings import Settings, SettingsError
 from serve_app.settings.define import ENV_PREFIX
 from serve_app.settings.load import ENV_FILE_VARIABLE, env_name, read_settings
@@ -61,10 +60,11 @@ def wiring_problems(manifests: Sequence[Manifest]) -> Iterator[Problem]:
             yield problem(manifest, f"no label {PART_OF}")
         if manifest["kind"] == "Secret":
             yield problem(manifest, "a Secret is written out; make it in the cluster")
+        for node in nodes(manifest.get("spec")):
+            reference = node.get("secretKeyRef")
+            if reference and reference.get("key") not in SECRETS.get(reference["name"], frozenset()):
+                yield problem(manifest, f"Secret {reference['name']} has no key {reference.get('key')}")
     yield from _references(manifests)
-    for owner, reference in _secret_references(manifests):
-        if reference.get("key") not in SECRETS.get(reference["name"], frozenset()):
-            yield problem(owner, f"Secret {reference['name']} has no key {reference.get('key')}")
     yield from _named_secrets(manifests)
     yield from _settings(manifests)
     yield from _volumes(manifests)
@@ -83,22 +83,6 @@ def _references(manifests: Sequence[Manifest]) -> Iterator[Problem]:
             name = (volume.get("persistentVolumeClaim") or {}).get("claimName")
             if name is not None and name not in claims:
                 yield problem(pod.owner, f"no PersistentVolumeClaim is called {name}", pod.path)
-
-
-def _secret_references(manifests: Sequence[Manifest]) -> Iterator[tuple[Manifest, dict[str, Any]]]:
-    def walk(node: Any) -> Iterator[dict[str, Any]]:
-        if isinstance(node, list):
-            for item in node:
-                yield from walk(item)
-        elif isinstance(node, dict):
-            if isinstance(node.get("secretKeyRef"), dict):
-                yield node["secretKeyRef"]
-            for value in node.values():
-                yield from walk(value)
-
-    for manifest in manifests:
-        for reference in walk(manifest.get("spec")):
-            yield manifest, reference
 
 
 def _named_secrets(manifests: Sequence[Manifest]) -> Iterator[Problem]:

@@ -43,5 +43,7 @@ class Caller:
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
 
+NO_LIMITS = KeyLimits()
+
 ANYBODY = Caller()
 """Where no keys are asked for."""

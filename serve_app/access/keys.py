@@ -1,4 +1,4 @@
-"""Who may use the service: a key, as clients of every protocol offer theirs.
+"""Keys as clients of every protocol offer theirs.
 
 | where | who |
 | --- | --- |
@@ -8,14 +8,13 @@
 | subprotocol `openai-insecure-api-key.KEY` | browsers, as OpenAI's library offers it |
 | subprotocols `token, KEY` (or `bearer`) | browsers, as Deepgram's library offers it |
 
-A key in an address would be in every log on the way, so none is taken from there.
+A key in an address would be in every log on the way: none is taken from there unless a setting says so
+(`web/keys.py`).
 """
 
 from __future__ import annotations
 
-import hmac
-from collections.abc import Collection, Mapping, Sequence
-from hashlib import sha256
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 KEY_HEADER: Final = "x-api-key"
@@ -24,21 +23,6 @@ MAX_KEY_CHARS: Final = 24 * 1024
 
 OPENAI_SUBPROTOCOL: Final = "openai-insecure-api-key."
 _SCHEMES: Final = ("bearer", "token")
-
-
-class KnownKeys:
-    """Keys by their digests, compared in constant time: neither a prefix nor a length can be probed for."""
-
-    def __init__(self, keys: Collection[str]) -> None:
-        """Raises `ValueError` for an empty key, which every client would know."""
-        if not all(keys):
-            raise ValueError("an empty key lets everybody in")
-        self._digests = [_digest(key) for key in keys]
-
-    def knows(self, key: str) -> bool:
-        """Whether `key` is one of them; all are looked at."""
-        digest = _digest(key)
-        return sum(hmac.compare_digest(digest, known) for known in self._digests) > 0
 
 
 def offered_keys(headers: Mapping[str, str], subprotocols: Sequence[str] = ()) -> list[str]:
@@ -58,7 +42,3 @@ def offered_keys(headers: Mapping[str, str], subprotocols: Sequence[str] = ()) -
 def answered_subprotocol(subprotocols: Sequence[str]) -> str | None:
     """What to accept a socket with that offered its key as a subprotocol: the name before the key."""
     return next((name for name in subprotocols if name.lower() in _SCHEMES), None)
-
-
-def _digest(key: str) -> bytes:
-    return sha256(key.encode("utf-8", "surrogateescape")).digest()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from serve_app.asr.canary import Canary, CanaryOf
 from serve_app.asr.engines.base import Engine
 from serve_app.asr.engines.choice import choose_engine, load_engine, load_transcriber, runs_whisper
 from serve_app.asr.fallback import GuardOptions
@@ -138,8 +139,12 @@ class RecogniserConfig:
         }
 
 
-def build_recogniser(config: RecogniserConfig, *, warm_up: bool = True) -> Recogniser:
-    """Load every model once and warm it up. Blocking: seconds. Raises `ModelUnavailable`."""
+def build_recogniser(
+    config: RecogniserConfig, *, warm_up: bool = True, canaries: Mapping[Role, Canary] | None = None
+) -> Recogniser:
+    """Load every model once, warm it up and try it with its role's canary, where there is one. Blocking:
+    seconds. Raises `ModelUnavailable`."""
+    tried: dict[Role, CanaryOf] = {}
     loaded: dict[tuple[Path | str, str], Transcriber] = {}
     hosted: dict[Role, Transcriber] = {}
     for role, model in config.models.items():
@@ -148,9 +153,11 @@ def build_recogniser(config: RecogniserConfig, *, warm_up: bool = True) -> Recog
             loaded[key] = _load(config, model)
             if warm_up:
                 loaded[key].warm_up()
+            if canaries and role in canaries:
+                tried[role] = canaries[role].first(loaded[key], role)
         hosted[role] = loaded[key]
     on_card = any(transcriber.info.device != "cpu" for transcriber in loaded.values())
-    return Recogniser(hosted, config.limits(on_card=on_card))
+    return Recogniser(hosted, config.limits(on_card=on_card), canaries=tried)
 
 
 def transcriber_of(config: RecogniserConfig, model: HostedModel, engine: Engine) -> WhisperTranscriber:

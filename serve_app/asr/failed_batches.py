@@ -128,49 +128,32 @@ def decode_isolated(
     A batch is no larger than `cap` allows. One that runs out of memory lowers the cap and is tried again in
     halves, a single item once more as it is; one that fails otherwise is tried again item by item.
     """
+
+    def in_parts(size: int) -> list[Result]:
+        parts = [items[first : first + size] for first in range(0, len(items), size)]
+        return [result for part in parts for result in decode_isolated(part, decode, fail, cap)]
+
     size = cap.size(len(items))
     if size < len(items):
-        return _in_parts(items, size, decode, fail, cap)
+        return in_parts(size)
     try:
         return decode(items)
     except MODEL_ERRORS as error:
         ran_out, kind = is_out_of_memory(error), type(error).__name__
     # Only here is the batch's memory free again: the error's traceback held it.
+    if len(items) > 1 and not ran_out:
+        _log.warning("batch failed, its items are retried singly", num_items=len(items))
+        return in_parts(1)
     if ran_out:
         cap.failed(len(items))
         release_unused()
         _log.warning("out of memory", num_items=len(items))
         if len(items) > 1:
-            return _in_parts(items, -(-len(items) // 2), decode, fail, cap)
-        return _once_more(items, decode, fail)
-    if len(items) > 1:
-        _log.warning("batch failed, its items are retried singly", num_items=len(items))
-        return _in_parts(items, 1, decode, fail, cap)
-    _log.error("decode failed", error=kind)
-    return [fail(items[0], False)]
-
-
-def _in_parts(
-    items: Sequence[Item],
-    size: int,
-    decode: Callable[[Sequence[Item]], list[Result]],
-    fail: Callable[[Item, bool], Result],
-    cap: BatchCap,
-) -> list[Result]:
-    parts = [items[first : first + size] for first in range(0, len(items), size)]
-    return [result for part in parts for result in decode_isolated(part, decode, fail, cap)]
-
-
-def _once_more(
-    items: Sequence[Item],
-    decode: Callable[[Sequence[Item]], list[Result]],
-    fail: Callable[[Item, bool], Result],
-) -> list[Result]:
-    """One item that ran out of memory alone: others may have held it a moment ago."""
-    try:
-        return decode(items)
-    except MODEL_ERRORS as error:
-        ran_out, kind = is_out_of_memory(error), type(error).__name__
+            return in_parts(-(-len(items) // 2))
+        try:
+            return decode(items)  # others may have held the memory a moment ago
+        except MODEL_ERRORS as error:
+            ran_out, kind = is_out_of_memory(error), type(error).__name__
     _log.error("decode failed", error=kind, out_of_memory=ran_out)
     return [fail(items[0], ran_out)]
 

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from serve_app.core.errors import ModelUnavailable
+from serve_app.models.report import MAX_CONFIG_BYTES, read_json
 from serve_app.models.verify import inspect_folder
 
 _log = structlog.get_logger(__name__)
@@ -40,7 +41,10 @@ def open_model_folder(path: Path) -> ModelFolder:
         raise ModelUnavailable(f"the model folder {path} cannot be used: {'; '.join(report.fatal)}")
     for problem in report.problems:
         _log.warning("model folder is incomplete", path=str(path), problem=str(problem))
-    config = {**_read_json(path / "config.json"), **_read_json(path / "generation_config.json")}
+    config: dict[str, Any] = {}
+    for name in ("config.json", "generation_config.json"):
+        read = read_json(path / name, MAX_CONFIG_BYTES)
+        config |= read if isinstance(read, dict) else {}
     return ModelFolder(
         path=path,
         num_mels=report.num_mels,
@@ -56,14 +60,6 @@ def count_vocabulary(path: Path) -> int:
     if listed.is_file():
         return len(json.loads(listed.read_text(encoding="utf-8")))
     return len((path / "vocabulary.txt").read_text(encoding="utf-8").removesuffix("\n").split("\n"))
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        read = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return read if isinstance(read, dict) else {}
 
 
 def _ids(config: dict[str, Any], *names: str) -> tuple[int, ...]:

@@ -129,7 +129,7 @@ MAX_SILENT_RMS = 10.0
 
 ROOM_TONE_LEVEL = 0.005
 """Standard deviation (-46 dBFS) of the white noise whose states stand behind the speech. Digital silence
-there costs words: `benchmarks/text/short_context.py` has the comparison."""
+there costs words: docs/decisions.md has the comparison."""
 
 _FRAME_SAMPLES = SAMPLE_RATE_HZ // 50
 

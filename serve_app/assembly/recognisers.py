@@ -8,14 +8,16 @@ from functools import partial
 
 import structlog
 
+from serve_app.asr.canary import Canary
 from serve_app.asr.config import HostedModel, RecogniserConfig, build_recogniser
 from serve_app.asr.engines.choice import is_installed, runs_whisper
 from serve_app.asr.fallback import GuardOptions
 from serve_app.asr.guards import MEASURED
 from serve_app.asr.recogniser import Recogniser
 from serve_app.assembly.card_share import kept_to_share, own_share
+from serve_app.assembly.models import find_model
 from serve_app.assembly.voice_activity import load_detector, voice_of
-from serve_app.audio.sample import speech_sample
+from serve_app.audio.sample import SAMPLE_TEXT, speech_sample
 from serve_app.capacity.machine import available_cores
 from serve_app.core.jobs import Role
 from serve_app.models import ResolvedModel, fallback_for, resolve_or_fallback
@@ -66,9 +68,17 @@ def load_recogniser(
         offline=settings.offline,
     )
     share = own_share(settings.device, gpu_fraction) if whisper else None
-    recogniser = build_recogniser(config if share is None else kept_to_share(config, share))
+    config = config if share is None else kept_to_share(config, share)
+    canaries = {role: _canary(model, whisper) for role, model in config.models.items()}
+    recogniser = build_recogniser(config, canaries=canaries)
     recogniser.measure(speech_sample())
     return recogniser
+
+
+def _canary(model: HostedModel, whisper: bool) -> Canary:
+    """Whisper's models of our own list know English well, also those that were made for another language."""
+    ours = whisper and find_spec(model.name) is not None
+    return Canary(speech_sample(), SAMPLE_TEXT, "en", must_know=ours)
 
 
 def _guards(settings: Settings) -> GuardOptions:
@@ -122,16 +132,8 @@ def _stand_in(role: Role, name: str) -> str:
 def _find(settings: Settings, role: Role) -> ResolvedModel:
     """The role's model, or its stand-in with a warning."""
     name = settings.model_name(role)
-    found, warning = resolve_or_fallback(
-        name,
-        _stand_in(role, name),
-        model_dir=settings.model_dir,
-        cache_dir=settings.cache_dir,
-        offline=settings.offline,
-        hf_token=settings.secret("hf_token"),
-        hf_home=settings.hf_home,
-        formats=_formats(settings),
-    )
+    find = partial(find_model, settings=settings, formats=_formats(settings))
+    found, warning = resolve_or_fallback(name, _stand_in(role, name), find)
     if warning is not None:
         log.warning("model replaced", wanted=name, used=found.name, reason=warning)
     return found

@@ -16,6 +16,7 @@ from serve_app.service.conductor import Conductor, ConductorConfig
 from serve_app.service.counters import Counters
 from serve_app.service.listening import MAX_WINDOWS_PER_CALL
 from serve_app.service.ports import RecogniserPort, SpeakerPort, VoicePort
+from serve_app.service.readiness import Readiness
 from serve_app.service.recording_speakers import SpeakerRecordings
 from serve_app.service.recordings import RecordingTranscriber
 from serve_app.service.routing import ShortAudioRoute
@@ -50,13 +51,15 @@ def assemble(
     speaker_status: Callable[[], SpeakerStatus] | None = None,
     metrics: Metrics | None = None,
     traces: Traces | None = None,
+    readiness: Readiness | None = None,
 ) -> tuple[Speech, Conductor]:
     """Build the service of one ingress replica; the caller runs `conductor.run()`.
 
     `shared_cores`: interims and finals share workers, so that interims are held to `interim_share` of
     their time; otherwise interims may fill workers of their own. `final_models`: those of `models` that
     answer finals and recordings, where not all do. `short`: decodes short finals, where
-    there is one. `speakers`: what tells them apart, where something does.
+    there is one. `speakers`: what tells them apart, where something does. `readiness`: what deployments have
+    answered lately.
     """
     num_workers = settings.num_workers or available_cores()
     counters = Counters(metrics)
@@ -126,6 +129,7 @@ def assemble(
         tickets=ticket_office(settings),
         speakers=speaker_status or (lambda: NO_SPEAKERS),
         traces=traces,
+        readiness=readiness,
         estimate=estimate,
     )
     return speech, conductor

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import partial
 
+from serve_app.audio.sample import speech_sample
 from serve_app.core.installed import load_installed
 from serve_app.settings import Settings
 from serve_app.speakers.host import SpeakerHost
@@ -119,4 +120,6 @@ def speaker_host(settings: Settings) -> SpeakerHost:
         load_live=partial(load_analyser, settings),
         load_recordings=partial(load_diarizer, settings),
         preload=settings.diarization_enabled,
+        load_deadline_s=settings.model_load_timeout_s,
+        clip=speech_sample(),
     )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from serve_app.asr.guards import Voice, heard_voice
+from serve_app.audio.sample import speech_sample
 from serve_app.core.samples import Pcm16
 from serve_app.models import silero_vad_path, silero_vad_sequence_path
+from serve_app.settings import Settings
 from serve_app.vad.detector import (
     SILERO_STATE,
     WEBRTC_STATE,
@@ -15,6 +17,7 @@ from serve_app.vad.detector import (
     VadRequest,
     VoiceDetector,
 )
+from serve_app.vad.host import VoiceHost
 from serve_app.vad.silero import SileroDetector
 from serve_app.vad.webrtc import WebRtcDetector
 
@@ -29,6 +32,11 @@ def load_detector(backend: str) -> VoiceDetector:
     if backend == "webrtc":
         return WebRtcDetector()
     return SileroDetector(silero_vad_path(), silero_vad_sequence_path())
+
+
+def voice_host(settings: Settings) -> VoiceHost:
+    """What a voice-activity replica runs. Raises `ModelUnavailable`."""
+    return VoiceHost(load_detector(settings.vad_backend), speech_sample())
 
 
 def voice_of(audio: Pcm16, detector: VoiceDetector) -> Voice:

@@ -8,6 +8,7 @@ whitelist: a playlist such as `ffconcat` would otherwise make the decoder read t
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import PurePath
 from types import MappingProxyType
 from typing import Final
 
@@ -56,6 +57,14 @@ _ALIASES: Final = MappingProxyType(
         "aifc": "aiff",
     }
 )
+
+_ENDINGS: Final = frozenset(f".{name}" for name in (*DEMUXERS, *_ALIASES))
+
+
+def is_named_as_audio(path: PurePath) -> bool:
+    """By its ending: for picking recordings out of a folder; what a file is, its first bytes say."""
+    return path.suffix.lower() in _ENDINGS
+
 
 SNIFF_BYTES: Final = 16
 """This many first bytes are enough for `sniff_format`."""

@@ -55,6 +55,19 @@ class DecodedRecording:
         return len(self.samples) / SAMPLE_RATE_HZ
 
 
+@dataclass(frozen=True, slots=True)
+class ExaminedRecording:
+    """What decoding a recording found, without its samples. `sample_rate_hz` and `num_channels` are the
+    file's own; `complete` and `warning` as in `DecodedRecording`."""
+
+    format: str
+    duration_s: float
+    sample_rate_hz: int
+    num_channels: int
+    complete: bool
+    warning: str | None
+
+
 def decode_recording(
     data: bytes | BinaryIO | Path,
     *,
@@ -85,6 +98,37 @@ def _decode(
     keep_channels: bool,
     audio_track: int | None,
 ) -> DecodedRecording:
+    recording = _Recording(max_samples, allowed_formats, keep_channels, audio_track)
+    samples = _collect(recording.opened(file))
+    if keep_channels:
+        samples = samples.reshape(-1, recording.decoder.num_channels)
+    recording.require_sound()
+    return DecodedRecording(samples, recording.format, recording.problem is None, recording.warning)
+
+
+def examine_recording(
+    file: BinaryIO,
+    *,
+    max_samples: int = MAX_SAMPLES,
+    allowed_formats: frozenset[str] = ALL_FORMATS,
+) -> ExaminedRecording:
+    """Decode all of it in flat memory, to know that it can be. Blocking; raises as `decode_recording`."""
+    recording = _Recording(max_samples, allowed_formats, keep_channels=False, audio_track=None)
+    for _ in recording.opened(file):
+        continue
+    recording.require_sound()
+    return ExaminedRecording(
+        format=recording.format,
+        duration_s=recording.decoder.duration_s,
+        sample_rate_hz=recording.sample_rate_hz,
+        num_channels=recording.num_channels,
+        complete=recording.problem is None,
+        warning=recording.warning,
+    )
+
+
+def _sniffed(file: BinaryIO, allowed_formats: frozenset[str]) -> tuple[str | None, int]:
+    """The container by its first bytes, None where FFmpeg has to tell, and where it begins."""
     start = skip_tags(file)
     file.seek(start)
     head = file.read(SNIFF_BYTES)
@@ -96,15 +140,7 @@ def _decode(
     elif (what := known_as(head)) is not None:
         expected = ", ".join(sorted(allowed_formats))
         raise InvalidAudio(f"the data is {what}, no audio that can be decoded: expected {expected}")
-    recording = _Recording(max_samples, allowed_formats, keep_channels, audio_track)
-    samples = _collect(recording.chunks(file, format_name, start))
-    if keep_channels:
-        samples = samples.reshape(-1, recording.decoder.num_channels)
-    if len(samples) == 0:
-        raise InvalidAudio(f"no audio could be decoded from the {recording.format} data: it holds no sound")
-    problem = recording.decoder.problem or recording.missing
-    notes = [note for note in (problem, recording.decoder.remark) if note is not None]
-    return DecodedRecording(samples, recording.format, problem is None, "; ".join(notes) or None)
+    return format_name, start
 
 
 class _Recording:
@@ -121,7 +157,25 @@ class _Recording:
         self._allowed_formats = allowed_formats
         self._audio_track = audio_track
         self.format = ""
+        self.sample_rate_hz = self.num_channels = 0
         self.missing: str | None = None
+
+    @property
+    def problem(self) -> str | None:
+        return self.decoder.problem or self.missing
+
+    @property
+    def warning(self) -> str | None:
+        notes = [note for note in (self.problem, self.decoder.remark) if note is not None]
+        return "; ".join(notes) or None
+
+    def require_sound(self) -> None:
+        if self.decoder.num_samples == 0:
+            raise InvalidAudio(f"no audio could be decoded from the {self.format} data: it holds no sound")
+
+    def opened(self, file: BinaryIO) -> Iterator[Pcm16]:
+        """All samples of `file`, from whatever is at its start."""
+        yield from self.chunks(file, *_sniffed(file, self._allowed_formats))
 
     def chunks(self, file: BinaryIO, format_name: str | None, start: int) -> Iterator[Pcm16]:
         """All samples; only the first part must be one that can be decoded."""
@@ -152,6 +206,9 @@ class _Recording:
             before_s = self.decoder.duration_s
             gapless = format_name not in FORMATS_WITH_TIMES
             yield from self.decoder.chunks(container, stream, start_s, gapless=gapless)
+            if not self.sample_rate_hz:  # of the first part, known for certain once it was decoded
+                self.sample_rate_hz = stream.codec_context.sample_rate or 0
+                self.num_channels = stream.codec_context.channels or 0
             decoded_s = self.decoder.duration_s - before_s
             if self.missing is None:
                 self.missing = _missing_rest(container, stream, part, format_name, decoded_s, start_s)

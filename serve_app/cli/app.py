@@ -53,6 +53,22 @@ models_app = typer.Typer(
     help="Find, fetch, check and load models.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(models_app, name="models")
+keys_app = typer.Typer(
+    help="Make, list and revoke the keys of a service.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(keys_app, name="keys")
+audit_app = typer.Typer(help="Verify and read the audit log.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(audit_app, name="audit")
+privacy_app = typer.Typer(help="Deletion on request.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(privacy_app, name="privacy")
+jobs_app = typer.Typer(
+    help="Recordings in the queue of a running server.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(jobs_app, name="jobs")
+webhooks_app = typer.Typer(
+    help="Webhooks of a running server's jobs.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(webhooks_app, name="webhooks")
 
 Url = Annotated[
     str | None, typer.Option(help="Address of a running server; else STT_SERVICE_URL, else this machine.")
@@ -62,7 +78,11 @@ Language = Annotated[str | None, typer.Option(help="Language code; without it th
 ModelNames = Annotated[
     list[str] | None, typer.Argument(help="Model names or folders; without them those of the settings.")
 ]
+KeysFile = Annotated[
+    Path | None, typer.Option("--file", help="File of the keys; else STT_KEYS_FILE, or Redis as it is set.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
+JobId = Annotated[str, typer.Argument(help="As the server answered it.")]
 
 
 def _show_version(wanted: bool) -> None:
@@ -131,7 +151,9 @@ def serve(
 
 @app.command()
 def transcribe(
-    files: Annotated[list[Path], typer.Argument(help="Recordings; - is standard input.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="Recordings, folders of them, patterns; - is standard input.")
+    ],
     url: Url = None,
     output_format: Annotated[str, typer.Option("--format", help="text, json, srt or vtt.")] = "text",
     output_dir: Annotated[
@@ -140,7 +162,13 @@ def transcribe(
             help="Write a file for each recording here; subtitles of several: else the working folder."
         ),
     ] = None,
+    beside: Annotated[
+        bool, typer.Option("--beside", help="Write a file for each recording, beside it.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write files anew that exist.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Leave out recordings whose files exist: go on after a stop.")
+    ] = False,
     language: Language = None,
     diarize: Annotated[
         bool | None, typer.Option("--diarize/--no-diarize", help="Say who spoke; else the server decides.")
@@ -152,7 +180,7 @@ def transcribe(
 ) -> None:
     """Transcribe recordings through a running server. Status: 0, 1 some failed, 2 usage, 3 damaged audio."""
     from serve_app.cli.client import STDIN, find_server, refuse_terminal
-    from serve_app.cli.recordings import SUBTITLES, SUFFIXES, Output, transcribe_files
+    from serve_app.cli.recordings import SUBTITLES, SUFFIXES, Output, find_recordings, transcribe_files
     from sotto_client.recordings import UploadOptions
 
     if output_format not in SUFFIXES:
@@ -161,16 +189,21 @@ def transcribe(
         fail("standard input can be read once: give - once")
     if STDIN in files:
         refuse_terminal()
+    if beside and (output_dir is not None or STDIN in files):
+        fail("--beside is for recordings in files, and excludes --output-dir")
+    if resume and (overwrite or not (beside or output_dir)):
+        fail("--resume needs --output-dir or --beside, and excludes --overwrite")
     server = find_server(url, api_key)
-    if output_dir is None and output_format in SUBTITLES and len(files) > 1:
+    recordings = find_recordings(files)
+    if output_dir is None and not beside and output_format in SUBTITLES and len(recordings) > 1:
         output_dir = Path()
     if num_speakers is not None and diarize is None:
         diarize = True
     options = UploadOptions(
         language=language, diarize=diarize, num_speakers=num_speakers, api_key=server.api_key
     )
-    output = Output(output_format, output_dir, overwrite)
-    raise typer.Exit(transcribe_files(files, server.url, output, options))
+    output = Output(output_format, output_dir, overwrite, beside=beside, resume=resume)
+    raise typer.Exit(transcribe_files(recordings, server.url, output, options))
 
 
 @app.command()
@@ -316,6 +349,204 @@ def models_warm(names: ModelNames = None) -> None:
     from serve_app.cli.models import warm_models
 
     raise typer.Exit(warm_models(names))
+
+
+@keys_app.command("create")
+def keys_create(
+    name: Annotated[str, typer.Option(help="Whose key it is, for lists and logs.")],
+    scope: Annotated[
+        list[str] | None, typer.Option(help="live, recordings, metrics or admin; several times for several.")
+    ] = None,
+    sessions: Annotated[int | None, typer.Option(help="Live sessions at once.", min=1)] = None,
+    requests_per_minute: Annotated[int | None, typer.Option(min=1)] = None,
+    requests_per_day: Annotated[int | None, typer.Option(min=1)] = None,
+    audio_minutes_per_minute: Annotated[float | None, typer.Option(min=0.01)] = None,
+    audio_minutes_per_day: Annotated[float | None, typer.Option(min=0.01)] = None,
+    expires: Annotated[str | None, typer.Option(help="12h, 30d, 8w or 2027-01-31; else never.")] = None,
+    file: KeysFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key and show it, once. Without --scope: live and recordings."""
+    from serve_app.access.caller import KeyLimits
+    from serve_app.cli.keys import create_key
+
+    limits = KeyLimits(
+        sessions=sessions,
+        requests_per_minute=requests_per_minute,
+        requests_per_day=requests_per_day,
+        audio_minutes_per_minute=audio_minutes_per_minute,
+        audio_minutes_per_day=audio_minutes_per_day,
+    )
+    scopes = scope or ["live", "recordings"]
+    raise typer.Exit(create_key(name, scopes, limits, expires, file, as_json=as_json))
+
+
+@keys_app.command("list")
+def keys_list(file: KeysFile = None, as_json: AsJson = False) -> None:
+    """All keys: whose they are, what they open, until when. Never a key itself."""
+    from serve_app.cli.keys import list_keys
+
+    raise typer.Exit(list_keys(file, as_json=as_json))
+
+
+@keys_app.command("revoke")
+def keys_revoke(
+    key: Annotated[str, typer.Argument(help="The id of a key, or a name that only one has.")],
+    file: KeysFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Refuse a key from now on; its live sessions end with a reason, within seconds."""
+    from serve_app.cli.keys import revoke_key
+
+    raise typer.Exit(revoke_key(key, file, as_json=as_json))
+
+
+AuditDir = Annotated[
+    Path | None, typer.Option("--dir", help="Folder of the log; else STT_AUDIT_LOG_DIR. Key: STT_AUDIT_KEY.")
+]
+EnvFile = Annotated[Path | None, typer.Option(help="A file of settings, NAME=VALUE a line.")]
+Since = Annotated[str | None, typer.Option(help="From this date or time on (UTC).")]
+Until = Annotated[str | None, typer.Option(help="Up to this date or time (UTC).")]
+OfKey = Annotated[str | None, typer.Option("--key", help="Of the key with this id.")]
+OfSession = Annotated[str | None, typer.Option("--session", help="Of the session with this id.")]
+
+
+@audit_app.command("verify")
+def audit_verify(
+    folder: AuditDir = None,
+    env_file: EnvFile = None,
+    heads: Annotated[
+        Path | None, typer.Option(help="What `audit heads` printed, kept elsewhere: it must still hold.")
+    ] = None,
+) -> None:
+    """Whether every line is there as it was written. Status: 0 yes, 1 no, 2 usage."""
+    from serve_app.cli.audit import verify_audit, where_it_is
+
+    raise typer.Exit(verify_audit(*where_it_is(folder, env_file), heads))
+
+
+@audit_app.command("heads")
+def audit_heads(folder: AuditDir = None, env_file: EnvFile = None) -> None:
+    """Where all chains stand now: to be kept where the service cannot write."""
+    from serve_app.cli.audit import show_heads, where_it_is
+
+    raise typer.Exit(show_heads(*where_it_is(folder, env_file)))
+
+
+@audit_app.command("show")
+def audit_show(
+    folder: AuditDir = None,
+    env_file: EnvFile = None,
+    since: Since = None,
+    until: Until = None,
+    key: OfKey = None,
+    session: OfSession = None,
+) -> None:
+    """Who used which door, when, how long, with what outcome; for a person."""
+    from serve_app.cli.audit import show_audit, wanted, where_it_is
+
+    where = where_it_is(folder, env_file)
+    raise typer.Exit(show_audit(*where, wanted(env_file, since, until, key, session), "text"))
+
+
+@audit_app.command("export")
+def audit_export(
+    folder: AuditDir = None,
+    env_file: EnvFile = None,
+    since: Since = None,
+    until: Until = None,
+    key: OfKey = None,
+    session: OfSession = None,
+    output_format: Annotated[str, typer.Option("--format", help="jsonl or csv.")] = "jsonl",
+) -> None:
+    """The same for another program, on standard output."""
+    from serve_app.cli.audit import show_audit, wanted, where_it_is
+
+    if output_format not in ("jsonl", "csv"):
+        fail(f"--format must be jsonl or csv, got {output_format!r}")
+    where = where_it_is(folder, env_file)
+    raise typer.Exit(show_audit(*where, wanted(env_file, since, until, key, session), output_format))
+
+
+@privacy_app.command("delete")
+def privacy_delete(
+    session: OfSession = None,
+    key: OfKey = None,
+    clip: Annotated[str | None, typer.Option("--clip", help="The clip with this id.")] = None,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Also who it was in the audit log; its lines stay.")
+    ] = False,
+    url: Url = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Have a running server erase what it keeps. Status: 0, 1 something may be left, 2 usage."""
+    from serve_app.cli.client import find_server
+    from serve_app.cli.erasing import delete_data
+
+    given = {"session": session, "key": key, "clip": clip}
+    what = {name: value for name, value in given.items() if value}
+    if len(what) != 1:
+        fail("name one of --session, --key and --clip")
+    raise typer.Exit(delete_data(find_server(url, api_key), what, audit=audit))
+
+
+@jobs_app.command("list")
+def jobs_list(
+    status: Annotated[
+        str | None, typer.Option(help="Only those: queued, running, done, failed or cancelled.")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="So many at most.", min=1, max=100)] = 20,
+    url: Url = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """The newest jobs of this key."""
+    from serve_app.cli.client import find_server
+    from serve_app.cli.jobs import list_jobs
+
+    raise typer.Exit(list_jobs(find_server(url, api_key), status, limit, as_json=as_json))
+
+
+@jobs_app.command("show")
+def jobs_show(job_id: JobId, url: Url = None, api_key: ApiKey = None, as_json: AsJson = False) -> None:
+    """The text of a job, or where it is."""
+    from serve_app.cli.client import find_server
+    from serve_app.cli.jobs import show_job
+
+    raise typer.Exit(show_job(find_server(url, api_key), job_id, as_json=as_json))
+
+
+@jobs_app.command("wait")
+def jobs_wait(job_id: JobId, url: Url = None, api_key: ApiKey = None, as_json: AsJson = False) -> None:
+    """Wait until a job has ended, and show it."""
+    from serve_app.cli.client import find_server
+    from serve_app.cli.jobs import wait_for_job
+
+    raise typer.Exit(wait_for_job(find_server(url, api_key), job_id, as_json=as_json))
+
+
+@jobs_app.command("cancel")
+def jobs_cancel(job_id: JobId, url: Url = None, api_key: ApiKey = None) -> None:
+    """Stop a job; one that has ended is forgotten, with its text."""
+    from serve_app.cli.client import find_server
+    from serve_app.cli.jobs import cancel_job
+
+    raise typer.Exit(cancel_job(find_server(url, api_key), job_id))
+
+
+@webhooks_app.command("replay")
+def webhooks_replay(
+    job_ids: Annotated[
+        list[str] | None, typer.Argument(help="Webhooks of these jobs; without any all that failed.")
+    ] = None,
+    url: Url = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Send webhooks again, under the ids that they had."""
+    from serve_app.cli.client import find_server
+    from serve_app.cli.jobs import replay_webhooks
+
+    raise typer.Exit(replay_webhooks(find_server(url, api_key), job_ids or []))
 
 
 def main() -> None:

@@ -105,9 +105,9 @@ def _gpus() -> Iterator[Finding]:
 
 def _models() -> Iterator[Finding]:
     from serve_app.asr.engines.choice import runs_whisper
+    from serve_app.assembly.models import find_model
     from serve_app.core.errors import SottoError
     from serve_app.models.packages import silero_vad_path
-    from serve_app.models.resolve import resolve_model
     from serve_app.models.verify import check_folder, check_sums, expected_sums
     from serve_app.settings import SettingsError, load_settings
 
@@ -126,9 +126,7 @@ def _models() -> Iterator[Finding]:
     names = (settings.interim_model_name, settings.final_model_name, settings.offline_model_name)
     for name in dict.fromkeys(names):
         try:
-            model = resolve_model(
-                name, model_dir=settings.model_dir, cache_dir=settings.cache_dir, offline=True
-            )
+            model = find_model(name, settings, offline=True)
         except SottoError as error:
             yield Finding(BAD, f"model {name}", str(error))
             continue

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 
+from serve_app.assembly.models import find_model
 from serve_app.cli.console import complain, err, note, out, plain
 from serve_app.core.errors import SottoError
 from serve_app.core.jobs import ModelInfo
@@ -18,7 +19,7 @@ from serve_app.models.export import export_model
 from serve_app.models.footprint import Precision, Published
 from serve_app.models.places import ModelSource
 from serve_app.models.registry import MODELS, find_spec
-from serve_app.models.resolve import ResolvedModel, explain, resolve_model
+from serve_app.models.resolve import ResolvedModel, explain
 from serve_app.models.verify import check_folder, check_sums, expected_sums
 from serve_app.settings import Settings, SettingsError, load_settings
 
@@ -56,7 +57,7 @@ def describe_one(name: str, *, verify: bool = False, as_json: bool = False) -> i
 
 def pull_models(names: Sequence[str] | None, into: Path | None = None) -> int:
     def pull(name: str, settings: Settings) -> str:
-        model = _resolve(name, settings)
+        model = find_model(name, settings)
         if into is None:
             _check(model)
             return _found(model)
@@ -76,7 +77,7 @@ def pull_models(names: Sequence[str] | None, into: Path | None = None) -> int:
 
 def verify_models(names: Sequence[str] | None) -> int:
     def verify(name: str, settings: Settings) -> str:
-        model = _resolve(name, settings, offline=True)
+        model = find_model(name, settings, offline=True)
         has_sums = _check(model, check_folder(model.path))
         return f"{_found(model)}: {'checksums match' if has_sums else 'files are whole'}"
 
@@ -85,7 +86,7 @@ def verify_models(names: Sequence[str] | None) -> int:
 
 def warm_models(names: Sequence[str] | None) -> int:
     def warm(name: str, settings: Settings) -> str:
-        model = _resolve(name, settings)
+        model = find_model(name, settings)
         started_s = time.perf_counter()
         info = load_and_warm(
             model.name, model.path, settings.device, settings.compute_type, engine=settings.engine
@@ -152,17 +153,6 @@ def _describe(name: str, settings: Settings, *, verify: bool = False) -> ModelFa
 
 def _as_data(facts: ModelFacts, used_for: str) -> dict[str, object]:
     return {**dataclasses.asdict(facts), "used_for": [role for role in used_for.split(", ") if role]}
-
-
-def _resolve(name: str, settings: Settings, *, offline: bool | None = None) -> ResolvedModel:
-    return resolve_model(
-        name,
-        model_dir=settings.model_dir,
-        cache_dir=settings.cache_dir,
-        offline=settings.offline if offline is None else offline,
-        hf_token=settings.secret("hf_token"),
-        hf_home=settings.hf_home,
-    )
 
 
 def _check(model: ResolvedModel, problems: Sequence[str] = ()) -> bool:

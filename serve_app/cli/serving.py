@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import threading
 import urllib.request
 from collections.abc import Mapping
@@ -13,12 +14,18 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import structlog
+
+from serve_app.assembly.process import set_up_process
 from serve_app.cli.console import complain, err, note, out
 from serve_app.launch.cluster import ClusterOptions, LaunchError
 from serve_app.launch.deploy_config import DeployConfigError
 from serve_app.launch.plan import plan_service
 from serve_app.launch.serving import RunningService, start_service
 from serve_app.settings import Settings, SettingsError
+from serve_app.telemetry.logs import reopen_log_files
+
+log = structlog.get_logger(__name__)
 
 FORCED_EXIT = 130
 STATUS_TIMEOUT_S = 5.0
@@ -43,32 +50,62 @@ def run_service(
     note(f"{plan.config_path.name}, profile {plan.profile}")
     for reason in plan.reasons:
         note(reason)
-    stop = threading.Event()
+    if (problem := unwritable(plan.settings)) is not None:
+        complain(problem)
+        return 2
+    set_up_process(plan.settings)
+    stop, hung_up = threading.Event(), threading.Event()
     # Until the service runs, a signal must interrupt any wait.
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        service = start_service(plan.config, cluster=plan.cluster, edge=plan.edge, progress=note)
+        service = start_service(
+            plan.config,
+            cluster=plan.cluster,
+            edge=plan.edge,
+            progress=note,
+            timeout_s=plan.start_timeout_s,
+        )
     except LaunchError as error:
         complain(str(error))
         return 1
     except KeyboardInterrupt:
         note("stopped")
         return FORCED_EXIT
-    _stop_on_signals(stop)
+    listen_to_signals(stop, hung_up)
     _announce(service, metrics)
-    while not stop.wait(1.0):
-        continue
+    log.info("service started", url=service.url)
+    wait_until(stop, hung_up)
+    log.info("service stops")
     note("stopping (once more: at once)")
     service.stop()
     note("stopped")
     return 0
 
 
+def unwritable(settings: Settings) -> str | None:
+    """What is wrong with the places of the log file and of the audit log, which are made where they are
+    missing. Once the service runs, neither stops it."""
+    try:
+        if settings.log_file is not None:
+            settings.log_file.parent.mkdir(parents=True, exist_ok=True)
+            settings.log_file.open("a").close()
+        if settings.audit_log_dir is not None:
+            settings.audit_log_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=settings.audit_log_dir):
+                pass
+    except OSError as error:
+        return f"cannot write {error.filename or settings.audit_log_dir}: {error.strerror}"
+    return None
+
+
 def _interrupt(_: int, __: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _stop_on_signals(stop: threading.Event) -> None:
+def listen_to_signals(stop: threading.Event, hung_up: threading.Event) -> None:
+    """SIGINT and SIGTERM set `stop`, a second one ends the process; SIGHUP sets `hung_up`, where no terminal
+    can have been closed."""
+
     def handle(_: int, __: FrameType | None) -> None:
         if stop.is_set():
             # The keeper ends the processes and removes the folder once we are gone.
@@ -76,10 +113,19 @@ def _stop_on_signals(stop: threading.Event) -> None:
         stop.set()
 
     if hasattr(signal, "SIGHUP") and not sys.stdin.isatty():
-        # A service manager's "reload", where no terminal can have been closed: there is nothing to read anew.
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, lambda _, __: hung_up.set())
     signal.signal(signal.SIGINT, handle)
     signal.signal(signal.SIGTERM, handle)
+
+
+def wait_until(stop: threading.Event, hung_up: threading.Event, *, step_s: float = 1.0) -> None:
+    """Until `stop`; a "reload" opens the log file anew (the replicas find by themselves that
+    it was moved). Not in the handler: it may interrupt a line that is being logged."""
+    while not stop.wait(step_s):
+        if hung_up.is_set():
+            hung_up.clear()
+            reopen_log_files()
+            log.info("log file opened anew")
 
 
 def _metrics_address(settings: Settings) -> str | None:

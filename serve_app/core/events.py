@@ -169,6 +169,16 @@ class SoundWarning:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """Whether a model that this session has asked says anything: for `waited_s` it has not, where it is
+    `stalled`, else it had not and does again. Nothing is lost; `at_sample` had been received by then."""
+
+    stalled: bool
+    at_sample: int
+    waited_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class SessionEnded:
     reason: EndReason
     total_samples: int
@@ -186,5 +196,6 @@ Event: TypeAlias = (
     | Flushed
     | SessionError
     | SoundWarning
+    | ModelStatus
     | SessionEnded
 )

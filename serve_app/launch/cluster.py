@@ -23,6 +23,7 @@ from serve_app.launch.environment import (
     RayEnvironment,
     loopback_haproxy,
     make_runtime_dir,
+    memory_dir,
     remove_runtime_dir,
 )
 from serve_app.launch.keeper import start_keeper
@@ -82,7 +83,9 @@ class ClusterOptions:
 
     `num_cpus` and `num_gpus` are Ray's bookkeeping, not limits: by default all cores, but at least 4 so that
     the graph's shares fit a small machine, and the GPUs that Ray finds. `address` joins a running cluster
-    instead ("auto", "host:port"); that one must have been started with our variables.
+    instead ("auto", "host:port"); that one must have been started with our variables. `only_in_memory`: what
+    does not fit into Ray's object store (a recording whose speakers are told apart) goes into the machine's
+    shared memory, not onto a disk.
     """
 
     address: str | None = None
@@ -90,6 +93,7 @@ class ClusterOptions:
     num_gpus: int | None = None
     object_store_bytes: int = OBJECT_STORE_BYTES
     max_session_s: int = 4 * 3600
+    only_in_memory: bool = False
 
 
 class RayCluster:
@@ -198,6 +202,9 @@ def _init_local(runtime_dir: Path, options: ClusterOptions) -> None:
     _require_unread_environment()
     import ray
 
+    where = {}
+    if options.only_in_memory:
+        where["object_spilling_directory"] = str(_made_memory_dir(runtime_dir))
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
@@ -211,6 +218,7 @@ def _init_local(runtime_dir: Path, options: ClusterOptions) -> None:
             logging_level=logging.ERROR,
             log_to_driver=False,
             _temp_dir=str(runtime_dir),
+            **where,
         )
     except Exception as error:
         # Ray raises bare `Exception` when one of its processes does not come up.
@@ -218,6 +226,14 @@ def _init_local(runtime_dir: Path, options: ClusterOptions) -> None:
     # Ray's own handler prints a C++ stack trace and skips our `finally` blocks.
     unset = on_sigterm in (None, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, _exit_on_sigterm if unset else on_sigterm)
+
+
+def _made_memory_dir(runtime_dir: Path) -> Path:
+    folder = memory_dir(runtime_dir)
+    if folder is None:
+        raise LaunchError("Strict privacy needs a file system in memory, and there is no /dev/shm here.")
+    folder.mkdir(mode=0o700)
+    return folder
 
 
 def _last_words(runtime_dir: Path) -> str:

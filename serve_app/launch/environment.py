@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HAPROXY_DIR = "ha"
+SHARED_MEMORY = Path("/dev/shm")
 
 MAX_RUNTIME_DIR_CHARS = 24
 """108 less HAPROXY_DIR, a node id of 56, "admin.sock" and the 12 that HAProxy appends while it binds."""
@@ -36,17 +37,33 @@ def make_runtime_dir() -> Path:
     return path
 
 
+def memory_dir(runtime_dir: Path) -> Path | None:
+    """A folder in memory that goes with `runtime_dir`; None where the system has none."""
+    return SHARED_MEMORY / runtime_dir.name if SHARED_MEMORY.is_dir() else None
+
+
 def remove_runtime_dir(path: Path) -> None:
     """Remove the folder and all in it; processes that die at this moment may still write, hence no error."""
     shutil.rmtree(path, ignore_errors=True)
+    if (in_memory := memory_dir(path)) is not None:
+        shutil.rmtree(in_memory, ignore_errors=True)
+
+
+HEADERS_TIMEOUT_S = 15
+"""As at the TLS edge."""
 
 
 def loopback_haproxy(runtime_dir: Path, binary: Path, stats_port: int, metrics_port: int) -> Path | None:
     """Write a start script for HAProxy that keeps its statistics pages on this machine.
 
     Serve's template binds the statistics and metrics ports to every interface, without a password and with
-    no setting for it; the script narrows those two lines before HAProxy reads the file. It also takes away
-    the offer to compress WebSocket messages: audio does not shrink, and every message would be inflated here.
+    no setting for it; the script narrows those two lines before HAProxy reads the file. It takes away the
+    access log, whose lines would have whole addresses, with the prompts that clients put into them, in the
+    system's own log. It also takes away the offer to compress WebSocket messages: audio does not shrink, and
+    every message would be inflated here. And it appends the client's address to `X-Forwarded-For`, as the
+    template does not: what the client wrote there itself stands left of it, and is not believed
+    (`access/addresses.py`). A client has some seconds to send its headers, where the template leaves it an
+    hour.
     None where the platform's `sed` has another syntax (macOS).
     """
     if not sys.platform.startswith("linux"):
@@ -59,7 +76,11 @@ def loopback_haproxy(runtime_dir: Path, binary: Path, stats_port: int, metrics_p
         '  if [ "$previous" = "-f" ]; then\n'
         f"    sed -i -e 's/bind [*]:{stats_port}$/bind 127.0.0.1:{stats_port}/'"
         f" -e 's/bind :{metrics_port}$/bind 127.0.0.1:{metrics_port}/'"
-        " -e '/del-header sec-websocket-extensions/d'"
+        f" -e '/^    timeout http-request {HEADERS_TIMEOUT_S}s$/d'"
+        f" -e '/^defaults/a\\    timeout http-request {HEADERS_TIMEOUT_S}s'"
+        " -e '/del-header sec-websocket-extensions/d' -e '/option forwardfor$/d'"
+        " -e '/^frontend http_frontend/a\\    option forwardfor'"
+        " -e '/^ *log .* local0 info$/d'"
         " -e '/^frontend http_frontend/a\\    http-request del-header sec-websocket-extensions'"
         ' "$argument"\n'
         "  fi\n"
@@ -113,6 +134,7 @@ class RayEnvironment:
             "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(self.fallback_port),
             "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
             "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "3",
+            "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",  # one that hangs never stops by itself
             "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
             "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(MAX_MESSAGE_BYTES),
             "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",

@@ -10,12 +10,12 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
+from serve_app.assembly.models import find_model
 from serve_app.capacity.machine import Gpu, read_gpus, visible_gpus
 from serve_app.capacity.sizing import RolePlan, Sizing, Wanted, size_for_cards
 from serve_app.core.errors import ModelUnavailable
 from serve_app.core.jobs import Role
 from serve_app.launch.deploy_config import DeployConfig, deployment
-from serve_app.models.resolve import resolve_model
 from serve_app.settings import Settings
 
 UNREADABLE = "the GPUs' memory cannot be read (is nvidia-ml-py installed?): the config file's shares are used"
@@ -98,13 +98,7 @@ def _compute_type(settings: Settings, field: str) -> str | None:
 
 def _is_here(name: str, settings: Settings) -> bool:
     try:
-        resolve_model(
-            name,
-            model_dir=settings.model_dir,
-            cache_dir=settings.cache_dir,
-            hf_home=settings.hf_home,
-            offline=True,
-        )
+        find_model(name, settings, offline=True)
     except ModelUnavailable:
         return False
     return True

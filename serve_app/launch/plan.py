@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -28,9 +29,12 @@ from serve_app.launch.gpu_plan import (
     size_settings,
     with_slots,
 )
-from serve_app.settings import Settings, read_settings
+from serve_app.launch.serving import START_TIMEOUT_S
+from serve_app.settings import Settings, SettingsError, read_settings
 
 INGRESS = "Ingress"
+LOAD_MARGIN_S = 120.0
+"""For what is not loading: processes that start, and imports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,11 @@ class ServicePlan:
     edge: EdgeOptions | None = None
     reasons: tuple[str, ...] = ()
 
+    @property
+    def start_timeout_s(self) -> float:
+        """How long a start may take: models that load until their own limit fail by name before it."""
+        return max(START_TIMEOUT_S, self.settings.model_load_timeout_s + LOAD_MARGIN_S)
+
 
 def plan_service(
     flags: Mapping[str, Any],
@@ -61,7 +70,8 @@ def plan_service(
     The graph reads the environment itself, so only the flags go into its arguments, and no secret that came
     by the environment does. Without a `ticket_secret`, one is made here for all replicas of this
     start. On GPUs of this machine, with our own config file, models and replicas are sized by their memory.
-    Raises `SettingsError` and `DeployConfigError`.
+    Raises `SettingsError`, also for an address that others reach where no key is asked for, and
+    `DeployConfigError`.
     """
     first, _ = read_settings(flags=flags, env_file=env_file)
     profile = first.profile if first.profile != "auto" else detect_profile()
@@ -85,9 +95,13 @@ def plan_service(
     arguments = _given(flags)
     if not settings.secret("ticket_secret"):
         arguments["ticket_secret"] = secrets.token_urlsafe(32)
+    if settings.keys_file is not None:
+        arguments["keys_file"] = str(settings.keys_file)  # a relative path is ours, not the replicas'
+    host = settings.host if "host" in given or host is None else host
+    require_keys(host, settings)
     changed = for_one_machine(
         config,
-        host=settings.host if "host" in given or host is None else host,
+        host=host,
         port=settings.port if "port" in given or port is None else port,
         settings=arguments,
         env_file=env_file,
@@ -100,12 +114,32 @@ def plan_service(
         config=changed,
         config_path=path,
         settings=settings,
-        cluster=replace(size, max_session_s=longest_s),
+        cluster=replace(size, max_session_s=longest_s, only_in_memory=settings.privacy == "strict"),
         profile=profile,
         warnings=warnings,
         edge=edge_options(settings),
         reasons=reasons,
     )
+
+
+def require_keys(host: str, settings: Settings) -> None:
+    """Raises `SettingsError` where other machines reach the service without a key, unless that is wanted."""
+    if settings.has_keys or settings.allow_anonymous or is_loopback(host):
+        return
+    raise SettingsError(
+        [
+            f"host = {host!r}: other machines reach it, and no key is asked for. Set STT_API_KEY, "
+            "or STT_KEYS_FILE with keys that `sotto keys create` makes; or start with --allow-anonymous"
+        ]
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens on `host`; a name is `localhost` or counts as not."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def _given(flags: Mapping[str, Any]) -> dict[str, Any]:

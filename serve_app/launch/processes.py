@@ -22,16 +22,36 @@ def processes_of(runtime_dir: Path, *, spare: Iterable[int] = ()) -> list[psutil
     """Living processes of this user that belong to the instance, but not those in `spare` nor the caller."""
     spared = {os.getpid(), *spare}
     uid = os.getuid()
-    found = []
+    found: list[psutil.Process] = []
+    others: dict[int, psutil.Process] = {}
     for process in psutil.process_iter():
-        if process.pid in spared:
-            continue
         try:
-            if process.uids().real == uid and _belongs(process, str(runtime_dir)):
+            if process.pid in spared or process.uids().real != uid:
+                continue
+            if _belongs(process, str(runtime_dir)):
                 found.append(process)
+            else:
+                others[process.pid] = process
         except psutil.Error:
             continue
-    return found
+    return found + _children(found, others)
+
+
+def _children(found: list[psutil.Process], others: dict[int, psutil.Process]) -> list[psutil.Process]:
+    """Those of `others` that were started by one of `found`: in strict privacy a worker does not show what it
+    has open."""
+    parents = {}
+    for pid, process in others.items():
+        try:
+            parents[pid] = process.ppid()
+        except psutil.Error:
+            continue
+    known = {process.pid for process in found}
+    children: list[psutil.Process] = []
+    while new := [pid for pid, parent in parents.items() if parent in known and pid not in known]:
+        known |= set(new)
+        children += [others[pid] for pid in new]
+    return children
 
 
 def _belongs(process: psutil.Process, runtime_dir: str) -> bool:
@@ -82,13 +102,21 @@ def end_processes(
         _send(process, force=False)
     psutil.wait_procs(left, timeout=grace_s)
     for _ in range(kill_rounds):
-        left = processes_of(runtime_dir, spare=spare)
+        # Also those of before whose parent, by which they were found, has ended in the meantime.
+        left = list({*processes_of(runtime_dir, spare=spare), *filter(_is_alive, left)})
         if not left:
             break
         for process in left:
             _send(process, force=True)
         psutil.wait_procs(left, timeout=1.0)
     return names
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
 
 
 def process_title(process: psutil.Process) -> str:

@@ -28,6 +28,7 @@ from serve_app.launch.processes import process_title, processes_of
 
 Progress = Callable[[str], None]
 
+START_TIMEOUT_S = 300.0
 POLL_INTERVAL_S = 0.25
 STOP_TIMEOUT_S = 20.0
 MAX_MESSAGE_LINES = 25
@@ -102,7 +103,7 @@ def start_service(
     cluster: ClusterOptions | None = None,
     edge: EdgeOptions | None = None,
     progress: Progress = _silent,
-    timeout_s: float = 300.0,
+    timeout_s: float = START_TIMEOUT_S,
 ) -> RunningService:
     """Start Ray, deploy `config` and wait until every application answers over HTTP.
 
@@ -152,9 +153,10 @@ def running_service(
     cluster: ClusterOptions | None = None,
     edge: EdgeOptions | None = None,
     progress: Progress = _silent,
+    timeout_s: float = START_TIMEOUT_S,
 ) -> Iterator[RunningService]:
     """`start_service` that stops at the end of the block."""
-    service = start_service(config, cluster=cluster, edge=edge, progress=progress)
+    service = start_service(config, cluster=cluster, edge=edge, progress=progress, timeout_s=timeout_s)
     try:
         yield service
     finally:

@@ -156,31 +156,23 @@ def _whisper(
 
 
 def _distilled(
-    name: str,
-    num_parameters_m: int,
-    width: int,
-    num_layers: int,
-    good_for: str,
-    *,
-    num_decoder_layers: int = _DISTILLED_DECODER_LAYERS,
-    hub_repo: str = "",
+    name: str, num_parameters_m: int, width: int, num_layers: int, good_for: str, **more: Any
 ) -> ModelSpec:
     """One of Distil-Whisper's: the encoder of the model it is named after, a short decoder, English alone."""
     short = name.removeprefix("distil-")
-    aliases = (f"distil-whisper/{name}-ct2", f"distil-whisper-{short}", f"faster-distil-whisper-{short}")
-    return _whisper(
-        name,
-        num_parameters_m,
-        width,
-        num_layers,
-        good_for,
-        num_decoder_layers=num_decoder_layers,
-        hub_repo=hub_repo or f"Systran/faster-distil-whisper-{short}",
-        transformers_repo=f"distil-whisper/{name}",
-        english_only=True,
-        num_languages=1,
-        aliases=aliases,
-    )
+    usual = {
+        "num_decoder_layers": _DISTILLED_DECODER_LAYERS,
+        "hub_repo": f"Systran/faster-distil-whisper-{short}",
+        "transformers_repo": f"distil-whisper/{name}",
+        "english_only": True,
+        "num_languages": 1,
+        "aliases": (
+            f"distil-whisper/{name}-ct2",
+            f"distil-whisper-{short}",
+            f"faster-distil-whisper-{short}",
+        ),
+    }
+    return _whisper(name, num_parameters_m, width, num_layers, good_for, **{**usual, **more})
 
 
 MODELS: tuple[ModelSpec, ...] = (

@@ -138,32 +138,12 @@ def resolve_model(
 
 
 def resolve_or_fallback(
-    name: str,
-    fallback: str,
-    *,
-    model_dir: Path | None = None,
-    cache_dir: Path | None = None,
-    offline: bool = False,
-    hf_token: str | None = None,
-    hf_home: Path | None = None,
-    formats: Sequence[ModelFormat] = tuple(ModelFormat),
+    name: str, fallback: str, find: Callable[[str], ResolvedModel] = resolve_model
 ) -> tuple[ResolvedModel, str | None]:
     """The model asked for and None, or `fallback` and a warning that says what stands in for what and why.
 
     Raises `ModelUnavailable` where neither can be had.
     """
-
-    def find(wanted: str) -> ResolvedModel:
-        return resolve_model(
-            wanted,
-            model_dir=model_dir,
-            cache_dir=cache_dir,
-            offline=offline,
-            hf_token=hf_token,
-            hf_home=hf_home,
-            formats=formats,
-        )
-
     try:
         return find(name), None
     except ModelUnavailable as error:

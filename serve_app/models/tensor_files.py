@@ -7,7 +7,6 @@ copies them and cannot give bfloat16 to numpy (here it becomes float32).
 
 from __future__ import annotations
 
-import json
 import math
 import struct
 from collections.abc import Callable, Iterator
@@ -181,17 +180,6 @@ def read_safetensors(file: Path, wanted: Callable[[str], bool] = lambda name: Tr
         for name, type_name, shape, start, num_bytes in safetensors_entries(file)
         if wanted(name)
     }
-
-
-def parse_object(text: str | bytes) -> dict[str, Any]:
-    """A JSON object; `ValueError` for anything else, however deeply it is nested."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        raise ValueError("it is no JSON") from None
-    if not isinstance(value, dict):
-        raise ValueError("it is no JSON object")
-    return value
 
 
 def _mapped(file: Path) -> npt.NDArray[np.uint8]:

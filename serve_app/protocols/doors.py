@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
+from serve_app.access.caller import Scope
 from serve_app.protocols.choices import Parameters
 from serve_app.protocols.dialect import Dialect
 from sotto_client import wire
@@ -55,7 +56,8 @@ class Operation:
     """One method of one path. `prefix` sets its records' names apart, `error` is their shape of errors.
 
     `path` as Starlette has it; `name` is unique among all doors and finds the endpoint. `needs_key`: a key,
-    where the service has one.
+    where the service has any, of this `scope` (None: any key). `takes_tokens`: also one that was made with a
+    key. `may_be_empty`: a request without a body.
     """
 
     method: str
@@ -69,10 +71,18 @@ class Operation:
     form: Form | None = None
     audio: tuple[str, ...] = ()
     json: Any = None
+    may_be_empty: bool = False
     errors: tuple[int, ...] = ()
     error: Any = wire.Detail
     prefix: str = ""
     needs_key: bool = True
+    scope: Scope | None = Scope.RECORDINGS
+    takes_tokens: bool = True
+
+    @property
+    def is_live(self) -> bool:
+        """It answers while its body comes in, for as long as that takes."""
+        return any(answer.streams and self.audio and not self.form for answer in self.answers)
 
     @property
     def documented_path(self) -> str:
@@ -116,6 +126,7 @@ class Channel:
     received: tuple[Message, ...]
     sent: tuple[Message, ...]
     prefix: str = ""
+    scope: Scope | None = Scope.LIVE
     dialect: Callable[[Opening], Dialect] | None = None
 
     def __str__(self) -> str:

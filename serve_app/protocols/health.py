@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
+
+from msgspec import UNSET, Meta, UnsetType
 
 from serve_app.core.jobs import ModelInfo
 from serve_app.service.contract import ServiceStatus
@@ -41,17 +43,25 @@ class Root(Written, frozen=True, kw_only=True):
     endpoints: tuple[str, ...]
 
 
+Degraded: TypeAlias = Annotated[
+    tuple[str, ...] | UnsetType,
+    Meta(description="Deployments without a loaded replica that answers; left out where all have one."),
+]
+
+
 class Health(Written, frozen=True, kw_only=True):
     status: Literal["healthy", "unhealthy"]
     model: Literal["loaded", "loading"]
     cache: Literal["enabled", "disabled"]
     ready: bool
     version: str
+    degraded: Degraded = UNSET
 
 
 class Ready(Written, frozen=True, kw_only=True):
     status: Literal["ready", "not_ready"]
     ready: bool
+    degraded: Degraded = UNSET
 
 
 class Live(Written, frozen=True, kw_only=True):
@@ -109,6 +119,8 @@ class Status(Written, frozen=True, kw_only=True):
     sessions: Sessions
     capacity: Capacity
     models: tuple[LoadedModel, ...]
+    audit_log: Literal["writing", "failing"] | UnsetType = UNSET
+    degraded: Degraded = UNSET
 
 
 class Queues(Written, frozen=True, kw_only=True):
@@ -232,12 +244,17 @@ def health_body(status: ServiceStatus, info: ServiceInfo) -> Health:
         cache="enabled" if info.cache_type else "disabled",
         ready=status.ready,
         version=info.version,
+        degraded=status.degraded or UNSET,
     )
 
 
 def ready_body(status: ServiceStatus) -> Ready:
-    """`GET /ready` and `/health/ready`: are the models loaded?"""
-    return Ready(status="ready" if status.ready else "not_ready", ready=status.ready)
+    """`GET /ready` and `/health/ready`: has every deployment a replica with its models loaded?"""
+    return Ready(
+        status="ready" if status.ready else "not_ready",
+        ready=status.ready,
+        degraded=status.degraded or UNSET,
+    )
 
 
 def startup_body(started: bool) -> Startup:
@@ -281,6 +298,7 @@ def status_body(status: ServiceStatus) -> Status:
             )
             for model in status.models
         ),
+        degraded=status.degraded or UNSET,
     )
 
 

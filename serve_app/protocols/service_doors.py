@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from serve_app.protocols import health
+from serve_app.access.caller import Scope
+from serve_app.protocols import cache_stats, health
 from serve_app.protocols.doors import Answer, Operation
 
 
@@ -12,7 +13,7 @@ def _page(path: str, name: str, summary: str, record: Any, *, not_ready: bool = 
     answers = [Answer(record=record)]
     if not_ready:
         answers.append(Answer(503, "Not yet.", record))
-    return Operation("get", path, name, "service", summary, tuple(answers), needs_key=False)
+    return Operation("get", path, name, "service", summary, tuple(answers), needs_key=False, scope=None)
 
 
 DOORS: Final = (
@@ -21,11 +22,11 @@ DOORS: Final = (
     _page("/", "root", "What this is, its settings and its doors", health.Root),
     _page("/health", "health", "Alive, with model and cache; always 200", health.Health),
     _page("/health/live", "live", "The process answers", health.Live),
-    _page("/health/ready", "healthReady", "The models are loaded", health.Ready, not_ready=True),
+    _page("/health/ready", "healthReady", "Every model is loaded and answers", health.Ready, not_ready=True),
     _page("/health/startup", "startup", "It has been ready once", health.Startup, not_ready=True),
     _page("/health/status", "status", "Models, queue, sessions and load", health.Status),
     _page("/status", "operatorStatus", "Queues, workers, backpressure, config", health.OperatorStatus),
-    _page("/ready", "ready", "The models are loaded", health.Ready, not_ready=True),
+    _page("/ready", "ready", "Every model is loaded and answers", health.Ready, not_ready=True),
     Operation(
         method="get",
         path="/metrics",
@@ -35,5 +36,25 @@ DOORS: Final = (
         answers=(Answer(texts=("text/plain",)),),
         errors=(404,),
         needs_key=False,
+        scope=Scope.METRICS,
+    ),
+    Operation(
+        method="get",
+        path="/stats",
+        name="stats",
+        tag="service",
+        summary="Hits and misses of the result cache, of the whole cluster",
+        answers=(Answer(record=cache_stats.Stats),),
+        scope=Scope.METRICS,
+    ),
+    Operation(
+        method="delete",
+        path="/cache",
+        name="clearCache",
+        tag="service",
+        summary="Forget all cached results, of every key and every replica",
+        answers=(Answer(record=cache_stats.CacheCleared),),
+        errors=(503,),
+        scope=Scope.ADMIN,
     ),
 )

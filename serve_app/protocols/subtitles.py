@@ -1,4 +1,4 @@
-"""Subtitles of a recording: SubRip (.srt), WebVTT (.vtt) and plain text.
+"""Subtitles of a recording: SubRip (.srt), WebVTT (.vtt), tab-separated values and plain text.
 
 A cue holds at most one sentence of one speaker, two lines of 42 characters and 7 seconds, and cues never
 overlap; the figures are the usual ones of subtitling guides. WebVTT escapes `&`, `<` and `>` and names
@@ -63,6 +63,20 @@ def to_turns(segments: Iterable[RecordingSegment], label: Label = speaker_label)
     for speaker, turn in groupby(segments, lambda segment: segment.speaker):
         text = " ".join(_CONTROL.sub(" ", segment.text).strip() for segment in turn)
         lines.append(text if speaker is None else f"{label(speaker)}: {text}")
+    return "\n".join(lines) + "\n"
+
+
+def to_tsv(segments: Iterable[RecordingSegment], label: Label = speaker_label) -> str:
+    """A segment a line, as Whisper's own program writes them: `start`, `end` (milliseconds) and `text`, and
+    where speakers are known a fourth column."""
+    segments = tuple(segments)
+    speakers = any(segment.speaker is not None for segment in segments)
+    lines = ["start\tend\ttext" + ("\tspeaker" if speakers else "")]
+    for segment in segments:
+        text = _CONTROL.sub(" ", segment.text).strip()
+        line = f"{round(segment.start_s * 1000)}\t{round(segment.end_s * 1000)}\t{text}"
+        name = "" if segment.speaker is None else label(segment.speaker)
+        lines.append(f"{line}\t{name}" if speakers else line)
     return "\n".join(lines) + "\n"
 
 

@@ -35,6 +35,7 @@ from serve_app.service.listening import MAX_WINDOWS_PER_CALL, Listening
 from serve_app.service.live import Live
 from serve_app.service.ports import RecogniserPort, SpeakerPort, VoicePort
 from serve_app.service.retries import decode_reliably, detect_reliably
+from serve_app.service.silence import SilenceWatch
 from serve_app.session.backpressure import InterimBudget, InterimGate, InterimLoad
 from serve_app.session.effects import DecodeRequest, Purpose
 from serve_app.telemetry.traces import DecodeTrace, Traces
@@ -109,6 +110,7 @@ class Conductor:
         self._backlog_s = 0.0
         self._offering = False
         self._awake = asyncio.Event()
+        self._silence = SilenceWatch(clock)
         self._calls: set[asyncio.Task[None]] = set()
         self._listening: Listening | None = None
         if speakers is not None:
@@ -175,6 +177,13 @@ class Conductor:
 
     async def run(self) -> None:
         """Tick for ever; sleeps while no session has anything new."""
+        watching = asyncio.create_task(self._silence.run())
+        try:
+            await self._tick_for_ever()
+        finally:
+            watching.cancel()
+
+    async def _tick_for_ever(self) -> None:
         published_s, was_busy = 0.0, False
         while True:
             # On a rung of the ladder it looks again from time to time, to leave it where nothing comes.
@@ -213,10 +222,12 @@ class Conductor:
                 if request is not None:
                     asked.append((live, request))
             if asked:
+                self._silence.listening([live for live, _ in asked])
                 began_ns = 0 if self._traces is None else time.time_ns()
                 answers = await detect_reliably(self._voice, [r for _, r in asked], self._counters.retried)
                 if self._traces is not None:
                     self._traces.voice_called(began_ns, [live.trace for live, _ in asked])
+                self._silence.listened()
                 for (live, _), answer in zip(asked, answers, strict=True):
                     live.apply(live.session.on_voice(answer))
             self._send_finals()
@@ -293,6 +304,7 @@ class Conductor:
                 else live.trace.decode(request.purpose.value, request.start_sample, request.end_sample)
             )
             self._in_flight[self._next_job_id] = _InFlight(live, request, self._clock(), trace)
+            self._silence.asked(live)
             if request.purpose is not Purpose.INTERIM:
                 self._num_finals += 1
                 self._backlog_s += request.job.audio_s
@@ -343,6 +355,7 @@ class Conductor:
         if flight.trace is not None:
             flight.trace.answered(result)
         request, session = flight.request, flight.live.session
+        self._silence.answered(flight.live)
         now_s = self._clock()
         total_ms = (now_s - flight.sent_s) * 1000
         timing = result.timing if isinstance(result, Transcript) else DecodeTiming()

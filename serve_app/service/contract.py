@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from serve_app.access.caller import ANYBODY, Caller
 from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.core.events import EndReason, Event
 from serve_app.core.jobs import ModelInfo, Task, Word
@@ -106,6 +107,7 @@ class ServiceStatus:
     estimated_max_concurrent: int = 0
     interims: InterimLoad = InterimLoad()
     speakers: SpeakerStatus = SpeakerStatus(missing="speakers are not told apart")
+    degraded: tuple[str, ...] = ()
 
 
 class LiveSession(Protocol):
@@ -140,8 +142,10 @@ class LiveSession(Protocol):
 class SpeechService(Protocol):
     """What answers the doors."""
 
-    def open_session(self, options: SessionOptions, ticket: str | None = None) -> LiveSession:
-        """Admit a session.
+    def open_session(
+        self, options: SessionOptions, ticket: str | None = None, caller: Caller = ANYBODY
+    ) -> LiveSession:
+        """Admit a session of the caller's; another key neither goes on with it nor takes over its id.
 
         `ticket`: go on with the session that it was issued to, whose next sample is `SessionStarted`'s
         `resume_from_samples`; a socket that still has that session loses it. `options.session_id` may be
@@ -169,6 +173,9 @@ class SpeechService(Protocol):
 
         `progress` hears the share decoded, 0 to 1; `on_segment` every segment in order, as soon as it can.
         """
+
+    def require_served(self, options: RecordingOptions) -> None:
+        """Raises `UnsupportedLanguage` or `SpeakersUnavailable` where no recording can be transcribed so."""
 
     def status(self) -> ServiceStatus:
         """A snapshot; cheap."""

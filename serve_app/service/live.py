@@ -35,13 +35,16 @@ class Live:
         max_buffer_ms: int,
         wake: Callable[[], None],
         on_text: Callable[[Partial | Final, float], None] | None = None,
+        key_id: str = "",
         on_audio: Callable[[int], None] = lambda num_samples: None,
         on_end: Callable[[EndReason], None] = lambda reason: None,
     ) -> None:
-        """`on_text` hears of every text, and how many seconds before it the last audio that it needed had
-        arrived; `on_audio` of samples that were taken, `on_end` once why the session ended."""
+        """`key_id`: whose session it is. `on_text` hears of every text, and how many seconds before it the
+        last audio that it needed had arrived; `on_audio` of samples that were taken, `on_end` once why the
+        session ended."""
         self.session = session
         self.session_id = session.options.session_id
+        self.key_id = key_id
         self.requests: deque[DecodeRequest] = deque()
         self._max_buffer_samples = ms_to_samples(max_buffer_ms)
         self._wake = wake

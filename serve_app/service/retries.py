@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from time import monotonic
 from typing import TypeVar
 
 from serve_app.core.errors import InferenceError
@@ -30,6 +31,9 @@ RETRY_PAUSES_S = (0.0, 0.2, 0.5, 1.0, 2.0, 4.0)
 """Before each attempt; a replica that died is back within some 5 s, and calls wait for it meanwhile."""
 MORE_PAUSES_S = (8.0, 15.0, 15.0, 15.0)
 """Then, for text that must not be lost: a host that fell silent is noticed, and replaced, within a minute."""
+LOST_PATIENCE_S = 900.0
+"""And while it is replicas that are lost, not answers that fail: one that hangs has to be noticed, ended, and
+its successor has to load the largest model, all on a busy machine."""
 
 
 async def decode_reliably(
@@ -44,8 +48,12 @@ async def decode_reliably(
     failed: dict[int, DecodeFailure] = {}
     message = "the recogniser was lost"
     only_interims = all(job.role is Role.INTERIM for job in jobs)
-    for pause_s in (*RETRY_PAUSES_S, *(() if only_interims else MORE_PAUSES_S)):
-        await asyncio.sleep(pause_s)
+    pauses_s = (*RETRY_PAUSES_S, *(() if only_interims else MORE_PAUSES_S))
+    give_up_s = monotonic() + (0.0 if only_interims else LOST_PATIENCE_S)
+    attempt, was_lost = 0, False
+    while attempt < len(pauses_s) or (was_lost and monotonic() < give_up_s):
+        await asyncio.sleep(pauses_s[min(attempt, len(pauses_s) - 1)])
+        attempt, was_lost = attempt + 1, False
         try:
             async for result in port.decode(list(waiting.values())):
                 job = waiting.get(result.job_id)
@@ -57,7 +65,7 @@ async def decode_reliably(
                 del waiting[job.job_id]
                 yield result
         except ReplicaLost as lost:
-            message = str(lost) or message
+            message, was_lost = str(lost) or message, True
         if not waiting:
             return
         on_retry()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
+from serve_app.access.caller import ANYBODY, Caller
 from serve_app.capacity.ladder import Rung
 from serve_app.capacity.speakers import SpeakerEstimate, Speed
 from serve_app.core.errors import (
@@ -32,6 +33,7 @@ from serve_app.service.contract import (
 )
 from serve_app.service.counters import Counters
 from serve_app.service.live import Live
+from serve_app.service.readiness import Readiness
 from serve_app.service.recording_speakers import SpeakerRecordings
 from serve_app.session.checkpoint import Checkpoint
 from serve_app.session.options import SessionOptions
@@ -77,6 +79,7 @@ class Speech:
         metrics_text: Callable[[], Awaitable[str]],
         tickets: TicketOffice,
         speakers: Callable[[], SpeakerStatus],
+        readiness: Readiness | None = None,
         estimate: SpeakerEstimate | None = None,
         now_s: Callable[[], float] = time.time,
         traces: Traces | None = None,
@@ -88,6 +91,7 @@ class Speech:
         self._now_s = now_s
         self._traces = traces
         self._speakers = speakers
+        self._readiness = readiness or Readiness()
         self._conductor = conductor
         self._recordings = recordings
         self._counters = counters
@@ -97,13 +101,16 @@ class Speech:
         self._lives: dict[str, Live] = {}
         self._num_recordings = 0
 
-    def open_session(self, options: SessionOptions, ticket: str | None = None) -> Live:
+    def open_session(
+        self, options: SessionOptions, ticket: str | None = None, caller: Caller = ANYBODY
+    ) -> Live:
         checkpoint: Checkpoint | None = None
         if ticket:
-            redeemed = self._tickets.redeem(ticket, options, self._now_s())
+            redeemed = self._tickets.redeem(ticket, options, self._now_s(), caller.key_id)
             options, checkpoint = replace(options, session_id=redeemed.session_id), redeemed.checkpoint
-        in_use = options.session_id in self._lives
-        if in_use and checkpoint is None:
+        other = self._lives.get(options.session_id)
+        in_use = other is not None
+        if other is not None and (checkpoint is None or other.key_id != caller.key_id):
             raise SessionExists(f"session {options.session_id!r} is in use")
         self._refuse_when_busy(len(self._lives) - in_use, resumed=checkpoint is not None)
         for language in options.languages or (options.language,):
@@ -114,7 +121,7 @@ class Speech:
         session = Session(
             options,
             checkpoint,
-            issue_ticket=lambda reached: self._tickets.issue(options, reached, self._now_s()),
+            issue_ticket=lambda reached: self._tickets.issue(options, reached, self._now_s(), caller.key_id),
             acknowledge=ticket is not None,
         )
         live = Live(
@@ -122,6 +129,7 @@ class Speech:
             max_buffer_ms=self._limits.max_buffer_ms,
             wake=self._conductor.wake,
             on_text=self._counters.text_sent,
+            key_id=caller.key_id,
             on_audio=self._counters.audio_arrived,
             on_end=self._counters.session_ended,
         )
@@ -149,9 +157,7 @@ class Speech:
         if self._num_recordings >= self._limits.max_recordings:
             self._counters.refused("upload", "max_uploads")
             raise QueueFull(f"Queue full: {self._num_recordings}/{self._limits.max_recordings}")
-        for language in options.languages or (options.language,):
-            self._refuse_unknown_language(language, options.task)
-        self._refuse_speakers(options.speakers)
+        self.require_served(options)
         self._refuse_when_queue_full("upload")
         self._num_recordings += 1
         try:
@@ -159,15 +165,21 @@ class Speech:
         finally:
             self._num_recordings -= 1
 
+    def require_served(self, options: RecordingOptions) -> None:
+        for language in options.languages or (options.language,):
+            self._refuse_unknown_language(language, options.task)
+        self._refuse_speakers(options.speakers)
+
     def status(self) -> ServiceStatus:
         models = self._models()
+        ready = bool(models) and self._readiness.ready
         self._conductor.take_stock()
         load, depth, most = self._conductor.load, self._conductor.num_finals_in_flight, self._max_sessions()
         has_room = len(self._lives) < most and depth < self._limits.max_queue_depth
         accepting = has_room and load.rung < Rung.FULL
         return ServiceStatus(
-            ready=bool(models),
-            accepting=bool(models) and accepting,
+            ready=ready,
+            accepting=ready and accepting,
             models=models,
             queue=QueueStatus(
                 depth_final=depth,
@@ -183,6 +195,7 @@ class Speech:
             estimated_max_concurrent=self._speakers_at_once(),
             interims=load,
             speakers=self._speakers(),
+            degraded=self._readiness.silent,
         )
 
     async def metrics_text(self) -> str:

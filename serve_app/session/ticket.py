@@ -58,6 +58,7 @@ class _Content(msgspec.Struct, frozen=True, array_like=True):
     doubtful: tuple[_Evidence, ...]
     language_evidence: dict[str, float]
     speakers: _Speakers | None = None
+    key_id: str = ""
 
 
 _decoder = msgspec.msgpack.Decoder(_Content)
@@ -74,7 +75,8 @@ class Redeemed:
 class TicketOffice:
     """Issues tickets and takes them back; every replica with the same `secret` takes those of the others.
 
-    Times are seconds of the wall clock, handed in.
+    Times are seconds of the wall clock, handed in. `key_id`: of the key that opened the session (empty: none
+    was needed); another key cannot go on with it.
     """
 
     def __init__(self, secret: bytes, *, lifetime_s: float = DEFAULT_LIFETIME_S) -> None:
@@ -83,7 +85,7 @@ class TicketOffice:
         self._secret = secret
         self._lifetime_s = lifetime_s
 
-    def issue(self, options: SessionOptions, checkpoint: Checkpoint, now_s: float) -> str:
+    def issue(self, options: SessionOptions, checkpoint: Checkpoint, now_s: float, key_id: str = "") -> str:
         content = _Content(
             session_id=options.session_id,
             options=_option_digest(options),
@@ -98,18 +100,21 @@ class TicketOffice:
             doubtful=tuple(astuple(evidence) for evidence in checkpoint.doubtful),
             language_evidence=dict(checkpoint.language_evidence),
             speakers=_speaker_content(checkpoint.speakers),
+            key_id=key_id,
         )
         signed = _VERSION + zlib.compress(msgspec.msgpack.encode(content), wbits=_WINDOW_BITS)
         return _to_text(signed + self._mac(signed))
 
-    def redeem(self, ticket: str, options: SessionOptions, now_s: float) -> Redeemed:
-        """Raises `InvalidTicket` where it is not ours, too old, or for other `options`.
+    def redeem(self, ticket: str, options: SessionOptions, now_s: float, key_id: str = "") -> Redeemed:
+        """Raises `InvalidTicket` where it is not ours, too old, of another key, or for other `options`.
 
         An empty `options.session_id` takes the ticket's; any other must be the same.
         """
         content = self._open(ticket)
         if now_s > content.expires_s:
             raise InvalidTicket(f"the ticket expired {now_s - content.expires_s:.0f} s ago")
+        if not hmac.compare_digest(content.key_id.encode(), key_id.encode()):
+            raise InvalidTicket("the ticket is of another key's session")
         if options.session_id not in ("", content.session_id):
             raise InvalidTicket("the ticket is of another session")
         if not hmac.compare_digest(content.options, _option_digest(options)):

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr, ValidationError, field_validator, model_validator
 
+from serve_app.access.addresses import AddressRules, Networks
+from serve_app.access.sealing import Seal
 from serve_app.asr.engines.choice import runs_whisper
 from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.audio.formats import canonical_formats
 from serve_app.core.errors import ModelUnavailable, UnsupportedLanguage
 from serve_app.core.jobs import AttentionRule, Role
 from serve_app.formatting import FormattingOptions
+from serve_app.jobs.networks import networks
+from serve_app.jobs.opening import database_address
+from serve_app.jobs.signing import signing_key
 from serve_app.models.languages import normalise_language, normalise_languages
 from serve_app.settings.define import SettingsError, about
 from serve_app.settings.sections_host import (
     AccessSection,
+    JobSection,
     MetricSection,
     ModelSection,
+    PrivacySection,
     ServerSection,
     SpeakerSection,
     StorageSection,
@@ -48,8 +55,10 @@ SECTIONS = (
     DoorSection,
     LimitSection,
     AccessSection,
+    PrivacySection,
     SpeakerSection,
     StorageSection,
+    JobSection,
     MetricSection,
 )
 
@@ -72,10 +81,21 @@ _ENGLISH_INTERIM_MODEL = "tiny.en"
 _MULTILINGUAL_INTERIM_MODEL = "base"
 
 
+_AGAINST_STRICT: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "audio_storage_path": (lambda given: given.audio_storage_path is not None, "clips keep audio"),
+    "result_cache_enabled": (lambda given: given.result_cache_enabled, "the cache keeps text"),
+    "debug": (lambda given: given.debug, "libraries log what they handle"),
+    "log_level": (lambda given: given.log_level == "DEBUG", "at DEBUG libraries log what they handle"),
+}
+"""What keeps audio or words: the setting, whether it does so, and what the operator is told."""
+
+
 class Settings(
     MetricSection,
+    JobSection,
     StorageSection,
     SpeakerSection,
+    PrivacySection,
     AccessSection,
     LimitSection,
     DoorSection,
@@ -105,6 +125,8 @@ class Settings(
         "interim_compute",
         "final_compute",
         "result_cache_type",
+        "privacy",
+        "log_format",
         "buffer_trimming",
         "language_mode",
         mode="before",
@@ -113,7 +135,16 @@ class Settings(
     def _lower_case(cls, value: Any) -> Any:
         return value.strip().lower() if isinstance(value, str) else value
 
-    @field_validator("allowed_formats", "cors_origins", "languages", mode="before")
+    @field_validator(
+        "allowed_formats",
+        "cors_origins",
+        "languages",
+        "trusted_proxies",
+        "allow_addresses",
+        "deny_addresses",
+        "outbound_networks",
+        mode="before",
+    )
     @classmethod
     def _list_from_text(cls, value: Any) -> Any:
         """Take "wav,mp3" and '["wav", "mp3"]' alike."""
@@ -153,6 +184,25 @@ class Settings(
             raise ValueError(str(error)) from None
         return value
 
+    @field_validator("trusted_proxies", "allow_addresses", "deny_addresses")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        Networks(value)
+        return value
+
+    @field_validator("keys_file")
+    @classmethod
+    def _from_here(cls, value: Path | None) -> Path | None:
+        """Replicas may have another working folder."""
+        return None if value is None else value.expanduser().absolute()
+
+    @field_validator("storage_key")
+    @classmethod
+    def _key_is_long(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            Seal(value.get_secret_value())
+        return value
+
     @field_validator("languages")
     @classmethod
     def _language_codes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -160,6 +210,47 @@ class Settings(
             return normalise_languages(value)
         except UnsupportedLanguage as error:
             raise ValueError(str(error)) from None
+
+    @field_validator("log_file", "audit_log_dir")
+    @classmethod
+    def _from_anywhere(cls, value: Path | None) -> Path | None:
+        """Other processes, with other working folders, mean the same."""
+        return None if value is None else value.expanduser().absolute()
+
+    @field_validator("disable_audio_logging")
+    @classmethod
+    def _words_stay_out_of_logs(cls, value: bool) -> bool:
+        if not value:
+            raise ValueError("audio and words are never logged; clips (audio_storage_path) keep audio")
+        return value
+
+    @model_validator(mode="after")
+    def _strict_throughout(self) -> Settings:
+        if self.privacy == "strict":
+            given = [f"{name}: {why}" for name, (kept, why) in _AGAINST_STRICT.items() if kept(self)]
+            if given:
+                raise ValueError(f"privacy is strict, which contradicts {'; '.join(given)}")
+        return self
+
+    @field_validator("outbound_networks")
+    @classmethod
+    def _outbound(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        networks(value)
+        return value
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _signs(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            signing_key(value.get_secret_value())
+        return value
+
+    @field_validator("jobs_database")
+    @classmethod
+    def _has_a_store(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            database_address(value.get_secret_value(), None, Path())
+        return value
 
     @model_validator(mode="after")
     def _in_order(self) -> Settings:
@@ -172,10 +263,27 @@ class Settings(
             least, most = getattr(self, lower), getattr(self, upper)
             if least is not None and most is not None and least > most:
                 raise ValueError(f"{lower} ({least}) must not exceed {upper} ({most})")
+        if self.keys_in_redis and self.redis_url is None:
+            raise ValueError("keys_in_redis needs redis_url")
+        if self.keys_in_redis and self.keys_file is not None:
+            raise ValueError("keys_file and keys_in_redis exclude each other")
+        if self.metrics_need_key and not self.has_keys:
+            raise ValueError("metrics_need_key needs keys: api_key, keys_file or keys_in_redis")
         self.speaker_counts()
+        if self.result_cache_enabled and self.result_cache_type == "redis" and self.redis_url is None:
+            raise ValueError("result_cache_type redis needs redis_url")
         if self.auto_gain and self.gain_db:
             raise ValueError("gain_db and auto_gain exclude each other")
         return self
+
+    def address_rules(self) -> AddressRules:
+        """Which proxies are believed, and which addresses come in."""
+        return AddressRules(self.trusted_proxies, self.allow_addresses, self.deny_addresses)
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether requests need a key."""
+        return bool(self.secret("api_key")) or self.keys_file is not None or self.keys_in_redis
 
     @property
     def interim_model_name(self) -> str:

@@ -52,7 +52,10 @@ class ServerSection(Section):
     log_level: LogLevel = setting("INFO", "Least level that is logged.", "LOG_LEVEL")
     debug: bool = setting(False, "Short for log_level DEBUG, where no level is given.", "DEBUG")
     log_file: Path | None = setting(
-        None, "Also log into this file.", "LOG_FILE", later="logs go to standard error only"
+        None, "Also log into this file, as JSON; opened anew where it was rotated, or on SIGHUP.", "LOG_FILE"
+    )
+    log_format: Literal["auto", "json", "text"] = setting(
+        "auto", "How lines on standard error are written; auto: as text in a terminal, else as JSON."
     )
     service_url: str = setting(
         "http://127.0.0.1:8000",
@@ -100,9 +103,8 @@ class ModelSection(Section):
     offline: bool = setting(False, "Never ask the hub; use what is here.", "HF_HUB_OFFLINE")
     model_load_timeout_s: float = setting(
         300,
-        "Give up on a model that takes longer to load.",
+        "Give up on a model that takes longer to load: the start fails and names it.",
         "MODEL_LOAD_TIMEOUT",
-        later="a start waits for its models without a limit",
         gt=0,
         le=86_400,
     )
@@ -151,16 +153,40 @@ class AccessSection(Section):
 
     api_key: SecretStr | None = setting(
         None,
-        "Key that requests must carry, but for probes, metrics and documents; our client commands send it.",
+        "One key for all doors but probes, metrics and documents, beside those of `keys_file`; our client "
+        "commands send it.",
         "API_KEY",
         "WHISPER_API_KEY",
         secret=True,
+    )
+    keys_file: Path | None = setting(
+        None, "File of the keys that `sotto keys` makes (keys.md); each process that serves reads it."
+    )
+    keys_in_redis: bool = setting(False, "Keep them in Redis (`redis_url`) instead, for several machines.")
+    keys_in_address: bool = setting(
+        False,
+        "Take keys and tokens also as `?token=` or `?api_key=` of a WebSocket's address, where logs see it.",
+    )
+    allow_anonymous: bool = setting(
+        False, "Start without any key on an address that is not loopback: all who reach it may use it."
     )
     cors_origins: tuple[str, ...] = setting(
         (),
         "Web origins whose pages may use the doors, WebSockets too; `*`: all; empty: none.",
         "CORS_ORIGINS",
         max_length=256,
+    )
+    trusted_proxies: tuple[str, ...] = setting(
+        (),
+        "Proxies whose `X-Forwarded-For` (or `Forwarded`) names the client: addresses and CIDR networks, "
+        "commas between them. This machine's own always are; list no network that clients are in.",
+        max_length=256,
+    )
+    allow_addresses: tuple[str, ...] = setting(
+        (), "Addresses and networks that clients may come from, beside loopback; empty: any.", max_length=4096
+    )
+    deny_addresses: tuple[str, ...] = setting(
+        (), "Addresses and networks that no client may come from, whatever is allowed.", max_length=4096
     )
     ticket_secret: SecretStr | None = setting(
         None,
@@ -169,7 +195,36 @@ class AccessSection(Section):
     )
     ticket_lifetime_s: float = setting(3600, "How long a resume ticket holds.", gt=0, le=604_800)
     webhook_secret: SecretStr | None = setting(
-        None, "Key that signs webhooks.", later="no webhooks are sent", secret=True
+        None,
+        "Key that signs webhooks (Standard Webhooks): `whsec_` and base64, or any text; empty: unsigned.",
+        secret=True,
+    )
+    outbound_networks: tuple[str, ...] = setting(
+        (),
+        "Networks beside the public internet that webhooks and recordings' addresses may reach "
+        "(`10.0.0.0/8, 127.0.0.1/32`); empty: none.",
+        max_length=256,
+    )
+
+
+class PrivacySection(Section):
+    """Privacy and audit"""
+
+    privacy: Literal["standard", "strict"] = setting(
+        "standard",
+        "strict: nothing of audio or text leaves memory. No cache, no clips, no upload is written to disk, "
+        "exceptions are logged without what they say, no core dumps (privacy.md).",
+    )
+    audit_log_dir: Path | None = setting(
+        None, "Folder of the audit log: who used which door, when and how long, without words. Empty: none."
+    )
+    audit_key: SecretStr | None = setting(
+        None,
+        "Key of the audit log's chain, without which none can forge it; empty: the chain has plain sums.",
+        secret=True,
+    )
+    audit_retention_days: int | None = setting(
+        None, "How long audit lines are kept; empty: until they are deleted by hand.", ge=1, le=36_500
     )
 
 
@@ -213,47 +268,98 @@ class SpeakerSection(Section):
 class StorageSection(Section):
     """Storage and caches"""
 
-    audio_storage_path: Path | None = setting(
-        None, "Where uploaded clips are kept.", "AUDIO_STORAGE_PATH", later="clips cannot be stored"
+    audio_storage_path: str | None = setting(
+        None,
+        "Where clips are stored: a folder, or an address that fsspec knows (`s3://bucket/folder`, with s3fs "
+        "installed); empty: `clips` in `cache_dir`. All ingress replicas must see the same.",
+        "AUDIO_STORAGE_PATH",
+        min_length=1,
+        max_length=1000,
     )
     delete_audio_immediately: bool = setting(
-        True,
-        "Forget audio once it is transcribed.",
+        False,
+        "Delete a clip once it is transcribed. Audio that is sent to be transcribed at once is never kept.",
         "DELETE_AUDIO_IMMEDIATELY",
-        later="audio is never kept",
-        now=(True,),
+    )
+    clip_retention_s: float = setting(
+        86_400,
+        "Age at which a clip is deleted; what is stored already goes by it too.",
+        ge=60,
+        le=315_360_000,
+    )
+    clip_quota_mb: int = setting(
+        10_000, "Largest size of all clips of one key, in MiB.", ge=1, le=1_000_000_000
+    )
+    storage_key: SecretStr | None = setting(
+        None,
+        "Encrypts clips, jobs and cached results at rest: at least 32 characters (`openssl rand -hex 32`), "
+        "the same on all replicas. With another key, or none, what was stored is gone.",
+        secret=True,
     )
     disable_audio_logging: bool = setting(
         True,
-        "Keep audio and words out of the logs.",
+        "Keep audio and words out of the logs. They are never in them: `false` is refused, and "
+        "`audio_storage_path` is what keeps audio.",
         "DISABLE_AUDIO_LOGGING",
-        later="audio and words are never logged",
-        now=(True,),
     )
     result_cache_enabled: bool = setting(
         False,
-        "Answer the same upload from a cache.",
+        "Answer the same upload, with the same options and models, from a cache.",
         "ENABLE_CACHE",
-        later="every upload is transcribed",
-        now=(False,),
     )
     result_cache_type: Literal["memory", "disk", "redis"] = setting(
-        "memory", "Where results are cached.", "CACHE_TYPE", later="every upload is transcribed"
+        "memory",
+        "Where results are cached: in memory, nothing on disk; in a folder of one machine; in Redis.",
+        "CACHE_TYPE",
     )
     result_cache_dir: Path | None = setting(
-        None, "Folder of the results on disk.", "CACHE_DIR", later="every upload is transcribed"
+        None, "Folder of the results on disk; empty: `results` in `cache_dir`.", "CACHE_DIR"
     )
     result_cache_max_size_mb: int = setting(
         1_000,
-        "Largest size of the cache.",
+        "Largest size of the cache in MiB, in memory or on disk; Redis has its own `maxmemory`.",
         "CACHE_MAX_SIZE_MB",
-        later="every upload is transcribed",
         ge=1,
         le=10_000_000,
     )
-    redis_url: SecretStr | None = setting(
-        None, "Redis for results and jobs.", "REDIS_URL", later="Redis is not used", secret=True
+    result_cache_ttl_s: float = setting(3600, "How long a result is cached.", gt=0, le=31_536_000)
+    result_cache_shared: bool = setting(
+        False, "Answer one key's upload with the result of another key's same upload; no: each its own."
     )
+    redis_url: SecretStr | None = setting(
+        None,
+        "Redis: counts limits for all replicas (where it does not answer, each counts for itself), keeps "
+        "keys where `keys_in_redis` says so, results where that is the cache's type, and jobs unless they "
+        "have a database.",
+        "REDIS_URL",
+        secret=True,
+    )
+
+
+class JobSection(Section):
+    """Jobs"""
+
+    jobs_database: SecretStr | None = setting(
+        None,
+        "Where jobs and webhooks are kept: `sqlite:///FILE` on one machine, else `postgresql://...` (with "
+        "`psycopg` installed) or `redis://...`; empty: Redis where `redis_url` is set, else `jobs.db` in "
+        "`cache_dir`.",
+        secret=True,
+    )
+    jobs_storage_path: str | None = setting(
+        None,
+        "Where audio of jobs waits: a folder or an address that fsspec knows, the same for all replicas; "
+        "empty: `jobs` in `cache_dir`.",
+        min_length=1,
+        max_length=1_000,
+    )
+    job_workers: int = setting(
+        1, "Jobs that each ingress replica works on at once; 0: it only takes them.", ge=0, le=64
+    )
+    job_result_ttl_s: float = setting(
+        86_400, "How long a job and its result are kept once it has ended.", ge=1, le=31_536_000
+    )
+    max_waiting_jobs: int = setting(1_000, "Jobs of one key that may wait.", ge=1, le=1_000_000)
 
 
 class MetricSection(Section):
@@ -262,6 +368,7 @@ class MetricSection(Section):
     metrics_enabled: bool = setting(
         True, "Count, and serve `/metrics`; off: it is answered 404.", "ENABLE_METRICS"
     )
+    metrics_need_key: bool = setting(False, "Ask for a key with the scope metrics at `/metrics` too.")
     metrics_port: int | None = setting(
         None,
         "A port of their own for metrics, on `host`, cleartext and without a key; empty: `/metrics` on the "

@@ -241,8 +241,65 @@ class LimitSection(Section):
         5_000, "Undecoded audio of a session before its socket is slowed down.", ge=100, le=600_000
     )
     max_frame_bytes: int = setting(1_048_576, "Largest WebSocket message.", ge=1_024, le=67_108_864)
+    sessions_per_key: int | None = setting(
+        None,
+        "Live sessions at once of one key that has no limit of its own. Empty: no limit.",
+        ge=1,
+        le=1_000_000_000,
+    )
+    requests_per_minute_per_key: int | None = setting(
+        None,
+        "Requests and connections a minute of one key that has no limit of its own. Empty: no limit.",
+        ge=1,
+        le=1_000_000_000,
+    )
+    requests_per_day_per_key: int | None = setting(
+        None,
+        "Requests and connections a day of one key that has no limit of its own. Empty: no limit.",
+        ge=1,
+        le=1_000_000_000,
+    )
+    audio_minutes_per_minute_per_key: float | None = setting(
+        None,
+        "Minutes of audio a minute of one key that has no limit of its own. Empty: no limit.",
+        gt=0,
+        le=1_000_000_000,
+    )
+    audio_minutes_per_day_per_key: float | None = setting(
+        None,
+        "Minutes of audio a day of one key that has no limit of its own. Empty: no limit.",
+        gt=0,
+        le=1_000_000_000,
+    )
+    sessions_per_address: int | None = setting(
+        None, "Live sessions at once of one address. Empty: no limit.", ge=1, le=1_000_000_000
+    )
+    requests_per_minute_per_address: int | None = setting(
+        None, "Requests and connections a minute of one address. Empty: no limit.", ge=1, le=1_000_000_000
+    )
+    requests_per_day_per_address: int | None = setting(
+        None, "Requests and connections a day of one address. Empty: no limit.", ge=1, le=1_000_000_000
+    )
+    audio_minutes_per_minute_per_address: float | None = setting(
+        None, "Minutes of audio a minute of one address. Empty: no limit.", gt=0, le=1_000_000_000
+    )
+    audio_minutes_per_day_per_address: float | None = setting(
+        None, "Minutes of audio a day of one address. Empty: no limit.", gt=0, le=1_000_000_000
+    )
+    start_timeout_s: float = setting(
+        60, "Close a socket on which no session has started for so long.", gt=0, le=86_400
+    )
+    min_upload_bytes_per_s: float = setting(
+        500, "Give up on an upload that comes slower on average, after 15 s.", gt=0, le=1_000_000_000
+    )
+    upload_timeout_s: float = setting(
+        3_600, "Give up on an upload that takes longer to come.", gt=0, le=604_800
+    )
     idle_timeout_s: float = setting(60, "End a session that sends nothing for so long.", gt=0, le=86_400)
     max_session_s: float = setting(14_400, "End a session after so long.", gt=0, le=604_800)
+    request_timeout_s: float = setting(
+        0, "Give up on an uploaded recording that takes longer to transcribe; 0: never.", ge=0, le=604_800
+    )
     heartbeat_s: float = setting(10, "Time between heartbeats on a quiet stream.", gt=0, le=3_600)
     max_file_size_mb: float = setting(
         2_048, "Largest upload, in MiB.", "MAX_FILE_SIZE_MB", gt=0, le=1_048_576

@@ -49,12 +49,14 @@ class WindowVoices:
 
 @dataclass(frozen=True, slots=True)
 class SpeakerStatus:
-    """What tells speakers apart here; `missing` says what to install or to set where nothing does."""
+    """What tells speakers apart here; `missing` says what to install or to set where nothing does; `warm`:
+    the models of live sessions are loaded."""
 
     backend: str = ""
     models: tuple[str, ...] = ()
     device: str = ""
     missing: str = ""
+    warm: bool = False
 
     @property
     def available(self) -> bool:

@@ -64,8 +64,11 @@ AUDIO_RECEIVED = Family(
 REFUSED = Family(
     "stt_refused_total",
     Kind.COUNTER,
-    "Live sessions and uploads refused for want of room",
+    "Live sessions, uploads and requests refused for want of room",
     ("request_type", "reason"),
+)
+AUDIT_FAILURES = Family(
+    "stt_audit_write_failures_total", Kind.COUNTER, "Times the audit log could not be written"
 )
 BACKPRESSURE_LEVEL = Family(
     "stt_backpressure_level", Kind.GAUGE, "Current backpressure level", merge=Merge.MAX
@@ -141,6 +144,9 @@ REAL_TIME_FACTOR = Family(
 )
 CACHE_HITS = Family("whisper_cache_hits_total", Kind.COUNTER, "Cache hits")
 CACHE_MISSES = Family("whisper_cache_misses_total", Kind.COUNTER, "Cache misses")
+CACHE_LOST = Family(
+    "stt_cache_lost_total", Kind.COUNTER, "Uploads that went without a result cache that did not answer"
+)
 ACTIVE_REQUESTS = Family("whisper_active_requests", Kind.GAUGE, "Currently processing requests")
 
 GPU_FAMILIES: tuple[Family, ...] = (
@@ -166,6 +172,7 @@ FAMILIES: tuple[Family, ...] = (
     TEXTS_SENT,
     AUDIO_RECEIVED,
     REFUSED,
+    AUDIT_FAILURES,
     BACKPRESSURE_LEVEL,
     BACKPRESSURE_RUNG,
     TEXTS_DROPPED,
@@ -176,5 +183,6 @@ FAMILIES: tuple[Family, ...] = (
     REAL_TIME_FACTOR,
     CACHE_HITS,
     CACHE_MISSES,
+    CACHE_LOST,
     ACTIVE_REQUESTS,
 )

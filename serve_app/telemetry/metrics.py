@@ -32,6 +32,7 @@ class Metrics:
         self._decode_s = factory.instrument(families.DECODE_DURATION)
         self._text_latency_s = factory.instrument(families.TEXT_LATENCY)
         self._sessions_started = factory.instrument(families.SESSIONS_STARTED)
+        self._audit_failures = factory.instrument(families.AUDIT_FAILURES)
         self._sessions_ended = factory.instrument(families.SESSIONS_ENDED)
         self._texts_sent = factory.instrument(families.TEXTS_SENT)
         self._audio_received = factory.instrument(families.AUDIO_RECEIVED)
@@ -45,6 +46,7 @@ class Metrics:
         self._real_time_factor = factory.instrument(families.REAL_TIME_FACTOR)
         self._cache_hits = factory.instrument(families.CACHE_HITS)
         self._cache_misses = factory.instrument(families.CACHE_MISSES)
+        self._cache_lost = factory.instrument(families.CACHE_LOST)
         self._active_requests = factory.instrument(families.ACTIVE_REQUESTS)
 
     def connections(self, num_active: int) -> None:
@@ -83,9 +85,13 @@ class Metrics:
         self._audio_received.record(audio_s, {"request_type": request_type})
 
     def refused(self, request_type: str, reason: str) -> None:
-        """There was no room for a "session" or an "upload": "max_sessions", "max_uploads",
-        "queue_full" or "queue_congestion"."""
+        """There was no room for a "session" or an "upload": "max_sessions", "max_uploads", "queue_full" or
+        "queue_congestion"; or a key or an address has reached its "limit", of "request" and "audio" too."""
         self._refused.record(1, {"request_type": request_type, "reason": reason})
+
+    def audit_failed(self) -> None:
+        """The audit log could not be written; its lines wait."""
+        self._audit_failures.record(1, {})
 
     def text_dropped(self, job_type: str, reason: str) -> None:
         """A guard took a decode's text away."""
@@ -116,6 +122,10 @@ class Metrics:
     def cache_lookup(self, *, hit: bool) -> None:
         """The result cache was asked."""
         (self._cache_hits if hit else self._cache_misses).record(1, {})
+
+    def cache_lost(self) -> None:
+        """The result cache did not answer: an upload went on without it."""
+        self._cache_lost.record(1, {})
 
 
 class _Nowhere:

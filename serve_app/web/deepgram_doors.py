@@ -1,13 +1,12 @@
 """`/v1/listen`, live over a WebSocket and with `POST` for a recording; errors in Deepgram's shape too.
 
-A recording's body is the audio itself, whichever content type it names; options are query parameters. An
-address to fetch (`{"url": ...}`) is refused: this server opens no connections for its clients.
+A recording's body is the audio itself, whichever content type it names; options are query parameters. With
+`callback` it is queued, and then its address (`{"url": ...}`) will do; without, a client would wait for it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -30,23 +29,30 @@ from serve_app.core.errors import (
     SottoError,
 )
 from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16, join
+from serve_app.jobs.desk import NewJob
 from serve_app.protocols.choices import chosen_languages
 from serve_app.protocols.deepgram.live import DeepgramDialect
 from serve_app.protocols.deepgram.models import require_model
-from serve_app.protocols.deepgram.options import ListenOptions, OptionWarning, parse_options
+from serve_app.protocols.deepgram.options import CALLBACKS, ListenOptions, OptionWarning, parse_options
 from serve_app.protocols.deepgram.recorded import RequestFacts, error_body, listen_body
+from serve_app.protocols.deepgram.records import ListenAccepted
 from serve_app.protocols.dialect import Open, RawAudio
+from serve_app.protocols.jobs.messages import MAX_JSON_BYTES, json_parameters
 from serve_app.service.contract import RecordingOptions, RecordingTranscript
 from serve_app.speakers.turns import SpeakerBackend, SpeakerMode
+from serve_app.web.callers import caller_of
 from serve_app.web.door import Door, Endpoints
 from serve_app.web.live.serve import serve_websocket
 from serve_app.web.records import RecordResponse
+from serve_app.web.request_records import current_record
+from serve_app.web.token_doors import grant_endpoint
 from serve_app.web.uploads import decode_upload, header_text, receive_upload, while_connected
 
 log = structlog.get_logger(__name__)
 
+DEEPGRAM_JOB = "deepgram"
+"""The kind of a job that a callback made."""
 MAX_HEADER_CHARS = 200
-HASH_BLOCK_BYTES = 1024 * 1024
 
 """What browsers, which can set no header, name before their key."""
 
@@ -85,7 +91,7 @@ def deepgram_endpoints(door: Door) -> Endpoints:
         subprotocol = answered_subprotocol(websocket.scope["subprotocols"])
         await serve_websocket(websocket, door, dialect, subprotocol=subprotocol)
 
-    return {"listen": listen, "deepgram": live}
+    return {"listen": listen, "deepgram": live, "grantToken": grant_endpoint(door)}
 
 
 def require_sense(dialect: DeepgramDialect, door: Door) -> None:
@@ -98,13 +104,14 @@ def require_sense(dialect: DeepgramDialect, door: Door) -> None:
 
 def error_answer(error: SottoError, request_id: str) -> Response:
     """Deepgram's error with its headers."""
+    current_record().failed(error)
     headers = {"dg-request-id": request_id, "dg-error": header_text(str(error), MAX_HEADER_CHARS)}
     if error.retry_after_s is not None:
         headers["retry-after"] = str(error.retry_after_s)
     return RecordResponse(error_body(error, request_id), status_code=error.http_status, headers=headers)
 
 
-class _Decoded(NamedTuple):
+class DecodedListen(NamedTuple):
     """What is transcribed, one after another: a recording's channels, each int16 `(n,)` at 16 kHz, or where
     they are speakers of one transcript `(n, num_channels)`; `warning` where something is wrong with it,
     `complete` False where some of it is missing."""
@@ -124,14 +131,23 @@ async def _listen(request: Request, door: Door, request_id: str) -> Response:
     options = parse_options(request.query_params.multi_items(), live=False)
     require_model(options.model, door.service.status().models)
     asked = recording_options(options, door.recording_defaults(), door.settings.diarization_backend)
-    upload = await receive_upload(_as_audio(request), door.max_body_bytes)
+    if options.callback:
+        return await _queue(request, door, options, asked)
+    upload = await receive_upload(_as_audio(request), door.max_body_bytes, door.upload_memory)
     try:
-        recording = await asyncio.to_thread(_decode, upload.file, options, asked.speakers, door)
+        recording = await asyncio.to_thread(
+            decode_listen, upload.file, upload.sha256, options, asked.speakers, door
+        )
     finally:
         upload.close()
+    await door.usage(request.scope).audio(sum(map(len, recording.channels)) / SAMPLE_RATE_HZ)
     began_s = perf_counter()
-    transcripts = await while_connected(request, _transcribe(recording.channels, asked, door))
+    transcripts = await while_connected(
+        request, door.within_time(_transcribe(recording.channels, asked, door))
+    )
     door.metrics.request_done(perf_counter() - began_s, recording.duration_s)
+    for transcript in transcripts:
+        current_record().transcribed(transcript)
     kind = "damaged_audio" if not recording.complete else "audio"
     warnings = [OptionWarning("body", recording.warning, kind)] if recording.warning else []
     facts = RequestFacts(request_id, recording.sha256, created)
@@ -139,11 +155,54 @@ async def _listen(request: Request, door: Door, request_id: str) -> Response:
     return RecordResponse(body, headers={"dg-request-id": request_id})
 
 
+async def _queue(request: Request, door: Door, options: ListenOptions, asked: RecordingOptions) -> Response:
+    """Answer with the id under which the transcript will be sent to the callback."""
+    if door.jobs is None:
+        raise InvalidMessage("callback: there is no queue here")
+    door.service.require_served(asked)
+    parameters = request.query_params.multi_items()
+    new = NewJob(
+        owner=caller_of(request.scope).key_id,
+        kind=DEEPGRAM_JOB,
+        parameters=tuple((name, value) for name, value in parameters if name not in CALLBACKS),
+        webhook_url=options.callback,
+        webhook_method=options.callback_method,
+    )
+    if _is_json(request):
+        url = await _address_in(request)
+        job = await door.jobs.submit(replace(new, url=url))
+    else:
+        upload = await receive_upload(_as_audio(request), door.max_body_bytes)
+        try:
+            job = await door.jobs.submit(replace(new, file=upload.file))
+        finally:
+            upload.close()
+    return RecordResponse(ListenAccepted(request_id=job.job_id), headers={"dg-request-id": job.job_id})
+
+
+async def _address_in(request: Request) -> str:
+    """Raises `InvalidMessage` where a JSON body has none."""
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MAX_JSON_BYTES:
+            raise PayloadTooLarge(f"a JSON body has at most {MAX_JSON_BYTES} bytes")
+    fields = dict(json_parameters(bytes(body)))
+    if not fields.get("url"):
+        raise InvalidMessage("the JSON body has no url")
+    return fields["url"]
+
+
+def _is_json(request: Request) -> bool:
+    content_type = request.headers.get("content-type", "")
+    return content_type.partition(";")[0].strip().lower() == "application/json"
+
+
 def _as_audio(request: Request) -> Request:
     """The same request, its body declared to be audio. Raises `InvalidMessage` for JSON."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type == "application/json":
-        raise InvalidMessage("this server fetches no addresses: send the audio itself as the body")
+    if _is_json(request):
+        raise InvalidMessage("without callback this server fetches no addresses: send the audio as the body")
     if content_type == "multipart/form-data":
         return request
     headers = [(name, value) for name, value in request.scope["headers"] if name != b"content-type"]
@@ -185,13 +244,11 @@ async def _transcribe(
     return [await door.service.transcribe(samples, options) for samples in channels]
 
 
-def _decode(file: BinaryIO, options: ListenOptions, speakers: SpeakerMode, door: Door) -> _Decoded:
+def decode_listen(
+    file: BinaryIO, sha256: str, options: ListenOptions, speakers: SpeakerMode, door: Door
+) -> DecodedListen:
+    """Blocking. Raises `InvalidAudio`, `PayloadTooLarge` and the like."""
     split = options.multichannel or speakers is SpeakerMode.CHANNEL
-    digest = hashlib.sha256()
-    while block := file.read(HASH_BLOCK_BYTES):
-        digest.update(block)
-    file.seek(0)
-    sha256 = digest.hexdigest()
     if isinstance(options.audio, RawAudio):
         samples, warning = _decode_raw(file.read(), replace(options.audio, split_channels=split), door)
         complete = warning is None
@@ -199,11 +256,11 @@ def _decode(file: BinaryIO, options: ListenOptions, speakers: SpeakerMode, door:
         recording = decode_upload(file, door, keep_channels=split)
         samples, warning, complete = recording.samples, recording.warning, recording.complete
     if not options.multichannel:
-        return _Decoded([samples], sha256, warning, complete)
+        return DecodedListen([samples], sha256, warning, complete)
     one_by_one = [np.ascontiguousarray(channel) for channel in samples.T]
     if speakers is SpeakerMode.CHANNEL:
         one_by_one = [channel[:, np.newaxis] for channel in one_by_one]
-    return _Decoded(one_by_one, sha256, warning, complete)
+    return DecodedListen(one_by_one, sha256, warning, complete)
 
 
 def _decode_raw(data: bytes, audio: RawAudio, door: Door) -> tuple[Pcm16, str | None]:

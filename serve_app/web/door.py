@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
+from starlette.types import Scope
+
+from serve_app.access.keyring import Keyring
+from serve_app.access.limits import Limiter, Usage
 from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.audio.formats import canonical_formats
-from serve_app.core.errors import QueueFull
+from serve_app.cache.results import ResultCache
+from serve_app.clips.ports import Clips
+from serve_app.core.erasure import Eraser
+from serve_app.core.errors import QueueFull, RequestTimedOut
 from serve_app.core.jobs import Task
 from serve_app.core.samples import SAMPLE_RATE_HZ
 from serve_app.formatting import FormattingOptions
+from serve_app.jobs.desk import JobDesk
 from serve_app.models.languages import normalise_language
 from serve_app.protocols.choices import SessionChoices
 from serve_app.protocols.doors import Described
@@ -22,16 +31,21 @@ from serve_app.speakers.turns import SpeakerBackend, SpeakerCounts, SpeakerMode
 from serve_app.streaming.policy import PolicyOptions
 from serve_app.telemetry.metrics import Metrics
 from serve_app.vad.options import EndpointingOptions
+from serve_app.web.callers import caller_of
+from serve_app.web.request_records import RecordKeeper
+from serve_app.web.upload_memory import UPLOAD_MEMORY_BYTES, UploadMemory
 
 MAX_CONCURRENT_UPLOADS = 32
 """Uploads held in this process at once; the next one is told to come back."""
 
 
+T = TypeVar("T")
 Endpoint: TypeAlias = Callable[[Any], Awaitable[Any]]
 Endpoints: TypeAlias = Mapping[str, Endpoint]
 """Starlette's functions by the names of the doors that they answer."""
 KEY_BYTES = 32
-"""Of the key that signs client secrets, where none is configured: it lives as long as this process."""
+"""Of the key that signs client secrets and tokens, where none is configured: it lives as long as this
+process."""
 
 
 class DoorSettings(Protocol):
@@ -39,6 +53,8 @@ class DoorSettings(Protocol):
 
     @property
     def language(self) -> str | None: ...
+    @property
+    def privacy(self) -> str: ...
     @property
     def languages(self) -> tuple[str, ...]: ...
     @property
@@ -82,7 +98,11 @@ class DoorSettings(Protocol):
     @property
     def idle_timeout_s(self) -> float: ...
     @property
+    def start_timeout_s(self) -> float: ...
+    @property
     def max_session_s(self) -> float: ...
+    @property
+    def request_timeout_s(self) -> float: ...
     def endpointing(self) -> EndpointingOptions: ...
     def policy(self) -> PolicyOptions: ...
     def conditioning(self) -> ConditioningOptions: ...
@@ -101,13 +121,17 @@ class DoorSettings(Protocol):
     def metrics_port(self) -> int | None: ...
     @property
     def diarization_backend(self) -> SpeakerBackend: ...
+    @property
+    def delete_audio_immediately(self) -> bool: ...
 
 
 class Door:
     """Shared by all routes of one application; counts what is open in this process.
 
     `described`: every door of the application. `signing_key`: the same on all replicas, or a client secret is
-    good at one of them only; None: one of this process.
+    good at one of them only; None: one of this process. `keys`: those that are asked for; None: none are.
+    `limiter`: what keys and addresses may use. `keeper` writes the audit log, `erasers` are the stores that
+    keep anything; `jobs`, `clips`, `cache`: None where nothing is kept.
     """
 
     def __init__(
@@ -118,16 +142,39 @@ class Door:
         *,
         described: Sequence[Described] = (),
         signing_key: bytes | None = None,
+        keys: Keyring | None = None,
+        keeper: RecordKeeper | None = None,
+        erasers: Sequence[Eraser] = (),
+        limiter: Limiter | None = None,
+        jobs: JobDesk | None = None,
+        clips: Clips | None = None,
+        cache: ResultCache | None = None,
     ) -> None:
         self.service = service
+        self.jobs = jobs
+        self.limiter = limiter or Limiter()
+        self.limiter.on_refused = lambda what: metrics.refused(what, "limit")
         self.described = tuple(described)
+        self.keys = keys
         self.signing_key = signing_key or secrets.token_bytes(KEY_BYTES)
+        self.keeper = keeper
+        self.erasers = tuple(erasers)
         self.settings = settings
+        self.clips = clips
+        self.cache = cache
         self.metrics = metrics
         self.allowed_formats = canonical_formats(settings.allowed_formats)
         self._language = normalise_language(settings.language or "auto")
+        is_strict = settings.privacy == "strict"
+        self.upload_memory = (
+            UploadMemory(max(self.max_body_bytes, UPLOAD_MEMORY_BYTES)) if is_strict else None
+        )
         self._num_connections = 0
         self._num_uploads = 0
+
+    def usage(self, scope: Scope) -> Usage:
+        """What the caller of a request or a WebSocket uses of its limits."""
+        return self.limiter.usage(caller_of(scope))
 
     @property
     def max_body_bytes(self) -> int:
@@ -184,6 +231,18 @@ class Door:
         if choices.idle_final_ms is not None:
             return choices.idle_final_ms / 1000
         return self.settings.idle_final_s if by_default and options.endpointing.enabled else 0.0
+
+    async def within_time(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of `work` on a request whose body has come. Raises `RequestTimedOut` where it takes
+        longer than `request_timeout_s` (0: as long as it takes)."""
+        limit_s = self.settings.request_timeout_s
+        try:
+            async with asyncio.timeout(limit_s or None) as limit:
+                return await work
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise RequestTimedOut(f"the request was not done within {limit_s:g} s") from None
 
     @contextmanager
     def connection(self) -> Iterator[None]:

@@ -9,15 +9,20 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from serve_app.access.keys import answered_subprotocol
+from serve_app.protocols import data_doors as data
 from serve_app.protocols import service_doors
 from serve_app.protocols.browser import doors as browser
 from serve_app.protocols.deepgram import doors as deepgram
 from serve_app.protocols.dialect import Dialect
 from serve_app.protocols.doors import Described, Opening, Operation
+from serve_app.protocols.jobs import doors as jobs
 from serve_app.protocols.native import doors as native
 from serve_app.protocols.openai import doors as openai
+from serve_app.web.clips import clip_endpoints
+from serve_app.web.data_doors import data_endpoints
 from serve_app.web.deepgram_doors import deepgram_endpoints
 from serve_app.web.door import Door, Endpoint, Endpoints
+from serve_app.web.jobs import job_endpoints
 from serve_app.web.live.serve import serve_websocket
 from serve_app.web.openai_doors import openai_endpoints
 from serve_app.web.service_doors import service_endpoints
@@ -33,13 +38,15 @@ class Protocol:
     endpoints: Callable[[Door], Endpoints] = lambda door: {}
 
 
-NATIVE = Protocol(native.DOORS, transcribe_endpoints)
+NATIVE = Protocol(native.DOORS, lambda door: {**transcribe_endpoints(door), **clip_endpoints(door)})
 BROWSER = Protocol(browser.DOORS)
 OPENAI = Protocol(openai.DOORS, openai_endpoints)
 DEEPGRAM = Protocol(deepgram.DOORS, deepgram_endpoints)
+DATA = Protocol(data.DOORS, data_endpoints)
+JOBS = Protocol(jobs.DOORS, job_endpoints)
 SERVICE = Protocol(service_doors.DOORS, service_endpoints)
 
-PROTOCOLS = (NATIVE, BROWSER, OPENAI, DEEPGRAM, SERVICE)
+PROTOCOLS = (NATIVE, BROWSER, OPENAI, DEEPGRAM, JOBS, DATA, SERVICE)
 
 
 def doors_of(protocols: Iterable[Protocol] = PROTOCOLS) -> tuple[Described, ...]:

@@ -1,13 +1,14 @@
 """Errors as answers, in one place: in the shape of the door that was asked, with the error's status.
 
-`{"detail": ...}`, OpenAI's `{"error": ...}` under `/v1`, Deepgram's at its own door; Retry-After where it
-helps.
+`{"detail": ...}`, OpenAI's `{"error": ...}` under `/v1`, Deepgram's at its own door, a text as `error` where
+`/api/transcribe` stands for a page's own proxy; Retry-After where it helps.
 No stack trace and no internal text leaves: an unexpected exception becomes a 500 with a fixed sentence.
 """
 
 from __future__ import annotations
 
 import uuid
+from urllib.parse import parse_qsl
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -15,10 +16,13 @@ from starlette.responses import Response
 from starlette.types import ExceptionHandler, Receive, Scope, Send
 
 from serve_app.core.errors import InternalError, InvalidKey, SottoError, WrongMethod
-from serve_app.protocols.deepgram.doors import PATH as LISTEN_PATH
+from serve_app.protocols.deepgram import doors as deepgram
+from serve_app.protocols.native.clips import ErrorText
+from serve_app.protocols.native.doors import TRANSCRIBE_PATH
 from serve_app.web.deepgram_doors import error_answer
 from serve_app.web.openai_errors import refused
 from serve_app.web.records import RecordResponse
+from serve_app.web.request_records import current_record
 from sotto_client.wire import Detail
 
 OPENAI_PREFIX = "/v1"
@@ -29,6 +33,7 @@ MAX_CLOSE_REASON_BYTES = 123
 
 def error_response(scope: Scope, error: SottoError) -> Response:
     """`error` as clients of the path that `scope` asks for expect it."""
+    current_record().failed(error)
     answer = _in_its_shape(scope, error)
     if isinstance(error, InvalidKey):
         answer.headers["www-authenticate"] = "Bearer"  # RFC 9110, section 15.5.2
@@ -37,12 +42,18 @@ def error_response(scope: Scope, error: SottoError) -> Response:
 
 def _in_its_shape(scope: Scope, error: SottoError) -> Response:
     path = asked_path(scope)
-    if path == LISTEN_PATH:
+    if path in (deepgram.PATH, deepgram.GRANT_PATH):
         return error_answer(error, str(uuid.uuid4()))
     if path == OPENAI_PREFIX or path.startswith(f"{OPENAI_PREFIX}/"):
         return refused(error)
     headers = {"retry-after": str(error.retry_after_s)} if error.retry_after_s is not None else None
+    if path == TRANSCRIBE_PATH and not _names_clip(scope):
+        return RecordResponse(ErrorText(error=str(error)), status_code=error.http_status, headers=headers)
     return RecordResponse(Detail(detail=str(error)), status_code=error.http_status, headers=headers)
+
+
+def _names_clip(scope: Scope) -> bool:
+    return any(name == "clip_id" for name, _ in parse_qsl(scope.get("query_string", b"").decode("latin-1")))
 
 
 async def refuse(scope: Scope, receive: Receive, send: Send, error: SottoError) -> None:

@@ -21,6 +21,9 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 GATHER_S: Final = 0.032
 """One hop of the voice detector: less audio than that makes no difference to any text."""
 
+MAX_UNREAD_BYTES: Final = 256 * 1024
+"""Of ours, above which a ping is not answered: pongs to a client that does not read would pile up."""
+
 MAX_SMALL_BYTES: Final = 8 * 1024
 """What is read at once of a client in real time; one that sends more is ahead of time, and never held up."""
 
@@ -61,6 +64,13 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
         self._reading_later = None
         if self.read_paused and self.queue.empty() and not self.transport.is_closing():
             self._read_on()
+
+    def handle_ping(self) -> None:
+        """RFC 6455, section 5.5.3: of several pings only the newest has to be answered."""
+        if self.transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
+            self.conn.data_to_send()
+        else:
+            super().handle_ping()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._reading_later is not None:

@@ -8,12 +8,10 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import ExitStack
-from time import perf_counter
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serve_app.audio.recordings import DecodedRecording
 from serve_app.core.jobs import Task
 from serve_app.protocols.openai.answer import transcription_body
 from serve_app.protocols.openai.errors import RefusedParameter
@@ -26,8 +24,9 @@ from serve_app.web.door import Door, Endpoints
 from serve_app.web.openai_errors import answering
 from serve_app.web.openai_realtime import realtime_endpoints
 from serve_app.web.openai_stream import streamed_answer
+from serve_app.web.recordings import heard
 from serve_app.web.records import RecordResponse
-from serve_app.web.uploads import decode_upload, receive_upload, warning_headers, while_connected
+from serve_app.web.uploads import Upload, decode_upload, receive_upload, warning_headers
 
 
 def openai_endpoints(door: Door) -> Endpoints:
@@ -62,33 +61,34 @@ async def _recording(request: Request, door: Door, task: Task) -> Response:
         raise RefusedParameter("the body must be multipart/form-data with a file and a model")
     with ExitStack() as held:
         held.enter_context(door.upload())
-        asked, options, recording = await _received(request, door, task)
+        upload, asked, options = await _received(request, door, task)
         if asked.stream:
+            async with upload.opened() as file:
+                by_channel = options.speakers is SpeakerMode.CHANNEL
+                recording = await asyncio.to_thread(decode_upload, file, door, keep_channels=by_channel)
+            await door.usage(request.scope).audio(recording.duration_s)
             released = ExitStack()
             answer = await streamed_answer(request, door, asked, options, recording, on_closed=released.close)
             released.push(held.pop_all())
             return answer
-        began_s = perf_counter()
-        transcript = await while_connected(request, door.service.transcribe(recording.samples, options))
-        door.metrics.request_done(perf_counter() - began_s, recording.duration_s)
-        return _answer(transcript, asked, task, warning_headers(recording))
+        result = await heard(request, door, upload, options)
+        return _answer(result.transcript, asked, task, warning_headers(result.warning, result.complete))
 
 
 async def _received(
     request: Request, door: Door, task: Task
-) -> tuple[TranscriptionRequest, RecordingOptions, DecodedRecording]:
-    upload = await receive_upload(request, door.max_body_bytes)
+) -> tuple[Upload, TranscriptionRequest, RecordingOptions]:
+    upload = await receive_upload(request, door.max_body_bytes, door.upload_memory)
     try:
         asked, vad = transcription_request(upload.fields)
         hosted_model(asked.model, door.service.status().models)
         options = asked.recording_options(
             task, vad, door.recording_defaults(), door.settings.diarization_backend
         )
-        by_channel = options.speakers is SpeakerMode.CHANNEL
-        decoding = asyncio.to_thread(decode_upload, upload.file, door, keep_channels=by_channel)
-        return asked, options, await decoding
-    finally:
+        return upload, asked, options
+    except BaseException:
         upload.close()
+        raise
 
 
 def _answer(

@@ -13,12 +13,14 @@ from serve_app.protocols.openai.errors import error_fields, error_status
 from serve_app.protocols.openai.records import Error
 from serve_app.web.door import Door
 from serve_app.web.records import RecordResponse
+from serve_app.web.request_records import current_record
 
 log = structlog.get_logger(__name__)
 
 
 def refused(error: SottoError) -> Response:
     """`{"error": ...}` with its status, Retry-After where it helps."""
+    current_record().failed(error)
     headers = {"retry-after": str(error.retry_after_s)} if error.retry_after_s is not None else None
     return RecordResponse(Error(error=error_fields(error)), status_code=error_status(error), headers=headers)
 

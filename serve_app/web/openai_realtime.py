@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
+from serve_app.access.caller import Caller
 from serve_app.core.errors import SottoError
 from serve_app.protocols.openai.client_secrets import (
     BETA_LIFETIME_S,
@@ -37,6 +38,7 @@ from serve_app.protocols.openai.realtime_session import (
     decode_session,
     merged,
 )
+from serve_app.web.callers import caller_of
 from serve_app.web.door import Door, Endpoints
 from serve_app.web.errors import refuse
 from serve_app.web.live.serve import serve_websocket
@@ -57,7 +59,7 @@ def realtime_endpoints(door: Door) -> Endpoints:
 
     async def client_secrets(request: Request) -> Response:
         asked = secret_request(await _small_body(request))
-        value, secret = _new_secret(asked, signing_key)
+        value, secret = _new_secret(asked, signing_key, caller_of(request.scope))
         session, name = merged(DEFAULT_SESSION, secret.settings), secret.nonce
         shown = shown_session(session, f"sess_{name}", secret.expires_at)
         return RecordResponse(ClientSecretAnswer(value=value, expires_at=secret.expires_at, session=shown))
@@ -66,7 +68,7 @@ def realtime_endpoints(door: Door) -> Endpoints:
         body = await _small_body(request) or b"{}"
         session = merged(DEFAULT_SESSION, decode_session(body))
         asked = SecretRequest(ExpiresAfter(seconds=BETA_LIFETIME_S), msgspec.Raw(body))
-        value, secret = _new_secret(asked, signing_key)
+        value, secret = _new_secret(asked, signing_key, caller_of(request.scope))
         session_id = f"sess_{secret.nonce}"
         return RecordResponse(shown_beta_session(session, session_id, secret.expires_at, secret=value))
 
@@ -112,9 +114,11 @@ def realtime_dialect(
     return dialect, handshake
 
 
-def opens_realtime(key: str, path: str, signing_key: bytes) -> bool:
-    """Whether `key` is a client secret of ours, not expired, and `path` the Realtime socket's."""
-    return path == REALTIME_PATH and verify_secret(signing_key, key, time.time()) is not None
+def secret_owner(key: str, path: str, signing_key: bytes) -> str | None:
+    """The id of the key that a client secret was made with; None where `key` is none of ours, has expired, or
+    `path` is another than the Realtime socket's."""
+    secret = verify_secret(signing_key, key, time.time()) if path == REALTIME_PATH else None
+    return None if secret is None else secret.key_id
 
 
 async def _small_body(request: Request) -> bytes:
@@ -127,7 +131,7 @@ async def _small_body(request: Request) -> bytes:
     return bytes(body)
 
 
-def _new_secret(asked: SecretRequest, key: bytes) -> tuple[str, ClientSecret]:
+def _new_secret(asked: SecretRequest, key: bytes, caller: Caller) -> tuple[str, ClientSecret]:
     expires_at = int(time.time()) + asked.expires_after.seconds
-    secret = ClientSecret(expires_at, secrets.token_hex(12), asked.session)
+    secret = ClientSecret(expires_at, secrets.token_hex(12), asked.session, caller.key_id)
     return issue_secret(key, secret), secret

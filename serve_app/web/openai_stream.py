@@ -17,6 +17,7 @@ from serve_app.protocols.openai.request import TranscriptionRequest
 from serve_app.service.contract import RecordingOptions, RecordingSegment, RecordingTranscript
 from serve_app.web.door import Door
 from serve_app.web.duplex import Duplex
+from serve_app.web.request_records import current_record
 from serve_app.web.uploads import until_gone, warning_headers
 
 log = structlog.get_logger(__name__)
@@ -37,7 +38,7 @@ async def streamed_answer(
     """
     segments: asyncio.Queue[RecordingSegment | None] = asyncio.Queue()
     working = asyncio.ensure_future(
-        door.service.transcribe(recording.samples, options, on_segment=segments.put_nowait)
+        door.within_time(door.service.transcribe(recording.samples, options, on_segment=segments.put_nowait))
     )
     working.add_done_callback(lambda _: segments.put_nowait(None))
     await asyncio.sleep(0)  # its first step: whether it is admitted
@@ -53,7 +54,7 @@ async def streamed_answer(
         media_type=EVENT_STREAM_TYPE,
         max_stall_s=door.settings.idle_timeout_s,
         on_closed=closed,
-        headers=warning_headers(recording),
+        headers=warning_headers(recording.warning, recording.complete),
     )
 
 
@@ -85,12 +86,15 @@ async def _events(
                 return
             else:
                 yield KEEP_ALIVE
-        yield events.done(working.result())
+        transcript = working.result()
+        current_record().transcribed(transcript)
+        yield events.done(transcript)
         door.metrics.request_done(perf_counter() - began_s, duration_s)
     except ClientDisconnect:
         return
     except SottoError as error:
         door.metrics.request_failed()
+        current_record().failed(error)
         yield events.failed(error)
     except Exception:
         door.metrics.request_failed()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from functools import cache
 
+from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from serve_app import __version__
-from serve_app.core.errors import UnknownPath
+from serve_app.cache.ports import CacheLost, CacheStats
+from serve_app.core.errors import StorageUnavailable, UnknownPath
 from serve_app.protocols import health
+from serve_app.protocols.cache_stats import CacheCleared, stats_body
 from serve_app.protocols.documents.build import Document, asyncapi_document, openapi_document
 from serve_app.protocols.health import ServiceInfo
 from serve_app.telemetry.exposition import CONTENT_TYPE
@@ -22,6 +25,7 @@ def service_endpoints(door: Door) -> Endpoints:
         version=__version__,
         language=door.settings.language or "auto",
         max_audio_length_s=door.settings.max_audio_length_seconds,
+        cache_type=None if door.cache is None else door.cache.kind,
         endpoints=tuple(map(str, door.described)),
         partial_interval_ms=door.settings.partial_interval_ms,
         max_partial_window_s=door.settings.max_partial_window_s,
@@ -56,7 +60,10 @@ def service_endpoints(door: Door) -> Endpoints:
         return RecordResponse(health.startup_body(has_started), status_code=200 if has_started else 503)
 
     async def status_page(request: Request) -> Response:
-        return RecordResponse(health.status_body(door.service.status()))
+        status = health.status_body(door.service.status())
+        if door.keeper is not None:
+            status = replace(status, audit_log="failing" if door.keeper.is_failing else "writing")
+        return RecordResponse(status)
 
     async def operator_status(request: Request) -> Response:
         return RecordResponse(health.operator_status_body(door.service.status(), info))
@@ -66,6 +73,23 @@ def service_endpoints(door: Door) -> Endpoints:
         if not door.settings.metrics_enabled or door.settings.metrics_port is not None:
             raise UnknownPath("metrics are not served here: see metrics_enabled and metrics_port")
         return Response(await door.service.metrics_text(), headers={"content-type": CONTENT_TYPE})
+
+    async def stats(request: Request) -> Response:
+        if door.cache is None:
+            return RecordResponse(stats_body(None, CacheStats()))
+        try:
+            known = await door.cache.stats()
+        except CacheLost:
+            known = None
+        return RecordResponse(stats_body(door.cache.kind, known))
+
+    async def clear_cache(request: Request) -> Response:
+        try:
+            if door.cache is not None:
+                await door.cache.clear()
+        except CacheLost:
+            raise StorageUnavailable("the result cache does not answer: it was not cleared") from None
+        return RecordResponse(CacheCleared())
 
     async def openapi(request: Request) -> Response:
         return JSONResponse(http())
@@ -86,6 +110,8 @@ def service_endpoints(door: Door) -> Endpoints:
         "status": status_page,
         "operatorStatus": operator_status,
         "metrics": metrics,
+        "stats": stats,
+        "clearCache": clear_cache,
         "openapi": openapi,
         "asyncapi": asyncapi,
     }

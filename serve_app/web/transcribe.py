@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 from time import perf_counter
+from typing import Any, Final
 
+import msgspec
 import structlog
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from serve_app.audio.recordings import DecodedRecording
 from serve_app.core.errors import SottoError
 from serve_app.protocols.native import ndjson
 from serve_app.protocols.native.transcribe import (
     ProcessingTime,
     ResponseFormat,
+    UploadChoices,
     transcript_body,
     upload_choices,
+    wire_segments,
 )
-from serve_app.protocols.subtitles import to_srt, to_text, to_vtt
-from serve_app.service.contract import RecordingTranscript
-from serve_app.speakers.turns import SpeakerMode
+from serve_app.protocols.subtitles import to_srt, to_text, to_tsv, to_vtt
 from serve_app.web.door import Door, Endpoints
 from serve_app.web.live.serve import DuplexAnswer
+from serve_app.web.recordings import Heard, heard
 from serve_app.web.records import RecordResponse
-from serve_app.web.uploads import decode_upload, receive_upload, warning_headers, while_connected
-from sotto_client.wire import Detail
+from serve_app.web.token_doors import token_endpoint
+from serve_app.web.uploads import receive_upload, warning_headers
+from sotto_client.wire import Detail, Transcript
+
+TSV_TYPE: Final = "text/tab-separated-values"
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +56,7 @@ def transcribe_endpoints(door: Door) -> Endpoints:
         dialect = ndjson.NdjsonDialect(parameters, content_type, heartbeat_s=door.settings.heartbeat_s)
         return DuplexAnswer(door, dialect, ndjson.MEDIA_TYPE)
 
-    return {"transcribe": transcribe, "transcribeStream": stream}
+    return {"transcribe": transcribe, "transcribeStream": stream, "createToken": token_endpoint(door)}
 
 
 async def _transcribe(request: Request, door: Door) -> Response:
@@ -60,52 +65,48 @@ async def _transcribe(request: Request, door: Door) -> Response:
     asked.recording_options(
         door.recording_defaults(), door.settings.diarization_backend
     )  # a bad query costs no upload
-    upload = await receive_upload(request, door.max_body_bytes)
+    upload = await receive_upload(request, door.max_body_bytes, door.upload_memory)
     try:
         choices = upload_choices([*request.query_params.multi_items(), *upload.fields])
         options = choices.recording_options(door.recording_defaults(), door.settings.diarization_backend)
-        decode_started_s = perf_counter()
-        by_channel = options.speakers is SpeakerMode.CHANNEL
-        recording = await asyncio.to_thread(
-            decode_upload,
-            upload.file,
-            door,
-            keep_channels=by_channel,
-            audio_track=choices.audio_track,
-        )
-    finally:
+    except BaseException:
         upload.close()
-    decoded_s = perf_counter()
-    transcript = await while_connected(request, door.service.transcribe(recording.samples, options))
-    done_s = perf_counter()
-    door.metrics.request_done(done_s - decoded_s, recording.duration_s)
-    time = ProcessingTime(decoded_s - decode_started_s, done_s - decoded_s, done_s - started_s)
-    return _answer(transcript, recording, time, choices.response_format, choices.word_timestamps)
+        raise
+    result = await heard(request, door, upload, options, audio_track=choices.audio_track)
+    return answer_of(result, choices, started_s)
 
 
-def _answer(
-    transcript: RecordingTranscript,
-    recording: DecodedRecording,
-    time: ProcessingTime,
-    response_format: ResponseFormat,
-    include_words: bool,
+def answer_of(
+    result: Heard,
+    choices: UploadChoices,
+    started_s: float,
+    body_of: Callable[[Transcript], Any] = lambda body: body,
 ) -> Response:
-    headers = warning_headers(recording)
-    match response_format:
+    """The answer in the format that was chosen; `body_of` makes the door's own JSON of the record."""
+    headers = warning_headers(result.warning, result.complete)
+    transcript = result.transcript
+    match choices.response_format:
         case ResponseFormat.TEXT:
             return Response(to_text(transcript), media_type="text/plain", headers=headers)
         case ResponseFormat.SRT:
             return Response(to_srt(transcript.segments), media_type="application/x-subrip", headers=headers)
         case ResponseFormat.VTT:
             return Response(to_vtt(transcript.segments), media_type="text/vtt", headers=headers)
-        case ResponseFormat.JSON:
-            now = datetime.now(UTC)
+        case ResponseFormat.TSV:
+            return Response(to_tsv(transcript.segments), media_type=TSV_TYPE, headers=headers)
+        case ResponseFormat.NDJSON:
+            lines = msgspec.json.Encoder().encode_lines(wire_segments(transcript))
+            return Response(lines, media_type=ndjson.MEDIA_TYPE, headers=headers)
+        case ResponseFormat.JSON | ResponseFormat.VERBOSE_JSON as chosen:
+            total_s = perf_counter() - started_s
             body = transcript_body(
                 transcript,
-                time,
-                now,
-                include_words=include_words,
-                warning=recording.warning,
-                complete=recording.complete,
+                ProcessingTime(result.decode_s, result.transcribe_s, total_s),
+                datetime.now(UTC),
+                include_words=choices.word_timestamps or chosen is ResponseFormat.VERBOSE_JSON,
+                warning=result.warning,
+                complete=result.complete,
+                cached_at=result.cached_at,
+                hit_at=result.hit_at,
             )
-            return RecordResponse(body, headers=headers)
+            return RecordResponse(body_of(body), headers=headers)

@@ -4,9 +4,10 @@ decoded, and worked on while its client waits."""
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import tempfile
-from collections.abc import AsyncGenerator, Coroutine
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeVar, cast
 
@@ -27,6 +28,7 @@ from serve_app.core.samples import SAMPLE_RATE_HZ
 from serve_app.protocols.dialect import ContainerAudio
 from serve_app.protocols.media_type import parse_audio_type
 from serve_app.web.door import Door
+from serve_app.web.upload_memory import HeldMemory, UploadMemory
 from sotto_client.recordings import COMPLETE_HEADER, WARNING_HEADER
 
 SPOOL_BYTES = 8 * 1024 * 1024
@@ -46,20 +48,41 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """The bytes of one recording, from their start; close it when done."""
+    """The bytes of one recording, from their start, and their hash; close it when done."""
 
     file: BinaryIO
     num_bytes: int
     fields: tuple[tuple[str, str], ...]
+    sha256: str
+    held: HeldMemory | None = None
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[BinaryIO]:
+        """The file; closed at the end, so that what a long transcription does not need is given back."""
+        try:
+            yield self.file
+        finally:
+            self.close()
 
     def close(self) -> None:
         self.file.close()
+        if self.held is not None:
+            self.held.release()
 
 
 class _Parser(MultiPartParser):
     """A part called as the recording is a file, whether or not the client gave it a file name."""
 
     spool_max_size = SPOOL_BYTES
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.digest = hashlib.sha256()
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._current_part.file is not None:  # there is one file at most
+            self.digest.update(memoryview(data)[start:end])
+        super().on_part_data(data, start, end)
 
     def on_headers_finished(self) -> None:
         disposition = self._current_part.content_disposition
@@ -71,24 +94,31 @@ class _Parser(MultiPartParser):
         super().on_headers_finished()
 
 
-async def receive_upload(request: Request, max_bytes: int) -> Upload:
+async def receive_upload(request: Request, max_bytes: int, memory: UploadMemory | None = None) -> Upload:
     """Read the body. Raises before reading it where its length already says that it is too large.
 
-    Raises `PayloadTooLarge`, `InvalidMessage` (no or malformed multipart), `InvalidAudio` (nothing in it)
-    and `UnsupportedFormat` (a content type that carries no audio).
+    With `memory` it stays there, and takes no more than is left; without, what is large goes to a file.
+    Raises `QueueFull` (no memory left), `PayloadTooLarge`, `InvalidMessage` (no or malformed multipart),
+    `InvalidAudio` (nothing in it) and `UnsupportedFormat` (a content type that carries no audio).
     """
     content_type = request.headers.get("content-type", "")
-    if content_type.partition(";")[0].strip().lower() == "multipart/form-data":
-        upload = await _receive_multipart(request, max_bytes)
-    else:
-        upload = await _receive_raw(request, content_type, max_bytes)
+    is_form = content_type.partition(";")[0].strip().lower() == "multipart/form-data"
+    held = None if memory is None else HeldMemory(memory)
+    try:
+        receive = _receive_multipart if is_form else _receive_raw
+        upload = await receive(request, max_bytes, held)
+    except BaseException:
+        if held is not None:
+            held.release()
+        raise
     if upload.num_bytes == 0:
         upload.close()
         raise InvalidAudio("the audio file is empty")
     return upload
 
 
-async def _receive_raw(request: Request, content_type: str, max_bytes: int) -> Upload:
+async def _receive_raw(request: Request, max_bytes: int, held: HeldMemory | None) -> Upload:
+    content_type = request.headers.get("content-type", "")
     try:
         audio = parse_audio_type(content_type)
     except UnsupportedFormat:
@@ -98,23 +128,25 @@ async def _receive_raw(request: Request, content_type: str, max_bytes: int) -> U
         ) from None
     if not isinstance(audio, ContainerAudio):
         raise InvalidMessage("raw samples are for /transcribe/stream: send a file here")
-    file = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115 - the caller closes it
-    num_bytes = 0
+    file = tempfile.SpooledTemporaryFile(max_size=_spool_bytes(held))  # noqa: SIM115 - the caller closes it
+    num_bytes, digest = 0, hashlib.sha256()
     try:
-        async for chunk in _limited(request, max_bytes, max_bytes):
+        async for chunk in _limited(request, max_bytes, max_bytes, held):
+            digest.update(chunk)
             num_bytes += file.write(chunk)
         file.seek(0)
     except BaseException:
         file.close()
         raise
-    return Upload(cast(BinaryIO, file), num_bytes, ())
+    return Upload(cast(BinaryIO, file), num_bytes, (), digest.hexdigest(), held)
 
 
-async def _receive_multipart(request: Request, max_bytes: int) -> Upload:
-    stream = _limited(request, max_bytes + MULTIPART_OVERHEAD_BYTES, max_bytes)
+async def _receive_multipart(request: Request, max_bytes: int, held: HeldMemory | None) -> Upload:
+    stream = _limited(request, max_bytes + MULTIPART_OVERHEAD_BYTES, max_bytes, held)
     parser = _Parser(
         request.headers, stream, max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES
     )
+    parser.spool_max_size = _spool_bytes(held)
     try:
         form = await parser.parse()
     except MultiPartException as error:
@@ -131,10 +163,17 @@ async def _receive_multipart(request: Request, max_bytes: int) -> Upload:
         await form.close()
         raise _too_large(num_bytes, max_bytes)
     fields = tuple((name, value) for name, value in form.multi_items() if isinstance(value, str))
-    return Upload(upload.file, num_bytes, fields)
+    return Upload(upload.file, num_bytes, fields, parser.digest.hexdigest(), held)
 
 
-async def _limited(request: Request, max_body_bytes: int, max_bytes: int) -> AsyncGenerator[bytes, None]:
+def _spool_bytes(held: HeldMemory | None) -> int:
+    """0: however large it is, it stays in memory."""
+    return SPOOL_BYTES if held is None else 0
+
+
+async def _limited(
+    request: Request, max_body_bytes: int, max_bytes: int, held: HeldMemory | None
+) -> AsyncGenerator[bytes, None]:
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > max_body_bytes:
         raise _too_large(int(announced), max_bytes)
@@ -143,6 +182,8 @@ async def _limited(request: Request, max_body_bytes: int, max_bytes: int) -> Asy
         num_bytes += len(chunk)
         if num_bytes > max_body_bytes:
             raise _too_large(num_bytes, max_bytes)
+        if held is not None:
+            held.take(len(chunk))
         yield chunk
 
 
@@ -171,13 +212,13 @@ def decode_upload(
     return recording
 
 
-def warning_headers(recording: DecodedRecording) -> dict[str, str]:
+def warning_headers(warning: str | None, complete: bool) -> dict[str, str]:
     """What an answer says of its recording beside the text; nothing where nothing was wrong."""
-    if recording.warning is None:
+    if warning is None:
         return {}
     return {
-        WARNING_HEADER: header_text(recording.warning, MAX_HEADER_CHARS),
-        COMPLETE_HEADER: "true" if recording.complete else "false",
+        WARNING_HEADER: header_text(warning, MAX_HEADER_CHARS),
+        COMPLETE_HEADER: "true" if complete else "false",
     }
 
 

@@ -31,13 +31,17 @@ def page_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def service(page_port: int) -> Iterator[ServiceUnderTest]:
+def service(page_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceUnderTest]:
     """The graph with `tiny.en` in both roles: what these tests are about is the way there and back."""
+    kept = tmp_path_factory.mktemp("jobs")
     settings = {
         "model": "tiny.en",
         "language": "en",
         "idle_timeout_s": 120,
         "cors_origins": f"http://127.0.0.1:{page_port}",
+        "jobs_database": f"sqlite:///{kept / 'jobs.db'}",
+        "jobs_storage_path": str(kept / "audio"),
+        "outbound_networks": "127.0.0.0/8",
     }
     with service_in_own_process(settings) as running:
         yield running

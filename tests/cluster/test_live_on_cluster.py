@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable
 
 import numpy as np
 import psutil
@@ -13,54 +12,15 @@ import pytest
 
 from benchmarks.service import ServiceUnderTest
 from cluster.conftest import clip, reference, word_error_rate
+from cluster.talking import finals, stream, text
 from serve_app.launch.processes import process_title, processes_of
 from serve_app.speakers.host import CPU_NICENESS
 from sotto_client.live import LiveClient, SessionConfig
-from sotto_client.messages import FinalTranscript, Message, PartialTranscript, SessionEnded, VadEvent
+from sotto_client.messages import PartialTranscript, SessionEnded, VadEvent
 
 pytestmark = [pytest.mark.cluster, pytest.mark.models]
 
-CONFIG = SessionConfig(lang_code="en")
 CLIPS = ("visit", "ward_round", "phone_call", "dictation", "short_0", "short_1", "short_2", "short_5")
-
-
-async def stream(
-    service: ServiceUnderTest,
-    name: str,
-    *,
-    speed: float = 2.0,
-    session_id: str | None = None,
-    on_final: Callable[[], None] = lambda: None,
-) -> list[Message]:
-    """Send a clip in 100 ms chunks at `speed` times real time; everything the server says."""
-    audio = clip(name)
-    async with LiveClient(service.url) as client:
-        await client.start(CONFIG, session_id=session_id)
-
-        async def send() -> None:
-            loop = asyncio.get_running_loop()
-            began_s = loop.time()
-            for number, start in enumerate(range(0, len(audio), 1600)):
-                await asyncio.sleep(max(0.0, began_s + number * 0.1 / speed - loop.time()))
-                await client.send_audio(audio[start : start + 1600])
-            await client.end()
-
-        sender = asyncio.create_task(send())
-        messages = []
-        async for message in client:
-            messages.append(message)
-            if isinstance(message, FinalTranscript):
-                on_final()
-        await sender
-    return messages
-
-
-def finals(messages: list[Message]) -> list[FinalTranscript]:
-    return [message for message in messages if isinstance(message, FinalTranscript)]
-
-
-def text(messages: list[Message]) -> str:
-    return " ".join(final.text for final in finals(messages))
 
 
 async def test_eight_sessions_with_different_clips_at_once(service: ServiceUnderTest) -> None:

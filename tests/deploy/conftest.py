@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 DOCKER = Path(__file__).parents[2] / "deploy" / "docker"
-sys.path.insert(0, str(DOCKER))
+sys.path[:0] = [str(DOCKER), str(DOCKER.parent)]
 
 
 @pytest.fixture(scope="session")

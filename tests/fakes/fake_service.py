@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from serve_app.access.caller import ANYBODY, Caller
 from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.core.errors import MaxSessionsReached, SessionExists, SottoError
 from serve_app.core.events import (
@@ -190,12 +191,16 @@ class FakeService:
     live: dict[str, FakeSession] = field(default_factory=dict)
     closed: list[str] = field(default_factory=list)
     tickets: list[str | None] = field(default_factory=list)
+    callers: list[Caller] = field(default_factory=list)
     uploads: list[tuple[Pcm16, RecordingOptions]] = field(default_factory=list)
     num_cancelled_uploads: int = 0
     on_open: Callable[[FakeSession], None] | None = None
 
-    def open_session(self, options: SessionOptions, ticket: str | None = None) -> FakeSession:
+    def open_session(
+        self, options: SessionOptions, ticket: str | None = None, caller: Caller = ANYBODY
+    ) -> FakeSession:
         self.tickets.append(ticket)
+        self.callers.append(caller)
         if self.refuse_with is not None:
             raise self.refuse_with
         if options.session_id in self.live:
@@ -236,6 +241,10 @@ class FakeService:
                 on_segment(segment)
         return transcript
 
+    def require_served(self, options: RecordingOptions) -> None:
+        if self.refuse_with is not None:
+            raise self.refuse_with
+
     def status(self) -> ServiceStatus:
         models = (
             ModelInfo("base", "final", "ctranslate2", "cpu", "int8", True, "/models/base"),
@@ -264,6 +273,7 @@ class FakeSettings:
     host: str = "127.0.0.1"
     port: int = 8000
     language: str = "auto"
+    privacy: str = "standard"
     languages: tuple[str, ...] = ()
     withhold_doubted: bool = False
     language_mode: str = "lock"
@@ -291,9 +301,12 @@ class FakeSettings:
     heartbeat_s: float = 5.0
     idle_final_s: float = 0.0
     idle_timeout_s: float = 20.0
+    start_timeout_s: float = 20.0
     max_session_s: float = 60.0
     metrics_enabled: bool = True
     metrics_port: int | None = None
+    request_timeout_s: float = 0.0
+    delete_audio_immediately: bool = False
 
     def conditioning(self) -> ConditioningOptions:
         return ConditioningOptions()

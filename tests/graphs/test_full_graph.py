@@ -75,6 +75,13 @@ def test_short_audio_gets_a_recogniser_without_a_card_where_it_is_asked_for() ->
     assert "ShortAsr" not in bound(full.build({"profile": "cpu", "settings": {"short_audio_on_cpu_s": 3}}))
 
 
+@pytest.mark.usefixtures("missing")
+def test_the_result_cache_is_a_deployment_of_its_own_where_it_is_on() -> None:
+    graph = bound(full.build({"profile": "cpu", "settings": {"result_cache_enabled": True}}))
+    assert set(graph) == {"Ingress", "VoiceActivity", "Recogniser", "ResultCacheHost"}
+    assert graph["ResultCacheHost"]["num_cpus"] == 0
+
+
 def test_unknown_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="unknown graph arguments"):
         full.build({"modle": "base"})

@@ -402,3 +402,12 @@ test("finals that want the same audio again all come, and each once", async (t) 
   socket.say(two);
   assert.deepEqual(events.map((event) => event.text), ["one", "two"]);
 });
+
+test("every connection offers a fresh key", async (t) => {
+  let made = 0;
+  const protocols = async () => ["token", `key-${++made}`];
+  const { socket } = await begin(t, { protocols });
+  assert.deepEqual(socket.protocols, ["token", "key-1"]);
+  const next = await reconnect(t, socket);
+  assert.deepEqual(next.protocols, ["token", "key-2"]);
+});

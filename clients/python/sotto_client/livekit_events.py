@@ -16,9 +16,12 @@ HTTP_STATUS = {
     "INVALID_MESSAGE": 400,
     "INVALID_TICKET": 400,
     "SESSION_EXISTS": 409,
+    "INVALID_KEY": 401,
+    "WRONG_SCOPE": 403,
     "MAX_SESSIONS_REACHED": 503,
     "QUEUE_FULL": 503,
     "QUEUE_CONGESTION": 503,
+    "LIMIT_REACHED": 429,
 }
 """What a session's error code would be as an HTTP status, which is how LiveKit tells errors apart."""
 

@@ -18,6 +18,7 @@ from sotto_client.wire import (
     FinalTranscript,
     Heartbeat,
     LoadStatus,
+    ModelStatus,
     PartialTranscript,
     SessionEnded,
     SessionStarted,
@@ -31,6 +32,7 @@ from sotto_client.wire import Word as SpokenWord
 
 __all__ = [
     "AudioWarning",
+    "ModelStatus",
     "LoadStatus",
     "ErrorMessage",
     "FinalTranscript",

@@ -8,7 +8,7 @@ and what is `UNSET` (which is false) is left out. Times count from the first sam
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 from msgspec.structs import replace
@@ -80,6 +80,16 @@ class AudioWarning(_Message, tag="audio_warning", frozen=True, kw_only=True):
     ]
     t_ms: Annotated[float, means("Milliseconds from the first sample.")]
     value: Annotated[float, means("The measured level.")]
+
+
+class ModelStatus(_Message, tag="model_status", frozen=True, kw_only=True):
+    """A model has said nothing for five seconds though it was asked, or says something again. No word is
+    lost: what it did not answer is asked again."""
+
+    session_id: SessionId
+    state: Annotated[str, means("Which of the two.", values=("stalled", "resumed"))]
+    t_ms: Annotated[float, means("Milliseconds of audio that were taken by then.")]
+    waited_ms: Annotated[float, means("Milliseconds since it should have said something.")]
 
 
 class LoadStatus(_Message, tag="load_status", frozen=True, kw_only=True):
@@ -234,6 +244,7 @@ Event: TypeAlias = (
     | Ticket
     | VadEvent
     | AudioWarning
+    | ModelStatus
     | LoadStatus
     | PartialTranscript
     | FinalTranscript
@@ -271,6 +282,10 @@ class ProcessingTime(Written, frozen=True, kw_only=True):
     total_ms: Annotated[float, means("Both, and what lay between.")]
 
 
+CachedAt: TypeAlias = Annotated[str, means("When the text was put into the cache, ISO 8601.")]
+CacheHitAt: TypeAlias = Annotated[str, means("When it was found there for this answer, ISO 8601.")]
+
+
 class Transcript(Written, frozen=True, kw_only=True):
     """A recording's text (`POST /transcribe`)."""
 
@@ -285,6 +300,8 @@ class Transcript(Written, frozen=True, kw_only=True):
     model: str
     timestamp: Annotated[str, means("When it was answered, ISO 8601.")]
     cached: bool
+    cached_at: CachedAt | UnsetType = UNSET
+    cache_hit_at: CacheHitAt | UnsetType = UNSET
     words: Annotated[tuple[Word, ...] | UnsetType, means("With `word_timestamps`.")] = UNSET
     num_speakers: Annotated[int | UnsetType, means("Where they were asked for.")] = UNSET
     speakers: Annotated[tuple[str, ...] | UnsetType, means("Their labels.")] = UNSET
@@ -297,3 +314,56 @@ class Transcript(Written, frozen=True, kw_only=True):
     @property
     def total_ms(self) -> float:
         return self.processing_time.total_ms
+
+
+JOB_STATES = ("queued", "running", "done", "failed", "cancelled")
+
+
+class JobError(Written, frozen=True, kw_only=True):
+    """Why a job failed."""
+
+    code: Annotated[str, means("As in the native protocol's errors.")]
+    message: str
+
+
+class JobWebhook(Written, frozen=True, kw_only=True):
+    """One webhook of a job."""
+
+    webhook_id: Annotated[str, means("The header `webhook-id`, the same however often it is sent.")]
+    status: Annotated[str, means("Where it is.", values=("pending", "delivered", "failed"))]
+    attempts: int
+    error: Annotated[str | UnsetType, means("Of the last attempt.")] = UNSET
+
+
+class JobStatus(Written, frozen=True, kw_only=True):
+    """A recording in the queue, or what became of it. Times are ISO 8601."""
+
+    job_id: str
+    status: Annotated[str, means("Where it is.", values=JOB_STATES)]
+    progress: Annotated[float, means("The share that is decoded, from 0 to 1.")]
+    created_at: str
+    started_at: Annotated[str | None, means("When work on it first began.")] = None
+    ended_at: str | None = None
+    expires_at: Annotated[str | None, means("When it is forgotten.")] = None
+    error: JobError | UnsetType = UNSET
+    result: Annotated[
+        Any,
+        means("Once it is done: the answer of `POST /transcribe`, a text in formats that are none of JSON."),
+    ] = UNSET
+    webhooks: Annotated[tuple[JobWebhook, ...] | UnsetType, means("Where a webhook was asked for.")] = UNSET
+
+    @property
+    def is_ended(self) -> bool:
+        return self.status not in ("queued", "running")
+
+
+class JobList(Written, frozen=True, kw_only=True):
+    """Jobs of one key, the newest first, without their results."""
+
+    jobs: tuple[JobStatus, ...]
+
+
+class Replayed(Written, frozen=True, kw_only=True):
+    """Webhooks that will be sent again."""
+
+    replayed: int

@@ -15,7 +15,8 @@ from typing import Any, Literal, TypeAlias
 from serve_app.asr.engines.ctranslate2_names import count_layers, hugging_face_names, scalar_of
 from serve_app.core.errors import ModelUnavailable
 from serve_app.models.huggingface import MULTILINGUAL_VOCABULARY_SIZE, is_huggingface, shard_files
-from serve_app.models.tensor_files import Tensor, parse_object, read_model_bin, read_safetensors
+from serve_app.models.report import MAX_CONFIG_BYTES, read_json
+from serve_app.models.tensor_files import Tensor, read_model_bin, read_safetensors
 from serve_app.models.verify import inspect_folder
 
 FolderKind: TypeAlias = Literal["ctranslate2", "huggingface"]
@@ -138,12 +139,10 @@ def _read_hugging_face(path: Path) -> WhisperWeights:
 
 
 def _read_object(file: Path) -> dict[str, Any]:
-    try:
-        return parse_object(file.read_bytes())
-    except FileNotFoundError:
-        raise ValueError(f"{file.name} is missing") from None
-    except ValueError as error:
-        raise ValueError(f"{file.name}: {error}") from None
+    value = read_json(file, MAX_CONFIG_BYTES)
+    if not isinstance(value, dict):
+        raise ValueError(f"{file.name} is missing or no JSON object")
+    return value
 
 
 def _shape_of(

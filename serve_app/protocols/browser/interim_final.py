@@ -23,12 +23,13 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, TypeAlias
 
 import msgspec
-from msgspec import UNSET, Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from serve_app.core.errors import InvalidMessage, SottoError
 from serve_app.core.events import (
     Event,
     Final,
+    ModelStatus,
     Partial,
     SessionError,
     SpeakerRevision,
@@ -68,6 +69,8 @@ from sotto_client.wire import Written
 MAX_CONTROL_CHARS = 16 * 1024
 STATUS_CHECK_S = 1.0
 STATUS_EVERY = 5
+NO_LOAD = Load("normal", interval_ms=0, window_s=0.0, interims_paused=False)
+"""Before the first was told."""
 """Checks after which an unchanged status is sent again."""
 
 
@@ -168,6 +171,8 @@ class InterimFinalDialect:
                 message = self._final(event)
             case SpeakerRevision():
                 message = self._revision(event)
+            case ModelStatus(stalled):
+                message = self._load_status((self._status or (NO_LOAD, 0))[0], stalled)
             case SessionError(code, text):
                 message = self._error(code, text)
             case _:
@@ -243,13 +248,16 @@ class InterimFinalDialect:
             self._status = (load, age + 1)
             return ()
         self._status = (load, 0)
-        message = records.LoadStatus(
+        return (_encoded(self._load_status(load)),)
+
+    def _load_status(self, load: Load, stalled: bool | UnsetType = UNSET) -> records.LoadStatus:
+        return records.LoadStatus(
             backpressure=load.level,
             cooldown_ms=load.interval_ms,
             tail_s=round(load.window_s, 1),
             interim_paused=load.interims_paused,
+            stalled=stalled,
         )
-        return (_encoded(message),)
 
     def farewell(self, close_code: int, totals: Totals) -> Farewell:
         return Farewell((), close_code)

@@ -78,6 +78,10 @@ class LoadStatus(Written, tag_field="type", tag="status", frozen=True, kw_only=T
     cooldown_ms: int
     tail_s: float
     interim_paused: bool
+    stalled: Annotated[
+        bool | UnsetType,
+        means("True: a model has said nothing for five seconds. False: it says something again."),
+    ] = UNSET
 
 
 class LiveError(Written, tag_field="type", tag="error", frozen=True, kw_only=True):

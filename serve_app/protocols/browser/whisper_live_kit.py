@@ -30,6 +30,7 @@ from serve_app.core.errors import InvalidMessage, SottoError
 from serve_app.core.events import (
     Event,
     Final,
+    ModelStatus,
     Partial,
     SessionEnded,
     SessionError,
@@ -94,6 +95,7 @@ class WhisperLiveKitDialect:
         self._lines = TranscriptLines()
         self._diff = LineDiff()
         self._seq = 0
+        self._stalled_s = 0.0
 
     def accepted(self) -> Sequence[Frame]:
         if self._typed:
@@ -152,6 +154,9 @@ class WhisperLiveKitDialect:
                 return (self._update(),) if self._lines.revise(event) else ()
             case SessionEnded():
                 return (self._update(),) if self._lines.settle() else ()
+            case ModelStatus(stalled, _, waited_s):
+                self._stalled_s = waited_s if stalled else 0.0
+                return (self._update(),)
             case SessionError(_, message):
                 return (self._update(error=message),)
             case _:
@@ -200,7 +205,7 @@ class WhisperLiveKitDialect:
 
     def _rest(self, buffer: str, error: str | None) -> dict[str, Any]:
         """What every update has beside its lines."""
-        lag_s = round(self._lines.lag_s, 2)
+        lag_s = round(max(self._lines.lag_s, self._stalled_s), 2)
         return {
             "buffer_transcription": buffer,
             "buffer_diarization": self._lines.unattributed(),

@@ -75,7 +75,7 @@ NOT_SERVED: Final = MappingProxyType(
 """Asked for in vain, but an answer without it is still an answer."""
 
 _WITHOUT_EFFECT: Final = frozenset(
-    {"callback_method", "custom_intent_mode", "custom_topic_mode", "mip_opt_out", "no_delay", "token"}
+    {"custom_intent_mode", "custom_topic_mode", "mip_opt_out", "no_delay", "token"}
     | {"access_token", "diarize_version"}
 )
 """What they ask for is so anyway (no audio is kept, no answer is held back), or is another layer's affair, or
@@ -158,10 +158,18 @@ class ListenQuery(msgspec.Struct, frozen=True, kw_only=True):
     utt_split: Annotated[
         float, Meta(gt=0.0, le=60.0, description="Seconds of pause that split utterances.")
     ] = 0.8
+    callback: Annotated[
+        str, Meta(max_length=2048, description="Answer at once, and send the transcript here later.")
+    ] = ""
+    callback_method: Annotated[
+        str, Meta(pattern="^([Pp][Oo][Ss][Tt]|[Pp][Uu][Tt])$", description="`post` or `put`.")
+    ] = "post"
 
 
 LIVE_ONLY: Final = frozenset({"interim_results", "endpointing", "utterance_end_ms", "vad_events"})
-RECORDED_ONLY: Final = frozenset({"paragraphs", "utterances", "utt_split"})
+RECORDED_ONLY: Final = frozenset({"paragraphs", "utterances", "utt_split", "callback", "callback_method"})
+CALLBACKS: Final = frozenset({"callback", "callback_method"})
+"""Where the answer goes: a job is kept without them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +215,8 @@ class ListenOptions:
     tags: tuple[str, ...] = ()
     extra: tuple[tuple[str, str], ...] = ()
     warnings: tuple[OptionWarning, ...] = ()
+    callback: str = ""
+    callback_method: str = "POST"
 
     @property
     def num_streams(self) -> int:
@@ -278,6 +288,8 @@ def parse_options(parameters: Parameters, *, live: bool) -> ListenOptions:
         tags=tuple(repeated.get("tag", [])),
         extra=tuple(_pair(value, "extra") for value in repeated.get("extra", [])),
         warnings=tuple(warnings[:MAX_WARNINGS]),
+        callback="" if query.callback.strip().lower() in _OFF else query.callback,
+        callback_method=query.callback_method.upper(),
     )
 
 
@@ -290,7 +302,7 @@ def _sorted(
     warnings: dict[str, OptionWarning] = {}
     for name, value in parameters:
         is_on = value.strip().lower() not in _OFF
-        if name in ("callback", "redact") and is_on:
+        if name in _REFUSED and is_on and (live or name not in CALLBACKS):
             raise InvalidMessage(_REFUSED[name])
         if name in NOT_SERVED:
             if is_on and not (name == "alternatives" and value == "1"):
@@ -307,7 +319,7 @@ def _sorted(
 
 _REFUSED: Final = MappingProxyType(
     {
-        "callback": "callback: answers come in the response, nothing is sent elsewhere",
+        "callback": "callback: live results come on the socket; it is for recordings",
         "redact": "redact: text cannot be redacted here",
     }
 )

@@ -20,6 +20,7 @@ from serve_app.core.errors import (
     PayloadTooLarge,
     ServerError,
     SottoError,
+    WrongScope,
 )
 from serve_app.core.jobs import Word
 from serve_app.models.languages.writing import SENTENCE_END
@@ -219,10 +220,14 @@ def error_body(error: SottoError, request_id: str) -> records.ListenError:
 def _error_code(error: SottoError) -> str:
     if isinstance(error, InvalidKey):
         return "INVALID_AUTH"
+    if isinstance(error, WrongScope):
+        return "INSUFFICIENT_PERMISSIONS"
     if isinstance(error, PayloadTooLarge):
         return "PAYLOAD_TOO_LARGE"
     if isinstance(error, CapacityError):
         return "TOO_MANY_REQUESTS" if error.http_status == 429 else "SERVICE_UNAVAILABLE"
     if isinstance(error, ServerError):
+        if error.http_status == 504:
+            return "GATEWAY_TIMEOUT"
         return "SERVICE_UNAVAILABLE" if error.http_status == 503 else "INTERNAL_SERVER_ERROR"
     return "Bad Request"

@@ -197,6 +197,12 @@ class ListenAnswer(Written, frozen=True, kw_only=True):
     results: RecordedResults
 
 
+class ListenAccepted(Written, frozen=True, kw_only=True):
+    """With `callback`: the transcript will be sent there, as the body of a request."""
+
+    request_id: str
+
+
 class ListenError(Written, frozen=True, kw_only=True):
     """Deepgram's error; the same text is in the header `dg-error`."""
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
+from serve_app.access.caller import Scope
 from serve_app.protocols.documents.components import Components, Schema
 from serve_app.protocols.doors import Answer, Channel, Described, Form, Message, Operation, Query
 
@@ -22,30 +23,38 @@ _LICENSE: Final = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
 _BINARY: Final[Schema] = {"type": "string", "format": "binary"}
 _TAGS: Final = {
     "recordings": "Our own doors for recordings.",
+    "jobs": "Recordings that wait in a queue, and webhooks.",
+    "clips": "Recordings that are stored here for a time, and what transcribes them.",
     "openai": "OpenAI's doors, for its clients.",
     "deepgram": "Deepgram's door, for its clients.",
+    "access": "Short-lived tokens, where the service has keys.",
     "service": "Probes, status and metrics.",
 }
 
 
 STATUS_MEANINGS: Final = {
     400: "A parameter, a body or audio that cannot be understood.",
-    404: "No such model is loaded here.",
-    409: "The session id is in use.",
+    401: "No key, or one that is unknown, expired or revoked; where the service has keys.",
+    403: "The key does not open this door, or the address may not come in.",
+    404: "Nothing of that name or id is here, or is yours.",
+    408: "The body came too slowly.",
+    409: "The session id or the idempotency key is in use, or this server stores no recordings.",
     413: "Larger or longer than the server takes.",
     415: "No audio, or a container that is not allowed.",
+    429: "The key or the address has used what it may: try again after `retry-after` seconds.",
     500: "A model failed; the same may succeed.",
     503: "Full, or no model is loaded yet: try again after `retry-after` seconds.",
+    504: "Not done within the server's limit: try again after `retry-after` seconds.",
 }
 CLOSE_CODES: Final = MappingProxyType(
     {
         1000: "Done, cancelled, idle for too long or open for too long.",
         1003: "A container that is not allowed.",
-        1008: "Refused: what the address or the audio says, too many errors, or too much not read.",
+        1008: "Refused: the key, what the address or the audio says, too many errors, or too much not read.",
         1009: "A frame over the limit.",
         1011: "Our fault.",
         1012: "The server restarts: resume, or start again.",
-        1013: "Full: try again.",
+        1013: "Full, or as much as may be used: try again.",
         4400: "`/asr`, and `/ws` in WhisperLiveKit's protocol: parameters that make no sense.",
     }
 )
@@ -134,7 +143,8 @@ def _operation(operation: Operation, components: Components) -> Document:
     if parameters:
         document["parameters"] = parameters
     if content := _body(operation, components):
-        document["requestBody"] = {"required": operation.json is None, "content": content}
+        required = operation.json is None and not operation.may_be_empty
+        document["requestBody"] = {"required": required, "content": content}
     return document
 
 
@@ -196,10 +206,17 @@ def _responses(operation: Operation, components: Components) -> Document:
     responses = {
         str(answer.status): _response(answer, components, operation.prefix) for answer in operation.answers
     }
-    for status in operation.errors:
+    refusals: list[int] = []
+    if operation.needs_key or operation.scope is Scope.METRICS:
+        refusals += [401, 403]
+    if operation.needs_key:
+        refusals.append(429)
+    if (operation.form or operation.audio or operation.json) and not operation.is_live:
+        refusals.append(408)
+    for status in sorted({*operation.errors, *refusals}):
         error = Answer(status, STATUS_MEANINGS[status], operation.error)
         response = _response(error, components, operation.prefix)
-        if status == 503:
+        if status in (429, 503, 504):
             response["headers"] = {
                 "retry-after": {"description": "Seconds to wait.", "schema": {"type": "integer"}}
             }

@@ -35,6 +35,7 @@ from serve_app.core.events import (
     Event,
     Final,
     Flushed,
+    ModelStatus,
     Partial,
     SessionEnded,
     SessionError,
@@ -126,6 +127,13 @@ def event_message(
         case SoundWarning(kind, at_sample, value):
             return wire.AudioWarning(
                 session_id=session_id, kind=kind, t_ms=_ms(at_sample), value=round(value, 4)
+            )
+        case ModelStatus(stalled, at_sample, waited_s):
+            return wire.ModelStatus(
+                session_id=session_id,
+                state="stalled" if stalled else "resumed",
+                t_ms=_ms(at_sample),
+                waited_ms=round(waited_s * 1000, 1),
             )
         case SessionStarted(_, resumed, sample, ticket):
             if not ticket:

@@ -53,9 +53,12 @@ MAX_AUDIO_TRACK = 255
 
 class ResponseFormat(StrEnum):
     JSON = "json"
+    VERBOSE_JSON = "verbose_json"
     TEXT = "text"
     SRT = "srt"
     VTT = "vtt"
+    TSV = "tsv"
+    NDJSON = "ndjson"
 
 
 class UploadChoices(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,9 +69,13 @@ class UploadChoices(msgspec.Struct, frozen=True, kw_only=True):
         LanguageNames | None,
         Meta(description="The only languages that may be detected, commas between them."),
     ] = None
-    response_format: Annotated[ResponseFormat, Meta(description="`json`, `text`, `srt` or `vtt`.")] = (
-        ResponseFormat.JSON
-    )
+    response_format: Annotated[
+        ResponseFormat,
+        Meta(
+            description="`json`, `verbose_json` (with words), `text`, `srt`, `vtt`, `tsv` (times in "
+            "milliseconds) or `ndjson` (a segment a line)."
+        ),
+    ] = ResponseFormat.JSON
     word_timestamps: Annotated[bool, Meta(description="Add `words` with their times to the JSON.")] = False
     vad_filter: VadFilter | None = None
     task: TaskName | None = None
@@ -105,6 +112,7 @@ class UploadChoices(msgspec.Struct, frozen=True, kw_only=True):
         `SpeakersUnavailable`, and `InvalidMessage` where the numbers of speakers disagree.
         """
         subtitles = self.response_format in (ResponseFormat.SRT, ResponseFormat.VTT)
+        words = self.word_timestamps or self.response_format is ResponseFormat.VERBOSE_JSON
         language, languages = chosen_languages(
             self.language, self.languages, defaults.language, defaults.languages
         )
@@ -122,7 +130,7 @@ class UploadChoices(msgspec.Struct, frozen=True, kw_only=True):
             ),
             language=language,
             languages=languages,
-            word_timestamps=self.word_timestamps or subtitles,
+            word_timestamps=words or subtitles,
             formatting=defaults.formatting.chosen(smart_format=self.smart_format),
         )
         return with_speakers(options, self.diarize, self, backend)
@@ -150,9 +158,12 @@ def transcript_body(
     include_words: bool = False,
     warning: str | None = None,
     complete: bool = True,
+    cached_at: datetime | None = None,
+    hit_at: datetime | None = None,
 ) -> wire.Transcript:
     """The answer, with `words` and speakers when asked for and `warning` where something is wrong with the
-    file; beside it `complete`, False where some of the audio is missing."""
+    file; beside it `complete`, False where some of the audio is missing. `cached_at`, `hit_at`: when the text
+    was cached and found there."""
     duration_s, num_speakers = transcript.duration_s, transcript.num_speakers
     labelled = num_speakers is not None
     words = tuple(word for part in transcript.segments for word in part.words) if include_words else ()
@@ -162,9 +173,7 @@ def transcript_body(
         language=transcript.language,
         language_probability=_rounded(transcript.language_probability),
         duration_s=round(duration_s, 2),
-        segments=tuple(
-            _segment(index, part, labelled) for index, part in enumerate(transcript.segments, start=1)
-        ),
+        segments=wire_segments(transcript),
         processing_time=wire.ProcessingTime(
             preprocess_ms=round(time.preprocess_s * 1000, 1),
             transcribe_ms=round(time.transcribe_s * 1000, 1),
@@ -173,7 +182,9 @@ def transcript_body(
         real_time_factor=round(time.transcribe_s / duration_s, 3) if duration_s > 0 else 0.0,
         model=transcript.model,
         timestamp=timestamp.isoformat(),
-        cached=False,
+        cached=hit_at is not None,
+        cached_at=UNSET if cached_at is None else cached_at.isoformat(),
+        cache_hit_at=UNSET if hit_at is None else hit_at.isoformat(),
         words=wire_words(words, speakers=labelled) if include_words else UNSET,
         num_speakers=UNSET if num_speakers is None else num_speakers,
         speakers=UNSET if num_speakers is None else tuple(map(speaker_label, range(num_speakers))),
@@ -181,6 +192,11 @@ def transcript_body(
         complete=complete if warning else UNSET,
         withheld_segments=transcript.num_withheld or UNSET,
     )
+
+
+def wire_segments(transcript: RecordingTranscript) -> tuple[wire.Segment, ...]:
+    labelled = transcript.num_speakers is not None
+    return tuple(_segment(index, part, labelled) for index, part in enumerate(transcript.segments, start=1))
 
 
 def _segment(segment_id: int, segment: RecordingSegment, labelled: bool) -> wire.Segment:

@@ -1,9 +1,9 @@
 """Ephemeral client secrets: what a backend hands its browsers so that no real key leaves it.
 
 A secret is `ek_<payload>.<signature>`, both URL-safe base64: the payload is JSON with the Unix second it
-expires at, 96 random bits and the session's settings; the signature is HMAC-SHA256 over it. Nothing is kept
-on the server, so every replica with the same key knows them all. As at OpenAI it can be used until it
-expires.
+expires at, 96 random bits, the session's settings and the id of the key that asked; the signature is
+HMAC-SHA256 over it. Nothing is kept on the server, so every replica with the same key knows them all. As at
+OpenAI it can be used until it expires.
 """
 
 from __future__ import annotations
@@ -42,11 +42,13 @@ class SecretRequest(msgspec.Struct, frozen=True):
 
 
 class ClientSecret(msgspec.Struct, frozen=True):
-    """What a secret says: valid before Unix second `expires_at`, for a session with these settings."""
+    """What a secret says: valid before Unix second `expires_at`, for a session with these settings, as long
+    as the key of `key_id` holds that it was made with (empty: none was needed)."""
 
     expires_at: int
     nonce: str
     session: msgspec.Raw = msgspec.Raw(b"{}")
+    key_id: str = ""
 
     @property
     def settings(self) -> SessionUpdate:

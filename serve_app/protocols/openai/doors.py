@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from serve_app.access.caller import Scope
 from serve_app.protocols.documents import realtime_commands as commands
 from serve_app.protocols.doors import Answer, Channel, Form, Operation, Query, messages
 from serve_app.protocols.openai import realtime_records as realtime
@@ -36,7 +37,7 @@ def _recordings(path: str, name: str, summary: str) -> Operation:
                 streams={EVENT_STREAM_TYPE: events},
             ),
         ),
-        errors=(400, 404, 413, 500, 503),
+        errors=(400, 404, 413, 500, 503, 504),
         error=openai.Error,
         prefix="OpenAI",
     )
@@ -75,22 +76,24 @@ DOORS: Final = (
     _recordings("/v1/audio/translations", "createTranslation", "OpenAI's: a recording to English text"),
     Operation(
         "get", "/v1/models", "listModels", "openai", "OpenAI's: names that the loaded models answer to",
-        (Answer(record=openai.ModelList),), prefix="OpenAI",
+        (Answer(record=openai.ModelList),), error=openai.Error, prefix="OpenAI", scope=None,
     ),
     Operation(
         "get", "/v1/models/{name:path}", "retrieveModel", "openai", "OpenAI's: one of them",
-        (Answer(record=openai.Model),), errors=(404, 503), error=openai.Error, prefix="OpenAI",
+        (Answer(record=openai.Model),), errors=(404, 503), error=openai.Error, prefix="OpenAI", scope=None,
     ),
     Operation(
         "post", "/v1/realtime/client_secrets", "createClientSecret", "openai",
         "OpenAI's: a secret with which a browser opens `/v1/realtime`",
         (Answer(record=realtime.ClientSecret),),
         json=commands.ClientSecretRequest, errors=(400,), error=openai.Error, prefix="Realtime",
+        scope=Scope.LIVE, takes_tokens=False,
     ),
     Operation(
         "post", "/v1/realtime/transcription_sessions", "createTranscriptionSession", "openai",
         "OpenAI's beta: the same",
         (Answer(record=realtime.BetaSession),),
         json=SessionUpdate, errors=(400,), error=openai.Error, prefix="Realtime",
+        scope=Scope.LIVE, takes_tokens=False,
     ),
 )  # fmt: skip

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from serve_app.core.errors import (
+    ClientAddressRefused,
     ClientError,
     InvalidAudio,
     InvalidKey,
     InvalidMessage,
+    LimitReached,
     OriginRefused,
     SottoError,
     SpeakersUnavailable,
@@ -14,6 +18,7 @@ from serve_app.core.errors import (
     UnsupportedFormat,
     UnsupportedLanguage,
     WrongMethod,
+    WrongScope,
 )
 from serve_app.protocols.openai.records import ErrorFields
 
@@ -39,13 +44,12 @@ class ModelNotFound(RefusedParameter):
 def error_fields(error: SottoError) -> ErrorFields:
     """A code of ours only where the fault is ours."""
     param, code = _param_and_code(error)
-    clients = isinstance(error, ClientError)
-    return ErrorFields(
-        message=str(error),
-        type="invalid_request_error" if clients else "server_error",
-        param=param,
-        code=code,
-    )
+    kind: Literal["invalid_request_error", "rate_limit_error", "server_error"] = "server_error"
+    if isinstance(error, ClientError):
+        kind = "invalid_request_error"
+    elif isinstance(error, LimitReached):
+        kind = "rate_limit_error"
+    return ErrorFields(message=str(error), type=kind, param=param, code=code)
 
 
 def error_status(error: SottoError) -> int:
@@ -71,8 +75,14 @@ def _param_and_code(error: SottoError) -> tuple[str | None, str | None]:
             return None, "method_not_supported"
         case InvalidKey():
             return None, "invalid_api_key"
+        case WrongScope():
+            return None, "missing_scope"
         case OriginRefused():
             return None, "origin_not_allowed"
+        case ClientAddressRefused():
+            return None, "ip_not_authorized"
+        case LimitReached():
+            return None, "rate_limit_exceeded"
         case ClientError():
             return None, None
         case _:

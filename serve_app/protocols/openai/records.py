@@ -109,7 +109,7 @@ class TextDone(Written, tag_field="type", tag="transcript.text.done", frozen=Tru
 
 class ErrorFields(Written, frozen=True, kw_only=True):
     message: str
-    type: Literal["invalid_request_error", "server_error"]
+    type: Literal["invalid_request_error", "rate_limit_error", "server_error"]
     param: str | None
     code: str | None
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+from serve_app.access.caller import Caller
 from serve_app.core.errors import InvalidMessage, SottoError
 from serve_app.core.events import (
     Acknowledged,
@@ -34,9 +35,10 @@ from serve_app.web.live.intake import num_sessions
 class Channels:
     """Opens all sessions or none; audio goes to one channel, everything else to every session."""
 
-    def __init__(self, door: Door, *, anchored: Callable[[float], None]) -> None:
-        """`anchored` is called once, with the Unix time of the first sample."""
+    def __init__(self, door: Door, caller: Caller, *, anchored: Callable[[float], None]) -> None:
+        """Sessions of the `caller`. `anchored` is called once, with the Unix time of the first sample."""
         self._door = door
+        self._caller = caller
         self._anchored = anchored
         self._sessions: list[LiveSession] = []
         self._options: list[SessionOptions] = []
@@ -80,7 +82,7 @@ class Channels:
         try:
             for chosen in options:
                 ticket = None if number > 1 else command.resume
-                self._sessions.append(self._door.service.open_session(chosen, ticket))
+                self._sessions.append(self._door.service.open_session(chosen, ticket, self._caller))
         except SottoError:
             self.close()
             raise
@@ -147,6 +149,13 @@ class Channels:
     def failed(self) -> bool:
         """A session ended because of an error of ours."""
         return any(event.reason is EndReason.ERROR for event in self._ended.values())
+
+    @property
+    def end_reason(self) -> str:
+        """Of the first session that did not complete, else of any; empty while none has ended."""
+        reasons = [event.reason for event in self._ended.values()]
+        failed = (reason for reason in reasons if reason is not EndReason.COMPLETED)
+        return next(failed, reasons[0] if reasons else "")
 
     @property
     def audio_ms(self) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Final
 
+from serve_app.core.errors import InvalidKey, SottoError
 from serve_app.core.events import EndReason
 
 NORMAL_CLOSE: Final = 1000
@@ -16,16 +17,24 @@ INTERNAL_CLOSE: Final = 1011
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """Why we end a connection, and the close code that says so. `drop`: nothing more is decoded."""
+    """Why we end a connection, and the close code that says so. `drop`: nothing more is decoded. `error`:
+    told to its client once the last text is out, before the session's end."""
 
     reason: EndReason
     close_code: int
     why: str = ""
     drop: bool = False
+    error: SottoError | None = None
 
 
 IDLE: Final = Ending(EndReason.TIMEOUT, NORMAL_CLOSE, "idle, or open for too long")
 DONE: Final = Ending(EndReason.COMPLETED, NORMAL_CLOSE)
+KEY_LOST: Final = Ending(
+    EndReason.ERROR,
+    POLICY_CLOSE,
+    "the API key was revoked or has expired",
+    error=InvalidKey("the API key was revoked or has expired"),
+)
 UNREAD: Final = Ending(EndReason.ERROR, POLICY_CLOSE, "too much was not read", drop=True)
 
 

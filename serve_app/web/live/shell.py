@@ -15,10 +15,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 
 import structlog
 
+from serve_app.access.caller import ANYBODY, Caller
+from serve_app.access.limits import Lease, Usage
 from serve_app.core.errors import (
     ClientError,
     InternalError,
@@ -26,7 +28,7 @@ from serve_app.core.errors import (
     PayloadTooLarge,
     SottoError,
 )
-from serve_app.core.events import EndReason, Event, SessionEnded
+from serve_app.core.events import EndReason, Event, Final, SessionEnded
 from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16
 from serve_app.protocols.dialect import (
     Audio,
@@ -49,11 +51,13 @@ from serve_app.protocols.dialect import (
     Totals,
 )
 from serve_app.web.door import Door
+from serve_app.web.live.audio_budget import AudioBudget
 from serve_app.web.live.channels import Channels, with_reason
 from serve_app.web.live.ending import (
     DONE,
     IDLE,
     INTERNAL_CLOSE,
+    KEY_LOST,
     NORMAL_CLOSE,
     POLICY_CLOSE,
     UNREAD,
@@ -66,6 +70,7 @@ from serve_app.web.live.outbox import MAX_UNREAD_BYTES, Outbox, Sender
 from serve_app.web.live.send_limit import SendLimit
 from serve_app.web.live.timers import IdleFinal, heartbeats
 from serve_app.web.live.transports import ClientGone, Transport
+from serve_app.web.request_records import current_record
 
 log = structlog.get_logger(__name__)
 
@@ -91,8 +96,10 @@ TEXT_FRAME_FACTOR = 2
 class LiveShell:
     """One connection from accept to close.
 
-    `max_stall_s`: how long a client may take no frame, once its audio or the session has ended; None: for the
-    idle limit, or `LAST_FRAMES_S` where we end it.
+    `caller` owns the session, which ends once their key no longer holds. `max_stall_s`: how long a client may
+    take no frame, once its audio or the session has ended; None: for the idle limit, or `LAST_FRAMES_S` where
+    we end it. `usage`: what the caller uses of its limits; `refused`: why it is closed, once it is accepted
+    and told.
     """
 
     def __init__(
@@ -101,12 +108,20 @@ class LiveShell:
         door: Door,
         dialect: Dialect,
         *,
+        caller: Caller = ANYBODY,
+        usage: Usage,
+        refused: SottoError | None = None,
         max_stall_s: float | None = None,
         max_unread_bytes: int | None = None,
     ) -> None:
         self._transport = transport
         self._door = door
         self._dialect = dialect
+        self._caller = caller
+        self._usage = usage
+        self._refused = refused
+        self._audio_budget = AudioBudget(usage)
+        self._lease: Lease | None = None
         self._max_stall_s = max_stall_s
         self._now_s = asyncio.get_running_loop().time
         self._outbox = Outbox(max_unread_bytes or MAX_UNREAD_BYTES)
@@ -114,16 +129,17 @@ class LiveShell:
         self._sender = Sender(
             transport, dialect, self._outbox, self._send_limit, on_text=door.metrics.text_written
         )
-        self._channels = Channels(door, anchored=self._anchored)
+        self._channels = Channels(door, caller, anchored=self._anchored)
         self._command: Open | None = None
         self._intake: Intake | None = None
         self._joiner: FrameJoiner | None = None
         self._idle_final: IdleFinal | None = None
         self._digest = hashlib.sha256()
+        self._record = current_record()
         self._tasks = LiveTasks()
         self._num_refusals_left = MAX_REFUSALS
         self._num_frames = 0
-        self._open_was_tried = self._busy = self._ended = self._told_end = False
+        self._open_was_tried = self._busy = self._ended = self._told_end = self._told_why = False
         self._received_s = self._now_s()
 
     async def run(self, *, open_first: bool = False) -> None:
@@ -131,7 +147,7 @@ class LiveShell:
 
         `open_first`: before the connection is accepted; raises the `SottoError` that refuses the session.
         """
-        with suppress(ClientGone):
+        with suppress(ClientGone), self._key_watched():
             try:
                 if open_first:
                     await self._open_at_once()
@@ -140,6 +156,12 @@ class LiveShell:
                 await self._close(await self._converse_safely(), sender)
             finally:
                 await self._stop()
+
+    def _key_watched(self) -> AbstractContextManager[None]:
+        keys, key_id = self._door.keys, self._caller.key_id
+        if keys is None or not key_id:
+            return nullcontext()
+        return keys.watched(key_id, lambda: self._tasks.settle(KEY_LOST))
 
     async def _converse_safely(self) -> int:
         try:
@@ -156,6 +178,8 @@ class LiveShell:
     async def _converse(self) -> int:
         self._send_frames(self._dialect.accepted())
         try:
+            if self._refused is not None:
+                raise self._refused
             if not self._channels.is_open:
                 await self._open_at_once()
         except SottoError as error:
@@ -163,6 +187,8 @@ class LiveShell:
             return error.close_code
         for work in (self._read(), self._watch(), self._overflow()):
             self._tasks.start(work)
+        if not self._channels.is_open:
+            self._tasks.start(self._start_in_time())
         ending = await self._tasks.wait()
         self._send_limit.release()
         if ending is None:
@@ -180,11 +206,20 @@ class LiveShell:
 
     async def _stop(self) -> None:
         await self._tasks.cancel()
+        self._note_sizes()
         try:
             if self._intake is not None:
                 await self._intake.aclose()
         finally:
             self._channels.close()
+            if self._lease is not None:
+                self._lease.release()
+
+    def _note_sizes(self) -> None:
+        """Also of a session whose client has left, before its channels are given back."""
+        if self._channels.is_open:
+            self._record.audio_s = self._channels.audio_ms / 1000
+            self._record.reason = self._channels.end_reason or self._record.reason
 
     # from the client
 
@@ -243,6 +278,8 @@ class LiveShell:
             case Audio(data):
                 await self._take_audio(data)
             case Open():
+                if self._lease is None:
+                    self._lease = await self._usage.session()
                 self._open(command)
             case Reply(frames):
                 self._send_frames(frames)
@@ -269,6 +306,7 @@ class LiveShell:
             raise InvalidMessage("the session has already started")
         self._channels.open(command)
         self._command = command
+        self._record.session_id = self._channels.session_id or ""
         if isinstance(self._dialect, KnowsSpeakers) and self._channels.tells_speakers:
             self._dialect.names_speakers()
         if isinstance(self._dialect, KnowsOpening):
@@ -322,6 +360,12 @@ class LiveShell:
         if channel == 0:
             self._send_limit.received(len(samples) / SAMPLE_RATE_HZ)
         try:
+            if not await self._audio_budget.covers(len(samples) / SAMPLE_RATE_HZ):
+                return
+        except SottoError as error:
+            self._audio_failed(error)
+            return
+        try:
             await self._channels.push(channel, samples)
         except SottoError as error:
             self._refuse(error)
@@ -369,7 +413,15 @@ class LiveShell:
         self._outbox.put_frames(frames)
 
     def _refuse(self, error: SottoError) -> None:
+        self._record.failed(error)
         self._send_frames(self._dialect.refuse(error))
+
+    def _tell_why(self) -> None:
+        """The error for which we end the connection, once."""
+        ending = self._tasks.ending
+        if ending is not None and ending.error is not None and not self._told_why:
+            self._told_why = True
+            self._refuse(ending.error)
 
     def _on_event(self, channel: int, event: Event) -> None:
         """An event of a session, to the outbox; the last one of the last session settles the conversation.
@@ -381,8 +433,13 @@ class LiveShell:
         try:
             ending = self._tasks.ending
             event = with_reason(event, None if ending is None else ending.reason)
+            if isinstance(event, SessionEnded):
+                self._tell_why()
             if (told := self._channels.for_client(channel, event)) is not None:
                 self._outbox.put_event(channel, told)
+            if isinstance(event, Final):
+                self._record.num_finals += 1
+                self._record.num_chars += len(event.text)
             if isinstance(event, SessionEnded):
                 self._channels.ended(channel, event)
                 if self._channels.all_ended.is_set():
@@ -412,6 +469,14 @@ class LiveShell:
             self._tasks.settle(IDLE)
         else:
             self._refuse(InvalidMessage("no session was started within the idle limit"))
+            self._tasks.settle(Ending(EndReason.TIMEOUT, POLICY_CLOSE))
+
+    async def _start_in_time(self) -> None:
+        """Settles where no session has started, whatever else the client has sent."""
+        limit_s = self._door.settings.start_timeout_s
+        await asyncio.sleep(limit_s)
+        if not self._channels.is_open:
+            self._refuse(InvalidMessage(f"no session was started within {limit_s:g} s"))
             self._tasks.settle(Ending(EndReason.TIMEOUT, POLICY_CLOSE))
 
     @property
@@ -447,6 +512,7 @@ class LiveShell:
         if ending is UNREAD:
             self._outbox.clear()
             self._refuse(InvalidMessage(UNREAD.why))
+        self._tell_why()
         totals = Totals(
             self._channels.audio_ms,
             self._channels.num_finals,
@@ -454,6 +520,7 @@ class LiveShell:
             ended=self._channels.all_ended.is_set() and ending is not UNREAD,
         )
         farewell = self._dialect.farewell(code, totals)
+        self._note_sizes()
         self._channels.close()
         self._send_frames(farewell.frames)
         self._outbox.close()

@@ -9,6 +9,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDiscon
 
 from serve_app.protocols.dialect import Frame
 from serve_app.web.duplex import STREAM_HEADERS
+from serve_app.web.request_records import current_record
 
 
 class ClientGone(Exception):
@@ -50,6 +51,7 @@ class WebSocketTransport:
     async def receive(self) -> Frame:
         message = await self._websocket.receive()
         if message["type"] == "websocket.disconnect":
+            current_record().client_left(message.get("code"))
             raise ClientGone
         data: bytes | None = message.get("bytes")
         text: str = message["text"] if data is None else ""
@@ -120,6 +122,7 @@ class DuplexTransport:
     async def _receive_message(self) -> Message:
         message = await self._receive()
         if message["type"] == "http.disconnect":
+            current_record().client_left(None)
             raise ClientGone
         return message
 

@@ -5,9 +5,8 @@ import pytest
 
 from benchmarks.clips import Clip, SessionPlan
 from benchmarks.live.load import (
-    SentClock,
-    SessionResult,
-    _note,
+    SessionLog,
+    result_of,
     run_alone,
     run_load,
     run_session,
@@ -16,6 +15,7 @@ from benchmarks.service import CpuSnapshot
 from fakes.messages import ended, final, partial
 from fakes.speech_server import running_fake_server
 from serve_app.launch.cluster import free_ports
+from sotto_client.messages import VadEvent
 
 PLAN = SessionPlan((Clip("a", np.zeros(3200, np.int16), "hello"),))
 
@@ -30,48 +30,44 @@ def url() -> Iterator[str]:
     ("stream_ms", "chunk"), [(0.0, 0), (1.0, 0), (100.0, 0), (100.01, 1), (250.0, 2), (9999.0, 2)]
 )
 def test_the_chunk_that_holds_a_moment(stream_ms: float, chunk: int) -> None:
-    clock = SentClock(100)
-    for at_s in (10.0, 11.0, 12.0):
-        clock.sent(at_s)
-    assert clock.when(stream_ms) == 10.0 + chunk
+    assert SessionLog(100, sent_at_s=[10.0, 11.0, 12.0]).sent_s(stream_ms) == 10.0 + chunk
 
 
-def ten_chunks() -> SentClock:
-    clock = SentClock(100)
-    for index in range(20):
-        clock.sent(0.1 * (index + 1))
-    return clock
+def twenty_chunks() -> SessionLog:
+    return SessionLog(100, sent_at_s=[0.1 * (index + 1) for index in range(20)])
 
 
 def test_a_final_counts_from_its_endpoint_and_from_the_end_of_speech() -> None:
-    result = SessionResult(PLAN)
-    message = final("hello", 1200.0, start_ms=200.0, endpoint_ms=1500.0)
-    _note(message, 1.75, 1000.0, result, ten_chunks())
+    log = twenty_chunks()
+    log.hear(VadEvent(session_id="s", state="speech_end", t_ms=1000.0), 1.2)
+    log.hear(final("hello", 1200.0, start_ms=200.0, endpoint_ms=1500.0), 1.75)
+    result = result_of(PLAN, log)
     assert result.final_latency_ms == [pytest.approx(250.0)]
     assert result.final_after_speech_ms == [pytest.approx(750.0)]
 
 
 def test_an_end_of_speech_of_another_utterance_does_not_count() -> None:
-    result = SessionResult(PLAN)
-    message = final("hello", 1500.0, start_ms=1000.0, endpoint_ms=1500.0)
-    _note(message, 1.6, 800.0, result, ten_chunks())
+    log = twenty_chunks()
+    log.hear(VadEvent(session_id="s", state="speech_end", t_ms=800.0), 1.2)
+    log.hear(final("hello", 1500.0, start_ms=1000.0, endpoint_ms=1500.0), 1.6)
+    result = result_of(PLAN, log)
     assert result.final_after_speech_ms == result.final_latency_ms == [pytest.approx(100.0)]
 
 
 def test_an_interim_counts_from_its_last_sample() -> None:
-    result = SessionResult(PLAN)
-    _note(partial("hel", 430.0), 0.8, 0.0, result, ten_chunks())
-    assert result.interim_lag_ms == [pytest.approx(300.0)]
+    log = twenty_chunks()
+    log.hear(partial("hel", 430.0), 0.8)
+    assert result_of(PLAN, log).interim_lag_ms == [pytest.approx(300.0)]
 
 
 def test_audio_that_the_server_did_not_count_was_dropped() -> None:
-    result = SessionResult(PLAN, sent_samples=16_000)
-    _note(ended("completed", 900.0, 1), 0.0, 0.0, result, ten_chunks())
-    assert result.audio_dropped_ms == 100.0
-    assert result.failure is None
-    _note(ended("timeout", 1000.0, 1), 0.0, 0.0, result, ten_chunks())
-    assert result.failure is not None
-    assert "timeout" in result.failure
+    log = twenty_chunks()
+    log.sent_samples = 16_000
+    log.hear(ended("completed", 900.0, 1), 0.0)
+    assert result_of(PLAN, log).audio_dropped_ms == 100.0
+    assert log.failure is None
+    log.hear(ended("timeout", 1000.0, 1), 0.0)
+    assert "timeout" in str(result_of(PLAN, log).failure)
 
 
 async def test_a_session_over_a_real_socket(url: str) -> None:

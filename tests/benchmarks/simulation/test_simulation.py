@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,8 @@ import pytest
 
 from benchmarks.clips import Clip, SessionPlan, start_delays_s
 from benchmarks.scoring import Percentiles
-from benchmarks.simulation.measure import costs_to_json, read_costs
-from benchmarks.simulation.paired import Observed, Pair, compare, observe, verdict
+from benchmarks.simulation.measure import read_costs
+from benchmarks.simulation.paired import Compared, Observed, Pair, compare, observe, verdict
 from benchmarks.simulation.replicas import Clock, Fleet, Job, ScalingSetup
 from benchmarks.simulation.service import ServiceShape, SimulatedRun, simulate
 from benchmarks.simulation.sessions import DoorShape
@@ -186,7 +186,7 @@ def test_a_ramp_is_followed_up_and_down_without_flapping() -> None:
     assert numbers[peak:] == sorted(numbers[peak:], reverse=True)
     assert numbers[-1] == 1
     assert simulated_run.num_flaps == 0
-    assert simulated_run.snapshots[-1].final_replicas == 1
+    assert simulated_run.snapshots[-1].final == 1
 
 
 def test_the_decision_comes_before_the_latency() -> None:
@@ -207,7 +207,7 @@ def test_the_outcome_is_json() -> None:
 def test_costs_go_through_a_file(tmp_path: Path) -> None:
     path = tmp_path / "costs.json"
     costs = {Role.FINAL: DecodeCost(0.1, 0.2, 0.3, (0.5, 1.5)), Role.INTERIM: FAST}
-    path.write_text(json.dumps(costs_to_json(costs)))
+    path.write_text(json.dumps({role: asdict(cost) for role, cost in costs.items()}))
     assert read_costs(path) == costs
 
 
@@ -251,17 +251,17 @@ def test_a_simulation_of_a_simulation_agrees_with_it() -> None:
         interims_at_s=[float(n) for n in range(100)],
     )
     pair = compare(seen, talks, replace(SHAPE, costs={}), ramp_s=4.0)
-    assert pair.final_ratio == pytest.approx(1.0, abs=0.15)
-    assert pair.interim_ratio == pytest.approx(1.0, abs=0.15)
+    assert pair.final.ratio == pytest.approx(1.0, abs=0.15)
+    assert pair.interim.ratio == pytest.approx(1.0, abs=0.15)
 
 
 def test_the_verdict_is_the_median_of_the_pairs() -> None:
     def pair(simulated: float) -> Pair:
         some, other = Percentiles(1.0, 100.0, 200.0, 9), Percentiles(1.0, simulated, 200.0, 9)
-        return Pair(some, other, some, some)
+        return Pair(Compared(some, other), Compared(some, some))
 
     good = verdict([pair(90.0), pair(300.0), pair(120.0)])
     assert (good["final_p95_ratio"], good["interim_p95_ratio"], good["within_bar"]) == (1.2, 1.0, True)
     assert not verdict([pair(60.0)])["within_bar"]
     nothing = Percentiles(None, None, None, 0)
-    assert verdict([Pair(nothing, nothing, nothing, nothing)])["final_p95_ratio"] is None
+    assert verdict([Pair(Compared(nothing, nothing), Compared(nothing, nothing))])["final_p95_ratio"] is None

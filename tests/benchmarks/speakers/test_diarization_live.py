@@ -3,6 +3,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from benchmarks.clips import Clip
+from benchmarks.clips import Turn as ReferenceTurn
 from benchmarks.speakers.live import (
     AnalysedWindow,
     LiveLabels,
@@ -13,16 +15,15 @@ from benchmarks.speakers.live import (
     replay,
     window_ends,
 )
-from benchmarks.speakers.recordings import DiarizationRecording, ReferenceTurn
 from fakes.extras import needs_speakers
 from serve_app.speakers.ports import SpeakerWindow, WindowVoices
 from serve_app.speakers.turns import Turn
 
-TURNS = tuple(ReferenceTurn(turn * 5.0, turn * 5.0 + 4.5, "ab"[turn % 2]) for turn in range(60))
+TURNS = tuple(ReferenceTurn(turn * 5.0, turn * 5.0 + 4.5, "", "ab"[turn % 2]) for turn in range(60))
 
 
-def recording(num_turns: int) -> DiarizationRecording:
-    return DiarizationRecording("made up", np.zeros(80_000 * num_turns, np.int16), TURNS[:num_turns])
+def recording(num_turns: int) -> Clip:
+    return Clip("made up", np.zeros(80_000 * num_turns, np.int16), "", turns=TURNS[:num_turns])
 
 
 def heard(num_turns: int) -> list[AnalysedWindow]:

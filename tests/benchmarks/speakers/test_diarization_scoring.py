@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from benchmarks.speakers.recordings import DiarizationRecording, ReferenceTurn
+from benchmarks.clips import Clip
+from benchmarks.clips import Turn as ReferenceTurn
 from benchmarks.speakers.scoring import (
     DiarizationErrors,
     TimedWord,
@@ -13,10 +14,11 @@ from benchmarks.speakers.scoring import (
 from fakes.extras import needs_speakers
 from serve_app.speakers.turns import Turn
 
-RECORDING = DiarizationRecording(
+RECORDING = Clip(
     "made up",
     np.zeros(16_000 * 12, np.int16),
-    (ReferenceTurn(1.0, 5.0, "ann", "a word of hers"), ReferenceTurn(6.0, 10.0, "ben")),
+    "a word of hers",
+    turns=(ReferenceTurn(1.0, 5.0, "a word of hers", "ann"), ReferenceTurn(6.0, 10.0, "", "ben")),
 )
 
 
@@ -45,8 +47,8 @@ def test_a_collar_forgives_boundaries() -> None:
 
 @needs_speakers
 def test_overlap_counts_for_both() -> None:
-    both = DiarizationRecording(
-        "both", RECORDING.samples, (ReferenceTurn(0, 4, "ann"), ReferenceTurn(2, 4, "ben"))
+    both = Clip(
+        "both", RECORDING.samples, "", turns=(ReferenceTurn(0, 4, "", "ann"), ReferenceTurn(2, 4, "", "ben"))
     )
     assert diarization_errors(both, [Turn(0, 4, 0)]) == DiarizationErrors(6.0, 2.0, 0.0, 0.0)
 

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 from benchmarks.clips import Clip
-from benchmarks.text import accuracy, accuracy_runs
+from benchmarks.live.load import Arrival, SessionLog
+from benchmarks.text import accuracy
 from benchmarks.text.accuracy import COLUMNS, cells_of, median_and_p95, row_of
 from benchmarks.text.accuracy_runs import DEFAULT_POLICY, UPLOAD, ClipRun, PolicyRun
-from benchmarks.text.lag import Arrival, SessionLog
 from fakes.messages import final, partial, word
 from fakes.speech_server import running_fake_server
 from sotto_client.errors import SessionFailed
-from sotto_client.live import SessionConfig
+from sotto_client.live import LiveClient, SessionConfig
+from sotto_client.messages import SessionStarted
 
 CLIPS = [Clip("a", np.zeros(3200, np.int16), "hello there"), Clip("b", np.zeros(1600, np.int16), "hello")]
 
@@ -26,13 +27,15 @@ def url() -> Iterator[str]:
 
 @pytest.fixture
 def arguments(url: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    def config(policy: str, language: str) -> SessionConfig:
-        if policy == "align_att":
+    start = LiveClient.start
+
+    async def refuse(self: LiveClient, config: SessionConfig) -> SessionStarted:
+        if config.streaming_policy == "align_att":
             raise SessionFailed("INVALID_CONFIG", "no such policy")
-        return SessionConfig(lang_code=language)
+        return await start(self, SessionConfig(lang_code=config.lang_code))
 
     monkeypatch.setattr(accuracy, "select_clips", lambda folder, **choices: CLIPS)
-    monkeypatch.setattr(accuracy_runs, "session_config", config)
+    monkeypatch.setattr(LiveClient, "start", refuse)
     return ["--url", url, "--speed", "20"]
 
 

@@ -1,10 +1,8 @@
 import pytest
 from msgspec import UNSET, UnsetType
 
+from benchmarks.live.load import Arrival, SessionLog
 from benchmarks.text.lag import (
-    Arrival,
-    SessionLog,
-    SpokenClock,
     TextFigures,
     matched_words,
     measure_session,
@@ -12,18 +10,18 @@ from benchmarks.text.lag import (
     words_of,
 )
 from fakes import messages
-from sotto_client.messages import Heartbeat
+from sotto_client.messages import Heartbeat, Message
 
 STARTED_S = 50.0
 """Chunk k of 100 ms goes out at 50.0 + 0.1 (k + 1), as soon as it is full."""
 
 
-def log_of(*arrivals: Arrival, speed: float = 1.0) -> SessionLog:
+def log_of(*arrivals: Arrival[Message], speed: float = 1.0) -> SessionLog:
     sent = [STARTED_S + 0.1 * (index + 1) / speed for index in range(60)]
     return SessionLog(100, speed, sent, list(arrivals))
 
 
-def partial(at_ms: float, text: str, stable: str = "", segment: str = "1") -> Arrival:
+def partial(at_ms: float, text: str, stable: str = "", segment: str = "1") -> Arrival[Message]:
     assert text.startswith(stable)
     return Arrival(
         STARTED_S + at_ms / 1000, messages.partial(text, at_ms, segment=segment, stable_chars=len(stable))
@@ -37,18 +35,18 @@ def final(
     endpoint_ms: float | UnsetType = UNSET,
     end_ms: float = 2000.0,
     segment: str = "1",
-) -> Arrival:
+) -> Arrival[Message]:
     words = tuple(messages.word(word, start / 1000, end / 1000) for word, start, end in times_ms)
     message = messages.final(text, end_ms, endpoint_ms=endpoint_ms, segment=segment, words=words)
     return Arrival(STARTED_S + at_ms / 1000, message)
 
 
 def test_the_moment_at_which_a_sample_was_spoken() -> None:
-    clock = SpokenClock(log_of())
+    clock = log_of()
     for stream_ms in (0.0, 30.0, 100.0, 1234.0):
         assert clock.spoken_s(stream_ms) == pytest.approx(STARTED_S + stream_ms / 1000)
     assert clock.sent_s(1234.0) == pytest.approx(STARTED_S + 1.3)
-    assert SpokenClock(log_of(speed=4.0)).spoken_s(1234.0) == pytest.approx(STARTED_S + 1.234 / 4)
+    assert log_of(speed=4.0).spoken_s(1234.0) == pytest.approx(STARTED_S + 1.234 / 4)
 
 
 def test_all_times_of_an_utterance() -> None:
@@ -201,7 +199,7 @@ def test_utterances_are_told_apart_and_late_partials_ignored() -> None:
 
 def test_figures_of_many_sessions() -> None:
     figures = TextFigures([1.0], [2.0], [3.0], 1, 2, 3)
-    figures.add(TextFigures([4.0], [5.0, 6.0], [], 1, 1, 1))
+    figures += TextFigures([4.0], [5.0, 6.0], [], 1, 1, 1)
     assert figures == TextFigures([1.0, 4.0], [2.0, 5.0, 6.0], [3.0], 2, 3, 4)
     assert figures.flicker == 0.75
     assert TextFigures().flicker is None

@@ -1,12 +1,10 @@
-"""Keys as clients offer them, and whether one is known."""
+"""Keys as clients offer them."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from serve_app.access.keys import MAX_KEY_CHARS, KnownKeys, answered_subprotocol, offered_keys
+from serve_app.access.keys import MAX_KEY_CHARS, answered_subprotocol, offered_keys
 
 
 @pytest.mark.parametrize(
@@ -38,16 +36,3 @@ def test_only_the_name_before_a_key_is_answered() -> None:
     assert answered_subprotocol(("token", "secret")) == "token"
     assert answered_subprotocol(("realtime", "openai-insecure-api-key.secret")) is None
     assert answered_subprotocol(()) is None
-
-
-@given(st.text(min_size=1), st.text())
-def test_a_key_is_known_by_all_of_it(key: str, other: str) -> None:
-    keys = KnownKeys(["another", key])
-    assert keys.knows(key)
-    assert keys.knows(other) is (other in ("another", key))
-    assert not keys.knows(key + "x") or key + "x" == "another"
-
-
-def test_an_empty_key_is_refused() -> None:
-    with pytest.raises(ValueError, match="empty"):
-        KnownKeys([""])

@@ -107,14 +107,77 @@ def test_texts_have_their_recording_above_them(url: str) -> None:
     assert (status, out) == (0, "# monday/visit.flac\nhello\n# tuesday/visit.flac\nhello\n")
 
 
-def test_what_is_missing_stops_none_of_the_others(url: str) -> None:
-    status, out, errors = run("transcribe", "gone.wav", "monday", "monday/visit.flac", "--url", url)
+def test_what_is_missing_stops_none_of_the_others(url: str, folder: Path) -> None:
+    (folder / "empty").mkdir()
+    status, out, errors = run("transcribe", "gone.wav", "empty", "monday/visit.flac", "--url", url)
     assert (status, out) == (1, "# monday/visit.flac\nhello\n")
     assert errors.splitlines() == [
         "error: gone.wav: no such file",
-        "error: monday: is a folder",
+        "error: empty: is a folder",
         "error: 2 of 3 recordings failed",
     ]
+
+
+# -- folders and patterns ----------------------------------------------------------------------------
+
+
+def test_a_folder_stands_for_its_recordings(url: str, folder: Path) -> None:
+    (folder / "monday" / "notes.md").write_text("no recording")
+    status, out, _ = run("transcribe", ".", "--url", url)
+    assert status == 0
+    assert [line for line in out.splitlines() if line != "hello"] == [
+        "# monday/visit.flac",
+        "# tuesday/visit.flac",
+    ]
+
+
+def test_a_pattern_that_no_shell_has_expanded(url: str, folder: Path) -> None:
+    (folder / "[1].flac").write_bytes(CLIP.read_bytes())
+    assert run("transcribe", "*/visit.flac", "--url", url)[1].count("hello") == 2
+    assert run("transcribe", "**/*.flac", "--url", url)[1].count("hello") == 3
+    assert run("transcribe", "[1].flac", "--url", url)[:2] == (0, "hello\n")
+    status, _, errors = run("transcribe", "*.mp3", "--url", url)
+    assert (status, errors) == (1, "error: *.mp3: no such file\n")
+
+
+def test_a_folders_texts_keep_their_places(url: str, folder: Path) -> None:
+    assert run("transcribe", ".", "--url", url, "--output-dir", "out")[0] == 0
+    assert sorted(
+        path.relative_to(folder / "out").as_posix() for path in (folder / "out").rglob("*.txt")
+    ) == [
+        "monday/visit.txt",
+        "tuesday/visit.txt",
+    ]
+
+
+def test_texts_beside_their_recordings(url: str, folder: Path) -> None:
+    assert run("transcribe", "monday", "tuesday/visit.flac", "--url", url, "--beside")[:2] == (0, "")
+    assert (folder / "monday" / "visit.txt").read_text() == "hello\n"
+    assert (folder / "tuesday" / "visit.txt").read_text() == "hello\n"
+
+
+def test_a_run_that_was_stopped_goes_on(url: str, folder: Path) -> None:
+    flags = (".", "--url", url, "--output-dir", "out", "--resume")
+    assert run("transcribe", *flags)[0] == 0
+    (folder / "out" / "monday" / "visit.txt").write_text("as it was")
+    (folder / "out" / "tuesday" / "visit.txt").unlink()
+    status, _, errors = run("transcribe", *flags)
+    assert status == 0
+    assert errors.splitlines() == ["out/tuesday/visit.txt", "1 of 2 were there already"]
+    assert (folder / "out" / "monday" / "visit.txt").read_text() == "as it was"
+    assert not list((folder / "out").rglob("*.part"))
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--resume",),
+        ("--resume", "--overwrite", "--beside"),
+        ("--beside", "--output-dir", "x"),
+    ],
+)
+def test_flags_that_exclude_each_other(url: str, flags: tuple[str, ...]) -> None:
+    assert run("transcribe", "monday", "--url", url, *flags)[0] == 2
 
 
 def test_damaged_audio_is_said_and_has_a_status(url: str, folder: Path) -> None:

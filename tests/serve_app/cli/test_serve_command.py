@@ -58,6 +58,22 @@ def test_self_signed_by_flag_or_variable(monkeypatch: pytest.MonkeyPatch) -> Non
     assert planned(monkeypatch).edge is not None
 
 
+def test_places_that_can_be_written_are_made(tmp_path: Path) -> None:
+    settings = Settings(log_file="logs/sotto.log", audit_log_dir="audit")
+    assert settings.log_file == tmp_path / "logs" / "sotto.log"
+    assert serving.unwritable(settings) is None
+    assert (tmp_path / "logs" / "sotto.log").is_file()
+    assert list((tmp_path / "audit").iterdir()) == []
+
+
+@pytest.mark.parametrize("setting", ["log-file", "audit-log-dir"])
+def test_a_place_that_cannot_be_written_is_refused_at_the_start(tmp_path: Path, setting: str) -> None:
+    (tmp_path / "taken").write_text("")
+    answer = CliRunner().invoke(app, ["serve", f"--{setting}", "taken/place"])
+    assert answer.exit_code == 2
+    assert "cannot write" in answer.stderr
+
+
 def test_another_programs_metrics_port_stops_the_start_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[object] = []
     monkeypatch.setattr(serving, "start_service", lambda *_, **__: started.append(1))

@@ -16,6 +16,7 @@ from serve_app.launch.environment import (
     RayEnvironment,
     loopback_haproxy,
     make_runtime_dir,
+    memory_dir,
     remove_runtime_dir,
 )
 
@@ -57,6 +58,49 @@ def test_haproxy_gets_its_statistics_ports_on_loopback(tmp_path: Path) -> None:
     assert config.read_text() == (
         "    bind 127.0.0.1:9101\n    bind 127.0.0.1:8000\n  bind 127.0.0.1:8404\n  bind *:84040\n"
     )
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs GNU sed")
+def test_haproxy_writes_no_addresses_into_the_systems_log(tmp_path: Path) -> None:
+    (tmp_path / HAPROXY_DIR).mkdir()
+    script = loopback_haproxy(tmp_path, Path("/bin/true"), 8404, 9101)
+    assert script is not None
+    config = tmp_path / "haproxy.cfg"
+    spec = find_spec("ray")  # not imported: it reads its environment
+    assert spec is not None
+    assert spec.origin is not None
+    template = (Path(spec.origin).parent / "serve" / "_private" / "haproxy_templates.py").read_text()
+    config.write_text(template)
+    assert "local0 info" in template
+    subprocess.run([script, "-f", config], check=True)
+    left = [line for line in config.read_text().splitlines() if re.match(r" *log [^g]", line)]
+    assert all("metrics_socket" in line for line in left)
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no file system in memory")
+def test_the_folder_in_memory_goes_with_the_runtime_folder() -> None:
+    path = make_runtime_dir()
+    in_memory = memory_dir(path)
+    assert in_memory is not None
+    in_memory.mkdir()
+    (in_memory / "spilled").write_bytes(b"audio")
+    remove_runtime_dir(path)
+    assert not in_memory.exists()
+
+
+def test_haproxy_names_its_clients_once_however_often_it_starts(tmp_path: Path) -> None:
+    (tmp_path / HAPROXY_DIR).mkdir()
+    script = loopback_haproxy(tmp_path, Path("/bin/true"), 8404, 9101)
+    assert script is not None
+    config = tmp_path / "haproxy.cfg"
+    config.write_text("defaults\n    mode http\nfrontend http_frontend\n    bind 127.0.0.1:8000\n")
+    for _ in range(2):
+        subprocess.run([script, "-f", config], check=True)
+    lines = config.read_text().splitlines()
+    assert lines.index("    timeout http-request 15s") == 1
+    assert lines.count("    timeout http-request 15s") == 1
+    assert lines.count("    option forwardfor") == 1
+    assert lines.count("    http-request del-header sec-websocket-extensions") == 1
 
 
 ENVIRONMENT = RayEnvironment(

@@ -11,7 +11,16 @@ from serve_app.settings import SettingsError
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("STT_PORT", "STT_HOST", "STT_PROFILE", "STT_MODEL", "BIND_PORT", "API_PORT"):
+    for name in (
+        "STT_PORT",
+        "STT_HOST",
+        "STT_PROFILE",
+        "STT_MODEL",
+        "BIND_PORT",
+        "API_PORT",
+        "STT_API_KEY",
+        "API_KEY",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(plan_module, "num_cuda_devices", lambda: 0)
 
@@ -80,3 +89,41 @@ def test_a_config_file_of_ones_own(tmp_path: Path) -> None:
 def test_unknown_settings_are_refused() -> None:
     with pytest.raises(SettingsError, match="no such setting"):
         plan_service({"modle": "tiny"})
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "sotto.example", "[::]"])
+def test_other_machines_are_not_served_without_a_key_unless_that_is_wanted(host: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="--allow-anonymous") as refused:
+        plan_service({"host": host})
+    assert "STT_API_KEY" in str(refused.value)
+    for way in ({"allow_anonymous": "true"}, {"api_key": "k"}, {"keys_file": str(tmp_path / "keys.json")}):
+        assert plan_service({"host": host, **way}).config["http_options"]["host"] == host
+    plan_service({"host": host, "keys_in_redis": "true", "redis_url": "redis://127.0.0.1"})
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost"])
+def test_this_machine_is_served_without_a_key(host: str) -> None:
+    assert plan_service({"host": host}).config["http_options"]["host"] == host
+
+
+def test_a_config_file_that_listens_elsewhere_needs_a_key_too(tmp_path: Path) -> None:
+    path = tmp_path / "serve.yaml"
+    path.write_text(
+        "http_options: {host: 0.0.0.0, port: 8000}\n"
+        "applications: [{name: sotto, import_path: 'graphs.full:build', args: {profile: cpu}}]\n"
+    )
+    with pytest.raises(SettingsError, match="allow-anonymous"):
+        plan_service({}, config_path=path)
+    plan_service({"host": "127.0.0.1"}, config_path=path)
+
+
+def test_a_file_of_keys_is_found_from_any_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("STT_KEYS_FILE", "keys.json")
+    arguments = plan_service({}).config["applications"][0]["args"]["settings"]
+    assert arguments["keys_file"] == str(tmp_path / "keys.json")
+
+
+@pytest.mark.parametrize(("load_s", "start_s"), [(300, 420), (10, 300), (3600, 3720)])
+def test_a_start_waits_longer_than_its_models_may_load(load_s: int, start_s: int) -> None:
+    plan = plan_service({"profile": "cpu", "model_load_timeout_s": load_s})
+    assert plan.start_timeout_s == start_s

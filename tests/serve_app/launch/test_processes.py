@@ -40,6 +40,28 @@ def start(code: str, *arguments: str, log: Path | None = None) -> subprocess.Pop
     return process
 
 
+SHY_CHILD = (
+    "import subprocess, sys, time\n"
+    "code = 'from serve_app.core.core_dumps import forbid_core_dumps as hide; hide(); '\n"
+    "code += 'import time; time.sleep(60)'\n"
+    "child = subprocess.Popen([sys.executable, '-c', code])\n"
+    "print(child.pid, flush=True); time.sleep(60)"
+)
+
+
+def test_a_process_that_shows_nothing_is_told_by_its_parent(runtime_dir: Path) -> None:
+    log = runtime_dir / "worker.out"
+    parent = start(SHY_CHILD, str(runtime_dir / "raylet"), log=log)
+    child = int(log.read_text())
+    try:
+        assert {process.pid for process in processes_of(runtime_dir)} == {parent.pid, child}
+        assert len(end_processes(runtime_dir)) == 2
+        assert not psutil.pid_exists(child)
+    finally:
+        parent.kill()
+        parent.wait()
+
+
 def test_processes_are_told_by_their_command_line_and_by_their_logs(runtime_dir: Path) -> None:
     by_argument = start(SLEEP, str(runtime_dir / "haproxy.cfg"))
     by_log = start(SLEEP, log=runtime_dir / "worker.out")

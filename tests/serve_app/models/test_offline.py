@@ -97,7 +97,9 @@ def test_no_command_touches_the_network(command: str, touched: list[str], settin
 
 @pytest.mark.models
 def test_a_packaged_model_stands_in(touched: list[str], places: dict[str, Any]) -> None:
-    model, warning = resolve_or_fallback("large-v3", "base", offline=True, **places)
+    model, warning = resolve_or_fallback(
+        "large-v3", "base", lambda name: resolve_model(name, offline=True, **places)
+    )
     assert model.name == "base"
     assert warning is not None
     assert warning.startswith("base stands in for large-v3.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from serve_app.models import ModelFormat, registry
 from serve_app.models.registry import MODELS, ModelSpec
 from serve_app.models.resolve import (
     ModelSource,
+    ResolvedModel,
     fallback_for,
     resolve_model,
     resolve_or_fallback,
@@ -338,8 +340,12 @@ def test_fallbacks_are_packaged_and_never_themselves() -> None:
     assert fallback_for("/some/folder") == "base"
 
 
+def here(**places: Path) -> Callable[[str], ResolvedModel]:
+    return lambda name: resolve_model(name, offline=True, **places)
+
+
 def test_fallback_warns_and_names_both(cache: Path, packaged: ModelSpec) -> None:
-    model, warning = resolve_or_fallback("large-v3", "fake-split", cache_dir=cache, offline=True)
+    model, warning = resolve_or_fallback("large-v3", "fake-split", here(cache_dir=cache))
     assert model.name == "fake-split"
     assert warning is not None
     assert warning.startswith("fake-split stands in for large-v3. model large-v3 cannot be had.")
@@ -347,22 +353,21 @@ def test_fallback_warns_and_names_both(cache: Path, packaged: ModelSpec) -> None
 
 def test_an_english_fallback_says_so(tmp_path: Path, cache: Path) -> None:
     write_model(tmp_path / "models" / "tiny.en", multilingual=False)
-    _, warning = resolve_or_fallback(
-        "large-v3", "tiny.en", model_dir=tmp_path / "models", cache_dir=cache, offline=True
-    )
+    find = here(model_dir=tmp_path / "models", cache_dir=cache)
+    _, warning = resolve_or_fallback("large-v3", "tiny.en", find)
     assert warning is not None
     assert "tiny.en knows English only" in warning
 
 
 def test_no_warning_where_the_model_is_there(cache: Path, packaged: ModelSpec) -> None:
-    model, warning = resolve_or_fallback("fake-split", "base", cache_dir=cache)
+    model, warning = resolve_or_fallback("fake-split", "base", here(cache_dir=cache))
     assert model.name == "fake-split"
     assert warning is None
 
 
 def test_no_fallback_either(cache: Path) -> None:
     with pytest.raises(ModelUnavailable, match=r"large-v3 cannot be had.*In its place small was tried"):
-        resolve_or_fallback("large-v3", "small", cache_dir=cache, offline=True)
+        resolve_or_fallback("large-v3", "small", here(cache_dir=cache))
 
 
 @pytest.mark.models

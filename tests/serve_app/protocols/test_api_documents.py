@@ -330,7 +330,7 @@ def test_statuses_are_explained_where_they_may_happen():
         for operation in path.values()
         for status in operation["responses"]
     }
-    assert mentioned == {200, *STATUS_MEANINGS}
+    assert mentioned == {200, 202, *STATUS_MEANINGS}
 
 
 # -- components -------------------------------------------------------------------------------------

@@ -203,7 +203,6 @@ def test_live_options_are_warned_about_for_recordings():
 @pytest.mark.parametrize(
     ("query", "complaint"),
     [
-        ([("callback", "https://a.example")], "callback"),
         ([("redact", "pci")], "redact"),
         ([("redact", "numbers"), ("redact", "ssn")], "redact"),
         ([("encoding", "g729")], "encoding"),
@@ -254,3 +253,14 @@ def test_any_query_is_options_or_a_sotto_error(query, live):
         options = parse_options(query, live=live)
         with suppress(SottoError):
             options.session_choices().session_options("s", SessionOptions(""))
+
+
+def test_a_callback_is_for_recordings():
+    query = [("callback", "https://a.example/hook"), ("callback_method", "PUT")]
+    options = parse_options(query, live=False)
+    assert (options.callback, options.callback_method) == ("https://a.example/hook", "PUT")
+    assert parse_options([("callback", "false")], live=False).callback == ""
+    with pytest.raises(InvalidMessage, match="callback"):
+        parse_options(query, live=True)
+    with pytest.raises(InvalidMessage, match="callback_method"):
+        parse_options([*query, ("callback_method", "patch")], live=False)

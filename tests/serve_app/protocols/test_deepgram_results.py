@@ -12,6 +12,7 @@ from fakes.spoken_events import revision, spoken_by
 from serve_app.core.errors import InvalidAudio, InvalidMessage, MaxSessionsReached
 from serve_app.core.events import (
     EndReason,
+    ModelStatus,
     SessionEnded,
     SessionError,
     SessionStarted,
@@ -174,7 +175,7 @@ def test_channels_are_told_apart():
 
 def test_what_has_no_message_is_silent():
     dialect = dialect_of(EVERYTHING)
-    for event in (SessionStarted("s"), SoundWarning("clipping", 0, 0.5)):
+    for event in (SessionStarted("s"), SoundWarning("clipping", 0, 0.5), ModelStatus(True, 0, 5.0)):
         assert dialect.send(event) == []
 
 

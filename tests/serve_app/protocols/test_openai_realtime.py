@@ -20,6 +20,7 @@ from serve_app.core.errors import QueueFull
 from serve_app.core.events import (
     EndReason,
     Flushed,
+    ModelStatus,
     SessionEnded,
     SessionError,
     SoundWarning,
@@ -299,6 +300,12 @@ def test_turns_that_nobody_answers_are_bounded():
 
 def test_sound_warnings_have_no_shape_here():
     assert talk().happen(SoundWarning("clipping", 0, 0.5)) == []
+
+
+@pytest.mark.parametrize("stalled", [True, False])
+def test_a_model_that_is_late_has_no_shape_here(stalled: bool) -> None:
+    """Clients take an `error` for the end."""
+    assert talk().happen(ModelStatus(stalled, 0, 5.0)) == []
 
 
 # -- commits --------------------------------------------------------------------------------------

@@ -130,6 +130,7 @@ async def test_a_replica_that_stays_dead_is_said_and_the_session_ends(
 ) -> None:
     monkeypatch.setattr(retries, "RETRY_PAUSES_S", (0.0, 0.001))
     monkeypatch.setattr(retries, "MORE_PAUSES_S", ())
+    monkeypatch.setattr(retries, "LOST_PATIENCE_S", 0.0)
     recogniser = FakeRecogniser(dies_on=set(range(1, 100)))
     async with conducting(FakeVoice(), recogniser) as conductor:
         events = await talk(open_live(conductor), dialogue(1))

@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
+from fakes.fake_time import FakeClock
 from fakes.voices import analyse, turns_in
 from serve_app.assembly.speakers import status_of
-from serve_app.core.errors import InferenceError, ModelUnavailable
+from serve_app.core.errors import InferenceError, ModelUnavailable, ReplicaUnhealthy
 from serve_app.core.samples import Pcm16
 from serve_app.settings import Settings
 from serve_app.speakers import host as host_module
@@ -137,3 +138,72 @@ async def test_a_recording_that_nobody_waits_for_is_given_up(host: SpeakerHost, 
 
 async def _collect(host: SpeakerHost) -> list[float | Diarization]:
     return [answer async for answer in host.diarize(np.zeros(32_000, np.int16), SpeakerCounts())]
+
+
+def watched(ears: Ears, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> SpeakerHost:
+    monkeypatch.setattr(host_module.os, "nice", lambda _: 0)
+    return SpeakerHost(
+        status_of(Settings()), load_live=ears.load, load_recordings=ears.load, clip=WINDOW.audio, clock=clock
+    )
+
+
+async def checks(host: SpeakerHost, clock: FakeClock, seconds: float) -> None:
+    """Health checks every 5 s; raises as they do."""
+    for _ in range(round(seconds / 5)):
+        clock.pass_s(5)
+        host.check()
+        if (task := host._idle_check._task) is not None:
+            await asyncio.gather(task)
+
+
+async def test_a_call_that_hangs_ends_for_its_callers(ears: Ears, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, hangs, asked = FakeClock(), threading.Event(), threading.Event()
+    host = watched(ears, clock, monkeypatch)
+    ears.analyse = lambda windows: (asked.set(), hangs.wait(60), analyse(windows))[2]  # type: ignore[method-assign]
+    calls = [asyncio.create_task(host.listen([WINDOW])) for _ in range(2)]
+    assert await asyncio.to_thread(asked.wait, 60)
+    await checks(host, clock, host_module.LIVE_DEADLINE_S)
+    with pytest.raises(ReplicaUnhealthy, match="a call with 1 windows has taken over 300 s"):
+        await checks(host, clock, 5)
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [ReplicaUnhealthy] * 2
+    assert host.waiting_audio_s == 0
+    hangs.set()
+
+
+async def test_a_recording_that_goes_on_has_all_the_time_it_needs(
+    ears: Ears, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = FakeClock()
+    host = watched(ears, clock, monkeypatch)
+    told, go_on = threading.Semaphore(0), threading.Semaphore(0)
+
+    def slow(audio: Pcm16, counts: object, progress: Callable[[float], None], pause: object) -> Diarization:
+        for step in range(3):
+            progress(step / 3)
+            told.release()
+            assert go_on.acquire(timeout=60)
+        return turns_in(audio)
+
+    ears.diarize = slow  # type: ignore[method-assign]
+    diarizing = asyncio.create_task(_collect(host))
+    for _ in range(3):
+        assert await asyncio.to_thread(told.acquire, timeout=60)
+        await checks(host, clock, host_module.RECORDING_DEADLINE_S - 5)
+        go_on.release()
+    assert isinstance((await diarizing)[-1], Diarization)
+
+
+async def test_an_analyser_that_hears_no_voice_any_more_is_found_out(
+    ears: Ears, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = FakeClock()
+    host = watched(ears, clock, monkeypatch)
+    await checks(host, clock, 3 * host_module.CANARY_PERIOD_S)
+    assert ears.batches == []  # nothing is loaded for it
+    await host.listen([WINDOW])
+    await checks(host, clock, 3 * host_module.CANARY_PERIOD_S)
+    assert 3 <= len(ears.batches) <= 4
+    ears.analyse = lambda windows: analyse([SpeakerWindow(np.zeros(16_000, np.int16)) for _ in windows])  # type: ignore[method-assign]
+    with pytest.raises(ReplicaUnhealthy, match="no voice is heard"):
+        await checks(host, clock, host_module.CANARY_PERIOD_S + 70)

@@ -39,7 +39,7 @@ async def test_a_session_is_counted_as_its_client_counts():
     assert (local.value("stt_texts_sent_total", {"job_type": "interim"}) or 0) == partials
     assert local.value("stt_sessions_started_total", {"resumed": "false"}) == 1
     assert local.value("stt_sessions_ended_total", {"reason": "completed"}) == 1
-    seconds = local.value("stt_audio_seconds_total", {"request_type": "session"}) or 0.0
+    seconds = local.value("stt_audio_seconds_total", {"request_type": "session"}) or 0
     assert round(seconds * SAMPLE_RATE_HZ) == len(AUDIO)
 
 
@@ -75,7 +75,6 @@ async def test_an_upload_is_counted_with_its_windows_and_its_failures():
     requests = "whisper_transcription_requests_total"
     assert local.value(requests, {"status": "success", "cached": "false"}) == 1
     assert local.value(requests, {"status": "error", "cached": "false"}) == 1
-    seconds = local.value("stt_audio_seconds_total", {"request_type": "upload"}) or 0.0
+    seconds = local.value("stt_audio_seconds_total", {"request_type": "upload"}) or 0
     assert round(seconds * SAMPLE_RATE_HZ) == len(AUDIO)
-    windows = local.value("stt_jobs_processed_total", {"job_type": "recording", "status": "success"})
-    assert windows
+    assert (local.value("stt_jobs_processed_total", {"job_type": "recording", "status": "success"}) or 0) >= 1

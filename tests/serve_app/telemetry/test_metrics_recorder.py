@@ -35,6 +35,7 @@ def test_the_families_of_the_service():
         "stt_texts_sent_total": ("counter", ("job_type",)),
         "stt_audio_seconds_total": ("counter", ("request_type",)),
         "stt_refused_total": ("counter", ("request_type", "reason")),
+        "stt_audit_write_failures_total": ("counter", ()),
         "stt_backpressure_level": ("gauge", ()),
         "stt_backpressure_rung": ("gauge", ()),
         "stt_texts_dropped_total": ("counter", ("job_type", "reason")),
@@ -58,6 +59,7 @@ def test_the_families_of_the_service():
         "whisper_real_time_factor": ("histogram", ()),
         "whisper_cache_hits_total": ("counter", ()),
         "whisper_cache_misses_total": ("counter", ()),
+        "stt_cache_lost_total": ("counter", ()),
         "whisper_active_requests": ("gauge", ()),
     }
     buckets = {family.name: family.buckets for family in FAMILIES}

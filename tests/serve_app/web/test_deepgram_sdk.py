@@ -16,6 +16,7 @@ from fakes.fake_service import FakeService, FakeSettings
 from serve_app.core.errors import SottoError
 from serve_app.protocols.deepgram.options import OptionWarning, parse_options
 from serve_app.telemetry.metrics import no_metrics
+from serve_app.web.app import create_app
 from serve_app.web.door import Door
 from serve_app.web.door_table import DEEPGRAM, routes_of
 
@@ -83,6 +84,21 @@ def test_no_option_that_it_offers_is_unknown(call, live):
             with suppress(SottoError):
                 options = parse_options([(name, value), ("interim_results", "true")], live=live)
                 assert OptionWarning(name, "no such parameter") not in options.warnings
+
+
+def test_its_grant_of_a_token_opens_what_the_key_opens():
+    app = create_app(FakeService(), FakeSettings(), api_key="any")
+    with client_of(app) as client:
+        granted = client.auth.v1.tokens.grant(ttl_seconds=60)
+        assert granted.expires_in == 60
+        answer = httpx.post(
+            f"{client._client_wrapper.get_environment().base}/v1/listen",
+            headers={"authorization": f"Bearer {granted.access_token}"},
+            content=TWO_SECONDS,
+        )
+    assert answer.status_code == 200
+    with client_of(app) as client, pytest.raises(BadRequestError):
+        client.auth.v1.tokens.grant(ttl_seconds=4_000)
 
 
 def test_a_recording():

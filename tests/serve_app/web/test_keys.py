@@ -14,6 +14,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
 from fakes.app_server import running_app
+from fakes.door_errors import shape_of
 from fakes.fake_service import FakeService, FakeSettings
 from serve_app.protocols.doors import Channel, Operation
 from serve_app.web.app import create_app
@@ -47,10 +48,6 @@ def client(port: int) -> httpx.AsyncClient:
 
 def path_of(door: Operation) -> str:
     return door.path.replace("{name:path}", "base")
-
-
-def shape_of(path: str) -> str:
-    return "err_code" if path == "/v1/listen" else "error" if path.startswith("/v1") else "detail"
 
 
 def test_what_stays_open_is_a_short_list() -> None:

@@ -164,7 +164,9 @@ async def test_too_much_unread_closes_the_connection_and_slows_nobody_else():
 
     def route(websocket):
         transport = WebSocketTransport(websocket)
-        return LiveShell(transport, door, NativeDialect(), max_unread_bytes=20_000).run()
+        return LiveShell(
+            transport, door, NativeDialect(), usage=door.usage({}), max_unread_bytes=20_000
+        ).run()
 
     app = Starlette(routes=[WebSocketRoute("/ws/stt", route)])
     async with AsgiSocket(app) as deaf:

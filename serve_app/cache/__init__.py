@@ -1,0 +1,1 @@
+"""Results of recordings that were transcribed before, so that the same upload is answered at once."""

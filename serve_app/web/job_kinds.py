@@ -1,0 +1,112 @@
+"""The work of a job, as the door that took it does it for a client that waits, and its webhook."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import BinaryIO, Protocol
+
+import msgspec
+
+from serve_app.core.errors import SottoError
+from serve_app.core.samples import Pcm16
+from serve_app.jobs.records import Job, JobState
+from serve_app.jobs.worker import JobKind, Parts, Progress
+from serve_app.protocols.deepgram.options import OptionWarning, parse_options
+from serve_app.protocols.deepgram.recorded import RequestFacts, listen_body
+from serve_app.protocols.deepgram.records import ListenError
+from serve_app.protocols.jobs.messages import NATIVE, webhook_body
+from serve_app.protocols.native.transcribe import upload_choices
+from serve_app.service.contract import RecordingOptions, RecordingTranscript
+from serve_app.speakers.turns import SpeakerMode
+from serve_app.web.deepgram_doors import DEEPGRAM_JOB, decode_listen, recording_options
+from serve_app.web.door import Door
+from serve_app.web.recordings import Heard
+from serve_app.web.records import RecordResponse
+from serve_app.web.transcribe import answer_of
+from serve_app.web.uploads import decode_upload
+
+
+class Transcribe(Protocol):
+    """Text of a recording, whose finished parts are kept."""
+
+    def __call__(
+        self, audio: Pcm16, options: RecordingOptions, progress: Progress, /
+    ) -> Awaitable[RecordingTranscript]: ...
+
+
+TranscribeWith = Callable[[Parts], Transcribe]
+
+
+def job_kinds(door: Door, transcribe_with: TranscribeWith) -> Mapping[str, JobKind]:
+    """By the names that doors queue their jobs under."""
+
+    async def native(job: Job, file: BinaryIO, parts: Parts, progress: Progress) -> bytes:
+        return await _native(door, transcribe_with(parts), job, file, progress)
+
+    async def listen(job: Job, file: BinaryIO, parts: Parts, progress: Progress) -> bytes:
+        return await _listen(door, transcribe_with(parts), job, file, progress)
+
+    return {NATIVE: JobKind(native, webhook_body), DEEPGRAM_JOB: JobKind(listen, _listen_callback)}
+
+
+async def _native(door: Door, transcribe: Transcribe, job: Job, file: BinaryIO, progress: Progress) -> bytes:
+    began_s = perf_counter()
+    choices = upload_choices(job.parameters)
+    options = choices.recording_options(door.recording_defaults(), door.settings.diarization_backend)
+    by_channel = options.speakers is SpeakerMode.CHANNEL
+    recording = await asyncio.to_thread(
+        decode_upload, file, door, keep_channels=by_channel, audio_track=choices.audio_track
+    )
+    decoded_s = perf_counter()
+    transcript = await transcribe(recording.samples, options, progress)
+    done_s = perf_counter()
+    door.metrics.request_done(done_s - decoded_s, recording.duration_s)
+    heard = Heard(
+        transcript,
+        recording.warning,
+        recording.complete,
+        decode_s=decoded_s - began_s,
+        transcribe_s=done_s - decoded_s,
+    )
+    answer = answer_of(heard, choices, began_s)
+    body = bytes(answer.body)
+    return body if answer.media_type == RecordResponse.media_type else msgspec.json.encode(body.decode())
+
+
+async def _listen(door: Door, transcribe: Transcribe, job: Job, file: BinaryIO, progress: Progress) -> bytes:
+    options = parse_options(job.parameters, live=False)
+    asked = recording_options(options, door.recording_defaults(), door.settings.diarization_backend)
+    sha256 = await asyncio.to_thread(_sha256, file)
+    recording = await asyncio.to_thread(decode_listen, file, sha256, options, asked.speakers, door)
+    transcripts = []
+    began_s, num_channels = perf_counter(), len(recording.channels)
+    for index, samples in enumerate(recording.channels):
+
+        def so_far(share: float, index: int = index) -> None:
+            progress((index + share) / num_channels)
+
+        transcripts.append(await transcribe(samples, asked, so_far))
+    door.metrics.request_done(perf_counter() - began_s, recording.duration_s)
+    kind = "damaged_audio" if not recording.complete else "audio"
+    warnings = [OptionWarning("body", recording.warning, kind)] if recording.warning else []
+    created = datetime.fromtimestamp(job.created_s, UTC)
+    facts = RequestFacts(job.job_id, recording.sha256, created)
+    return msgspec.json.encode(listen_body(transcripts, options, facts, warnings))
+
+
+def _sha256(file: BinaryIO) -> str:
+    digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]
+    file.seek(0)
+    return digest.hexdigest()
+
+
+def _listen_callback(job: Job, result: bytes | None) -> bytes:
+    """The answer as it would have been given at once, or its error."""
+    if job.state is JobState.DONE and result is not None:
+        return result
+    code = "Bad Request" if job.error_code != SottoError.code else "INTERNAL_SERVER_ERROR"
+    return msgspec.json.encode(ListenError(err_code=code, err_msg=job.error, request_id=job.job_id))

@@ -1,0 +1,154 @@
+"""A recording that came or is stored, on its way to its text: decoded, transcribed, or found in the cache."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from time import perf_counter
+from typing import BinaryIO, Protocol
+
+import msgspec
+from starlette.requests import Request
+
+from serve_app.cache.results import ResultCache
+from serve_app.core.jobs import Role
+from serve_app.models.mark import files_mark
+from serve_app.service.contract import RecordingOptions, RecordingTranscript
+from serve_app.speakers.turns import SpeakerMode
+from serve_app.web.callers import caller_of
+from serve_app.web.door import Door
+from serve_app.web.request_records import current_record
+from serve_app.web.uploads import decode_upload, while_connected
+
+
+class Audio(Protocol):
+    """A file with a recording in it; `sha256` of its bytes."""
+
+    @property
+    def sha256(self) -> str: ...
+
+    def opened(self) -> AbstractAsyncContextManager[BinaryIO]:
+        """From its start, once."""
+
+    def close(self) -> None:
+        """It is not needed, or not any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What is computed of a recording, and cached."""
+
+    transcript: RecordingTranscript
+    warning: str | None
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A recording's text and what it took here; `warning` and `complete` as in `DecodedRecording`.
+
+    `cached_at`, `hit_at`: when its text was kept and found in the cache, None where it was not."""
+
+    transcript: RecordingTranscript
+    warning: str | None
+    complete: bool
+    decode_s: float = 0.0
+    transcribe_s: float = 0.0
+    cached_at: datetime | None = None
+    hit_at: datetime | None = None
+
+    @property
+    def cached(self) -> bool:
+        return self.hit_at is not None
+
+
+async def heard(
+    request: Request,
+    door: Door,
+    audio: Audio,
+    options: RecordingOptions,
+    *,
+    audio_track: int | None = None,
+) -> Heard:
+    """The text of `audio`, which is closed in the end. Counted in the metrics.
+
+    Raises `ClientDisconnect` when the client has gone, and what decoding and transcribing raise.
+    """
+    began_s = perf_counter()
+    computed: list[Heard] = []
+
+    async def compute() -> Heard:
+        decode_began_s = perf_counter()
+        async with audio.opened() as file:
+            recording = await asyncio.to_thread(
+                decode_upload,
+                file,
+                door,
+                keep_channels=options.speakers is SpeakerMode.CHANNEL,
+                audio_track=audio_track,
+            )
+        await door.usage(request.scope).audio(recording.duration_s)
+        decoded_s = perf_counter()
+        transcript = await door.within_time(door.service.transcribe(recording.samples, options))
+        return Heard(
+            transcript,
+            recording.warning,
+            recording.complete,
+            decoded_s - decode_began_s,
+            perf_counter() - decoded_s,
+        )
+
+    async def compute_bytes() -> bytes:
+        computed.append(await compute())
+        done = computed[0]
+        return msgspec.msgpack.encode(_Work(done.transcript, done.warning, done.complete))
+
+    cache = door.cache
+    if cache is None:
+        try:
+            result = await while_connected(request, compute())
+        finally:
+            audio.close()
+    else:
+        key = _key(cache, request, door, audio, options, audio_track)
+        found = await while_connected(request, cache.result(key, compute_bytes, audio.close))
+        done = computed[0] if computed else None
+        work = msgspec.msgpack.decode(found.value, type=_Work)
+        result = Heard(
+            work.transcript,
+            work.warning,
+            work.complete,
+            done.decode_s if done else 0.0,
+            done.transcribe_s if done else 0.0,
+            found.cached_at,
+            found.hit_at,
+        )
+    took_s = perf_counter() - began_s if result.cached else result.transcribe_s
+    current_record().transcribed(result.transcript)
+    door.metrics.request_done(took_s, result.transcript.duration_s, cached=result.cached)
+    return result
+
+
+def _key(
+    cache: ResultCache,
+    request: Request,
+    door: Door,
+    audio: Audio,
+    options: RecordingOptions,
+    audio_track: int | None,
+) -> str:
+    """Of all that decides the answer beside the settings: also of the limits that refuse it."""
+    status = door.service.status()
+    return cache.key(
+        audio.sha256,
+        caller_of(request.scope).key_id,
+        options,
+        audio_track,
+        [(model, files_mark(model.path)) for model in status.models if model.role != Role.INTERIM],
+        status.speakers,
+        door.max_audio_samples,
+        door.settings.min_audio_length_seconds,
+        sorted(door.allowed_formats),
+    )
