@@ -134,5 +134,5 @@ def _middleware(guards: Guards, door: Door, traces: Traces | None) -> Iterator[M
         metrics_need_key=guards.metrics_need_key,
     )
     if guards.limiter is not None:
-        open_paths = [one.path for one in operations if not one.needs_key]
-        yield Middleware(Limited, limiter=guards.limiter, open_paths=open_paths)
+        open_doors = [one for one in operations if not one.needs_key]
+        yield Middleware(Limited, limiter=guards.limiter, open_doors=open_doors)

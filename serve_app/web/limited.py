@@ -6,7 +6,7 @@ A WebSocket is counted by its own shell, which can say why in the words of its p
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,8 +14,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serve_app.access.limit_store import MINUTE_S, Standing
 from serve_app.access.limits import Limiter
 from serve_app.core.errors import LimitReached
+from serve_app.protocols.doors import Operation
 from serve_app.web.callers import caller_of
 from serve_app.web.errors import asked_path, refuse
+from serve_app.web.keys import DoorFinder
 
 _READ_ONLY = frozenset({"GET", "HEAD"})
 
@@ -24,12 +26,12 @@ HEADERS = ("ratelimit", "ratelimit-policy")
 
 
 class Limited:
-    """ASGI middleware, inside what knows the caller; GETs of `open_paths` (probes, documents) are free."""
+    """ASGI middleware, inside what knows the caller; GETs of `open_doors` (probes, documents) are free."""
 
-    def __init__(self, app: ASGIApp, limiter: Limiter, open_paths: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, limiter: Limiter, open_doors: Iterable[Operation]) -> None:
         self._app = app
         self._limiter = limiter
-        self._open_paths = frozenset(open_paths)
+        self._open_doors = DoorFinder(open_doors)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or self._is_free(scope):
@@ -54,7 +56,8 @@ class Limited:
         await self._app(scope, receive, send_with_standing)
 
     def _is_free(self, scope: Scope) -> bool:
-        return scope["method"] in _READ_ONLY and asked_path(scope) in self._open_paths
+        method = scope["method"]
+        return method in _READ_ONLY and self._open_doors.find(method, asked_path(scope)) is not None
 
 
 def rate_headers(standings: Sequence[Standing]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""`GET /`, the probes, metrics, and the documents of all doors for machines."""
+"""`GET /`, the live page, the probes, metrics, and the documents of all doors for machines."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from serve_app.protocols.documents.build import Document, asyncapi_document, ope
 from serve_app.protocols.health import ServiceInfo
 from serve_app.telemetry.exposition import CONTENT_TYPE
 from serve_app.web.door import Door, Endpoints
+from serve_app.web.page_files import INDEX, page_files, wants_page
 from serve_app.web.records import RecordResponse
 
 
@@ -30,6 +31,7 @@ def service_endpoints(door: Door) -> Endpoints:
         partial_interval_ms=door.settings.partial_interval_ms,
         max_partial_window_s=door.settings.max_partial_window_s,
     )
+    files = page_files()  # read here: an endpoint must not wait for a disk
     has_started = False
 
     # Built when they are first asked for: 150 ms that a start need not wait for.
@@ -42,7 +44,19 @@ def service_endpoints(door: Door) -> Endpoints:
         return asyncapi_document(__version__, door.described)
 
     async def root(request: Request) -> Response:
-        return RecordResponse(health.root_body(door.service.status(), info))
+        """The live page to a browser, JSON to all others."""
+        if wants_page(request.headers):
+            answer = files[INDEX].answer(request.headers)
+        else:
+            answer = RecordResponse(health.root_body(door.service.status(), info))
+        answer.headers["vary"] = "Accept"
+        return answer
+
+    async def page_file(request: Request) -> Response:
+        file = files.get(request.path_params["name"])
+        if file is None:
+            raise UnknownPath("the live page has no such file")
+        return file.answer(request.headers)
 
     async def alive(request: Request) -> Response:
         return RecordResponse(health.health_body(door.service.status(), info))
@@ -102,6 +116,7 @@ def service_endpoints(door: Door) -> Endpoints:
 
     return {
         "root": root,
+        "pageFile": page_file,
         "health": alive,
         "live": live,
         "healthReady": ready,

@@ -49,7 +49,8 @@ needs_chromium = pytest.mark.skipif(
 
 
 class Page:
-    """One tab. `console` is what its scripts wrote, a list of arguments each; `failures` what they threw."""
+    """One tab. `console` is what its scripts wrote, a list of arguments each; `failures` what they threw;
+    `complaints` the browser's own errors: what could not be loaded, what a policy forbade."""
 
     def __init__(self, devtools: ClientConnection) -> None:
         self._devtools = devtools
@@ -59,6 +60,7 @@ class Page:
         self._changed = asyncio.Event()
         self.console: list[list[Any]] = []
         self.failures: list[str] = []
+        self.complaints: list[str] = []
 
     async def read(self) -> None:
         """Take what the browser says, until it hangs up."""
@@ -76,12 +78,15 @@ class Page:
         elif method == "Runtime.exceptionThrown":
             details = params["exceptionDetails"]
             self.failures.append(details.get("exception", {}).get("description", details["text"]))
+        elif method == "Log.entryAdded" and params["entry"]["level"] == "error":
+            self.complaints.append(f"{params['entry']['text']} {params['entry'].get('url', '')}")
 
     async def open(self, address: str) -> None:
         target = await self.ask("Target.createTarget", url="about:blank")
         attached = await self.ask("Target.attachToTarget", targetId=target["targetId"], flatten=True)
         self._session = {"sessionId": attached["sessionId"]}
         await self.ask("Runtime.enable")
+        await self.ask("Log.enable")
         await self.ask("Page.enable")
         await self.ask("Page.navigate", url=address)
         await self.until(lambda: self.value("document.readyState === 'complete'"))
@@ -109,7 +114,8 @@ class Page:
     async def click(self, selector: str) -> None:
         """As a person does: the browser takes it for a gesture."""
         middle = (
-            f"(() => {{ const box = document.querySelector({json.dumps(selector)}).getBoundingClientRect();"
+            f"(() => {{ const element = document.querySelector({json.dumps(selector)});"
+            " element.scrollIntoView({block: 'nearest'}); const box = element.getBoundingClientRect();"
             " return {x: box.x + box.width / 2, y: box.y + box.height / 2}; })()"
         )
         at = await self.value(middle)
