@@ -47,6 +47,9 @@ function events(offsetMs) {
     state({ state }) {
       const text = { connecting: "connecting", live: "listening", reconnecting: "reconnecting" }[state];
       if (text !== undefined) view.say("status", text);
+      if (state !== "live") return;
+      view.say("load", "normal"); // the server says when it is not
+      view.say("busy");
     },
     resumed({ lostMs }) {
       if (lostMs > 0) view.say("status", "resumedLossy", { seconds: seconds(lostMs) });
@@ -105,8 +108,6 @@ async function listen(makeSource, { isRealTime = true } = {}) {
   isRunning = true;
   const tell = events(transcript.endMs);
   view.running(true);
-  view.say("load", "normal"); // the server says when it is not
-  view.say("busy");
   try {
     if (!(await isLetIn())) return view.say("status", "idle");
     const protocols = key === "" ? undefined : ["token", key];

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
+import os
+import struct
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,18 +14,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
+from fakes import fake_service
 from fakes.app_server import running_app
 from fakes.chromium import Page, microphone_of, needs_chromium, open_page
-from fakes.fake_service import FakeService, FakeSettings
+from fakes.fake_service import TIMING, FakeService, FakeSession, FakeSettings
 from serve_app.access.keyring import Keyring
 from serve_app.audio.recordings import decode_recording
+from serve_app.core.events import Final, Partial, SpeakerRevision
+from serve_app.core.samples import Pcm16
 from serve_app.web.app import Guards, create_app
 from serve_app.web.page_files import page_files
 
 SPOKEN = Path(__file__).resolve().parents[3] / "audio" / "spoken"
 SECOND = 16_000
 KEY = "secret-of-the-operator"
+PICTURES_DIR = os.environ.get("STT_PICTURES_DIR")
+"""Where the picture of the documentation is written: `docs/images`."""
 
 pytestmark = [needs_chromium, pytest.mark.slow]
 
@@ -54,7 +65,13 @@ def port(service: FakeService) -> Iterator[int]:
 @asynccontextmanager
 async def live_page(port: int, folder: Path, microphone: Path) -> AsyncIterator[Page]:
     """The page, of which nothing may fail, be missing or be forbidden while a test uses it."""
-    async with open_page(f"http://127.0.0.1:{port}/", folder, microphone) as page:
+    async with live_page_at(f"http://127.0.0.1:{port}/", folder, microphone) as page:
+        yield page
+
+
+@asynccontextmanager
+async def live_page_at(address: str, folder: Path, microphone: Path) -> AsyncIterator[Page]:
+    async with open_page(address, folder, microphone) as page:
         await says(page, "#status", "Ready.")
         yield page
         assert page.failures == []
@@ -271,6 +288,83 @@ async def test_what_cannot_be_read_is_said_and_another_try_works(
         assert await finals(page) == [f"Olá, mundo. {len(sample())}"]
 
 
+async def test_it_works_below_a_path(service: FakeService, tmp_path: Path, microphone: Path) -> None:
+    app = Starlette(routes=[Mount("/speech", app=create_app(service, FakeSettings()))])
+    with running_app(app) as port:
+        async with live_page_at(f"http://127.0.0.1:{port}/speech/", tmp_path, microphone) as page:
+            await at_full_speed(page)
+            await page.click("#sample")
+            await says(page, "#status", "Finished.")
+            assert await finals(page) == [f"Olá, mundo. {len(sample())}"]
+
+
+LINES = (
+    (0.0, 2.5, 0, "Good morning, what brings you here today?"),
+    (2.5, 5.0, 1, "I have had a headache since Tuesday, mostly on the left."),
+    (5.0, 8.0, 0, "Does light make it worse, or noise?"),
+)
+"""Start, end, speaker, words."""
+
+
+class Visit(FakeSession):
+    """Says `LINES` as their sound comes, words one by one, who spoke a line behind its final."""
+
+    async def push(self, samples: Pcm16) -> None:
+        before, self._total = self._total, self._total + len(samples)
+        for number, (start_s, end_s, speaker, text) in enumerate(LINES):
+            start, end = round(start_s * SECOND), round(end_s * SECOND)
+            words = text.split()
+            where = (f"seg-{number:04d}", number)
+            for count in range(1, len(words)):
+                due = start + (end - start) * count // len(words)
+                if before < due <= self._total:
+                    said, kept = " ".join(words[:count]), len(" ".join(words[: count - 1]))
+                    self.say(Partial(where[0], said, kept, 0.9, "en", start, due, TIMING))
+            if before < end <= self._total:
+                span = (start, end, end, TIMING)
+                self.say(Final(*where, text, (), 0.9, -0.1, "en", 0.99, *span, decided_sample=end))
+                self.say(SpeakerRevision(*where, speaker, (), start, end))
+
+
+async def test_speakers_have_colours_and_nothing_above_the_interim_line_moves(
+    port: int, tmp_path: Path, microphone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also makes the picture of docs/live-page.md, where `STT_PICTURES_DIR` says so."""
+    monkeypatch.setattr(fake_service, "FakeSession", Visit)
+    async with live_page(port, tmp_path, microphone) as page:
+        await page.ask(
+            "Emulation.setDeviceMetricsOverride", width=900, height=720, deviceScaleFactor=1, mobile=False
+        )
+        await page.value(SHIFTS)
+        await page.click("#sample")
+        await says(page, "#stable", "Does light make")
+        await page.ask("Input.dispatchMouseEvent", type="mouseMoved", x=1, y=1)
+        picture = base64.b64decode((await page.ask("Page.captureScreenshot", format="png"))["data"])
+        assert await finals(page) == ["SPEAKER_01" + LINES[0][3], "SPEAKER_02" + LINES[1][3]]
+        colours = await page.value(
+            "[...document.querySelectorAll('.speaker')].map((name) => getComputedStyle(name).color)"
+        )
+        assert len(set(colours)) == 2
+        await page.click("#stop")
+        await says(page, "#status", "Finished.")
+        assert await page.value("shifted") == []
+    assert struct.unpack(">II", picture[16:24]) == (900, 720)
+    if PICTURES_DIR is not None:
+        await asyncio.to_thread(Path(PICTURES_DIR, "live-page.png").write_bytes, picture)
+
+
+SHIFTS = """
+window.shifted = [];
+const lines = document.querySelector("#finals");
+new PerformanceObserver((list) => {
+  for (const { sources } of list.getEntries()) {
+    for (const { node } of sources) if (lines.contains(node)) shifted.push(node.outerHTML);
+  }
+}).observe({ type: "layout-shift" }); 1
+"""
+"""Finals that the browser saw move."""
+
+
 async def test_all_languages_fit_a_phone_in_both_themes(port: int, tmp_path: Path, microphone: Path) -> None:
     async with live_page(port, tmp_path, microphone) as page:
         await page.ask(
@@ -294,6 +388,15 @@ async def test_all_languages_fit_a_phone_in_both_themes(port: int, tmp_path: Pat
             assert await text_of(page, "#status") == ready
             assert await page.value("document.documentElement.lang") == language
             assert await page.value("document.documentElement.scrollWidth <= innerWidth")
+        await page.click("#options summary")
+        tree = (await page.ask("Accessibility.getFullAXTree"))["nodes"]
+    controls = [one for one in tree if one.get("role", {}).get("value") in CONTROLS]
+    assert len(controls) >= 18
+    assert [one for one in controls if not one["name"]["value"]] == []
+
+
+CONTROLS = {"button", "checkbox", "combobox", "textbox", "log", "DisclosureTriangle"}
+"""What a screen reader must be able to name."""
 
 
 CONTRASTS = """
