@@ -59,6 +59,7 @@ export class Listening {
         throw error;
       }
       await source.ended;
+      await source.stop(); // again: one that was stopped while the browser asked for permission is open by now
       this.#tell.finishing();
       await this.#session.end();
     } finally {
