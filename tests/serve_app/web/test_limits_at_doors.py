@@ -73,7 +73,7 @@ async def test_requests_over_the_limit_are_told_when_to_come_back(path):
 async def test_probes_and_documents_are_not_counted():
     app, _ = app_of(requests_per_day=1)
     async with client_of(app) as client:
-        for path in ("/", "/health/live", "/ready", "/metrics", "/openapi.json") * 2:
+        for path in ("/", "/page/main.js", "/health/live", "/ready", "/metrics", "/openapi.json") * 2:
             assert (await client.get(path)).status_code == 200, path
         assert (await client.get("/v1/models")).status_code == 200
         assert (await client.get("/v1/models")).status_code == 429

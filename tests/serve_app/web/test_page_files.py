@@ -116,6 +116,15 @@ def test_nothing_names_another_address() -> None:
             assert not re.search(r"(https?|wss?)://\w", text), name
 
 
+def test_nothing_said_becomes_markup() -> None:
+    for name, file in page_files().items():
+        if name.endswith(".js"):
+            makes_markup = (
+                r"(inner|outer)HTML|insertAdjacentHTML|document\.write|DOMParser|\beval\b|new Function"
+            )
+            assert not re.search(makes_markup, file.content.decode()), name
+
+
 def test_the_pure_modules_pass_their_own_tests(tmp_path: Path) -> None:
     node = shutil.which("node")
     if node is None:
