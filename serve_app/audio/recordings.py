@@ -98,7 +98,7 @@ def _decode(
     keep_channels: bool,
     audio_track: int | None,
 ) -> DecodedRecording:
-    recording = _Recording(max_samples, allowed_formats, keep_channels, audio_track)
+    recording = PartedRecording(max_samples, allowed_formats, keep_channels, audio_track)
     samples = _collect(recording.opened(file))
     if keep_channels:
         samples = samples.reshape(-1, recording.decoder.num_channels)
@@ -111,9 +111,10 @@ def examine_recording(
     *,
     max_samples: int = MAX_SAMPLES,
     allowed_formats: frozenset[str] = ALL_FORMATS,
+    audio_track: int | None = None,
 ) -> ExaminedRecording:
     """Decode all of it in flat memory, to know that it can be. Blocking; raises as `decode_recording`."""
-    recording = _Recording(max_samples, allowed_formats, keep_channels=False, audio_track=None)
+    recording = PartedRecording(max_samples, allowed_formats, keep_channels=False, audio_track=audio_track)
     for _ in recording.opened(file):
         continue
     recording.require_sound()
@@ -143,8 +144,9 @@ def _sniffed(file: BinaryIO, allowed_formats: frozenset[str]) -> tuple[str | Non
     return format_name, start
 
 
-class _Recording:
-    """One file on its way through the decoder, part by part."""
+class PartedRecording:
+    """One file on its way through the decoder, part by part. `stated_s`: the length that its first part
+    states, None where it does not."""
 
     def __init__(
         self,
@@ -159,6 +161,7 @@ class _Recording:
         self.format = ""
         self.sample_rate_hz = self.num_channels = 0
         self.missing: str | None = None
+        self.stated_s: float | None = None
 
     @property
     def problem(self) -> str | None:
@@ -201,6 +204,8 @@ class _Recording:
                 demuxer = container.format.name.partition(",")[0]
                 format_name = _FORMAT_OF_DEMUXER.get(demuxer, demuxer)
             self.format = format_name
+            if self.stated_s is None and container.duration:
+                self.stated_s = container.duration / av.time_base
             stream = audio_stream(container, self._audio_track)
             start_s = _start_s(container, stream, format_name)
             before_s = self.decoder.duration_s
