@@ -196,10 +196,13 @@ def transcript_body(
 
 def wire_segments(transcript: RecordingTranscript) -> tuple[wire.Segment, ...]:
     labelled = transcript.num_speakers is not None
-    return tuple(_segment(index, part, labelled) for index, part in enumerate(transcript.segments, start=1))
+    return tuple(
+        wire_segment(index, part, labelled=labelled)
+        for index, part in enumerate(transcript.segments, start=1)
+    )
 
 
-def _segment(segment_id: int, segment: RecordingSegment, labelled: bool) -> wire.Segment:
+def wire_segment(segment_id: int, segment: RecordingSegment, *, labelled: bool = False) -> wire.Segment:
     """With `labelled` and its speaker, null where it is not known."""
     return wire.Segment(
         id=segment_id,
