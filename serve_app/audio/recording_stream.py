@@ -62,7 +62,8 @@ class RecordingStream:
 
     def _next_block(self) -> Pcm16 | None:
         began_s = perf_counter()
-        chunks, num_samples = [], 0
+        chunks: list[Pcm16] = []
+        num_samples = 0
         for chunk in self._rest:
             chunks.append(chunk)
             num_samples += len(chunk)

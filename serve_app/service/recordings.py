@@ -80,7 +80,7 @@ class RecordingTranscriber:
         the share decoded, 0 to 1; `on_segment` every segment in the order of the recording, as soon as those
         before it are there. Raises `InferenceError` and what the source raises."""
         began_s = self._clock()
-        source = WholeAudio(audio) if isinstance(audio, np.ndarray) else audio
+        source: AudioSource = WholeAudio(audio) if isinstance(audio, np.ndarray) else audio
         if options.normalise:
             if not isinstance(source, WholeAudio):
                 raise TypeError("the peak is that of a whole recording")
@@ -384,7 +384,8 @@ class RollingAudio:
 
     def cut(self, window: AudioWindow) -> Pcm16:
         """A copy of the window's samples, all of which must be there still."""
-        parts, at = [], self._start
+        parts: list[Pcm16] = []
+        at = self._start
         if window.start_sample < at:
             raise IndexError(f"samples from {window.start_sample} were dropped: the first is {at}")
         for block in self._blocks:

@@ -72,7 +72,8 @@ async def _told(
     first: RecordingSegment,
 ) -> AsyncGenerator[bytes, None]:
     """Ends early, and with it the work, when the client has gone: which `working` sees."""
-    num_told, segment = 0, first
+    num_told = 0
+    segment: RecordingSegment | None = first
     try:
         while segment is not None:
             num_told += 1

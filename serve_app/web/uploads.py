@@ -234,6 +234,7 @@ async def open_upload(
 
     Raises as `decode_upload`; a stream raises `PayloadTooLarge` on its way where it is longer than it states.
     """
+    recording: OpenedAudio
     if options.needs_whole:
         by_channel = options.speakers is SpeakerMode.CHANNEL
         recording = await asyncio.to_thread(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +15,7 @@ from fakes.ports import FakeRecogniser, FakeVoice
 from fakes.talk import Say, speak
 from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.core.errors import PayloadTooLarge
+from serve_app.core.jobs import DecodeJob, DecodeResult
 from serve_app.core.samples import Pcm16
 from serve_app.service.contract import AudioSource, RecordingOptions, RecordingTranscript
 from serve_app.service.recordings import VOICE_BLOCK_SAMPLES, RecordingTranscriber, RollingAudio
@@ -88,7 +89,7 @@ async def test_what_is_read_waits_for_what_is_decoded() -> None:
     go_on = asyncio.Event()
 
     class Waiting(FakeRecogniser):
-        async def decode(self, jobs):  # type: ignore[no-untyped-def]
+        async def decode(self, jobs: Sequence[DecodeJob]) -> AsyncGenerator[DecodeResult, None]:
             await go_on.wait()
             async for result in super().decode(jobs):
                 yield result

@@ -42,7 +42,7 @@ RECORDING = wav(TALK, 16_000)
 CUT_SHORT = RECORDING[: len(RECORDING) * 2 // 3]
 DURATION_S = len(TALK) / 16_000
 RAW: dict[str, Any] = {"headers": {"content-type": "audio/wav"}}
-LARGE = {"max_file_size_mb": 40.0, "max_audio_length_seconds": 400.0}
+LARGE: dict[str, Any] = {"max_file_size_mb": 40.0, "max_audio_length_seconds": 400.0}
 
 
 class Reader(FakeService):
