@@ -24,7 +24,8 @@ class RecordingStream:
     """A recording whose beginning was decoded; the rest is as `blocks` is read, once.
 
     `warning` and `complete` as in `DecodedRecording`, `duration_s` of what was decoded: all three are known
-    for certain when `blocks` has ended. `stated_s`: the length that the container states, if it does.
+    for certain when `blocks` has ended. `stated_s`: the length that the container states, if it does. `peak`
+    is for who has decoded the file before.
     """
 
     def __init__(self, recording: PartedRecording, beginning: list[Pcm16], rest: Iterator[Pcm16]) -> None:
@@ -32,6 +33,7 @@ class RecordingStream:
         self._beginning = beginning
         self._rest = rest
         self.decode_s = 0.0
+        self.peak: int | None = None
 
     @property
     def stated_s(self) -> float | None:

@@ -12,6 +12,7 @@ import av
 import numpy as np
 
 from serve_app.audio.chains import MAX_PARTS, TOO_MANY_PARTS, FilePart, parts_of, skip_tags
+from serve_app.audio.conditioning import peak_of
 from serve_app.audio.decoding import AudioDecoder, audio_stream, open_container
 from serve_app.audio.formats import (
     ALL_FORMATS,
@@ -58,7 +59,8 @@ class DecodedRecording:
 @dataclass(frozen=True, slots=True)
 class ExaminedRecording:
     """What decoding a recording found, without its samples. `sample_rate_hz` and `num_channels` are the
-    file's own; `complete` and `warning` as in `DecodedRecording`."""
+    file's own, `peak` the largest magnitude of the samples; `complete` and `warning` as in
+    `DecodedRecording`."""
 
     format: str
     duration_s: float
@@ -66,6 +68,7 @@ class ExaminedRecording:
     num_channels: int
     complete: bool
     warning: str | None
+    peak: int = 0
 
 
 def decode_recording(
@@ -115,8 +118,9 @@ def examine_recording(
 ) -> ExaminedRecording:
     """Decode all of it in flat memory, to know that it can be. Blocking; raises as `decode_recording`."""
     recording = PartedRecording(max_samples, allowed_formats, keep_channels=False, audio_track=audio_track)
-    for _ in recording.opened(file):
-        continue
+    peak = 0
+    for samples in recording.opened(file):
+        peak = max(peak, peak_of(samples))
     recording.require_sound()
     return ExaminedRecording(
         format=recording.format,
@@ -125,6 +129,7 @@ def examine_recording(
         num_channels=recording.num_channels,
         complete=recording.problem is None,
         warning=recording.warning,
+        peak=peak,
     )
 
 

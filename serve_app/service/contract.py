@@ -50,7 +50,7 @@ class RecordingOptions:
     @property
     def needs_whole(self) -> bool:
         """Whether nothing can begin before the recording has been decoded to its end."""
-        return self.normalise or self.speakers is not SpeakerMode.OFF
+        return self.speakers is not SpeakerMode.OFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +122,10 @@ class AudioSource(Protocol):
     def stated_s(self) -> float | None:
         """How long it says it is; None where it does not."""
 
+    @property
+    def peak(self) -> int | None:
+        """The largest magnitude of its samples where that is known in advance."""
+
     def blocks(self) -> AsyncIterator[Pcm16]:
         """Its samples, int16 `(n,)` at 16 kHz, once, in blocks of any length; may raise a `SottoError`."""
 
@@ -185,8 +189,8 @@ class SpeechService(Protocol):
         on_segment: Callable[[RecordingSegment], None] | None = None,
     ) -> RecordingTranscript:
         """Transcribe a whole recording: int16 `(n,)`, or `(n, num_channels)` where `options.speakers` is
-        `CHANNEL`; or a source, unless `options.needs_whole`. Raises `InferenceError`, `QueueFull`,
-        `SpeakersUnavailable` and what the source raises.
+        `CHANNEL`; or a source, which with `options.normalise` knows its peak, unless `options.needs_whole`.
+        Raises `InferenceError`, `QueueFull`, `SpeakersUnavailable` and what the source raises.
 
         `progress` hears the share decoded, 0 to 1; `on_segment` every segment in order, as soon as it can.
         """

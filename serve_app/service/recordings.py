@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from serve_app.asr.heard import sounding
-from serve_app.audio.conditioning import Conditioner, normalise_peak
+from serve_app.audio.conditioning import Conditioner, amplify, peak_gain, peak_of
 from serve_app.core.errors import InferenceError, SottoError
 from serve_app.core.jobs import (
     DecodeFailure,
@@ -81,10 +81,6 @@ class RecordingTranscriber:
         before it are there. Raises `InferenceError` and what the source raises."""
         began_s = self._clock()
         source: AudioSource = WholeAudio(audio) if isinstance(audio, np.ndarray) else audio
-        if options.normalise:
-            if not isinstance(source, WholeAudio):
-                raise TypeError("the peak is that of a whole recording")
-            source = WholeAudio(await asyncio.to_thread(normalise_peak, source.samples))
         audio_s = source.stated_s or 0.0
         with nullcontext("") if self._traces is None else self._traces.recording(audio_s) as trace:
             run = _Run(self, source, options, progress, on_segment, trace)
@@ -141,6 +137,10 @@ class WholeAudio:
     @property
     def stated_s(self) -> float:
         return len(self.samples) / SAMPLE_RATE_HZ
+
+    @property
+    def peak(self) -> int:
+        return peak_of(self.samples)
 
     async def blocks(self) -> AsyncIterator[Pcm16]:
         for start in range(0, len(self.samples), VOICE_BLOCK_SAMPLES):
@@ -200,8 +200,9 @@ class _Run:
                         tasks.create_task(self._decode(index, window, audio))
                     index += 1
                 await self._settle_language()
-        except* SottoError as failed:
-            raise failed.exceptions[0] from None
+        except ExceptionGroup as failed:
+            errors = failed.exceptions
+            raise next((error for error in errors if isinstance(error, SottoError)), errors[0]) from None
 
     async def _windows(self) -> AsyncGenerator[tuple[AudioWindow, Pcm16], None]:
         """The windows and their samples, which are copies: what they were cut from can be dropped."""
@@ -227,13 +228,13 @@ class _Run:
 
     async def _voice_blocks(self) -> AsyncGenerator[Pcm16, None]:
         """The recording, conditioned, in blocks of `VOICE_BLOCK_SAMPLES`; the last may be shorter."""
-        conditioner = Conditioner(self._options.conditioning) if self._options.conditioning.any else None
+        conditioned = await self._conditioning()
         parts: list[Pcm16] = []
         num_samples = 0
         async for samples in self._source.blocks():
             self._num_samples += len(samples)
-            if conditioner is not None:  # minutes of CPU time for hours of audio: not for the event loop
-                samples = await asyncio.to_thread(conditioner.process, samples)
+            if conditioned is not None:  # minutes of CPU time for hours of audio: not for the event loop
+                samples = await asyncio.to_thread(conditioned, samples)
             parts.append(samples)
             num_samples += len(samples)
             if num_samples < VOICE_BLOCK_SAMPLES:
@@ -246,6 +247,17 @@ class _Run:
         self._is_read = True
         if num_samples:
             yield join(parts)
+
+    async def _conditioning(self) -> Callable[[Pcm16], Pcm16] | None:
+        """What each block goes through, in their order; None: nothing."""
+        process = Conditioner(self._options.conditioning).process
+        if not self._options.normalise:
+            return process if self._options.conditioning.any else None
+        peak = await asyncio.to_thread(lambda: self._source.peak)
+        if peak is None:
+            raise TypeError("to normalise a source its peak must be known")
+        gain = peak_gain(peak)
+        return lambda samples: process(amplify(samples, gain))
 
     async def _decode(self, index: int, window: AudioWindow, audio: Pcm16) -> None:
         try:

@@ -235,6 +235,7 @@ async def open_upload(
     Raises as `decode_upload`; a stream raises `PayloadTooLarge` on its way where it is longer than it states.
     """
     recording: OpenedAudio
+    is_limited = usage is not None and usage.limits_audio
     if options.needs_whole:
         by_channel = options.speakers is SpeakerMode.CHANNEL
         recording = await asyncio.to_thread(
@@ -243,7 +244,7 @@ async def open_upload(
         duration_s = recording.duration_s
     else:
         recording, duration_s = await asyncio.to_thread(
-            _open_within, file, door, audio_track, measured=usage is not None and usage.limits_audio
+            _open_within, file, door, audio_track, measured=options.normalise or is_limited
         )
     if usage is not None:
         await usage.audio(duration_s)
@@ -253,7 +254,8 @@ async def open_upload(
 def _open_within(
     file: BinaryIO, door: Door, audio_track: int | None, *, measured: bool
 ) -> tuple[OpenedAudio, float]:
-    """And its length: of one that is not whole 0 unless `measured`, which decodes it once more."""
+    """And its length: of one that is not whole 0 unless it is `measured`, as is its peak, by decoding it once
+    more."""
     max_samples, formats = door.max_audio_samples, door.allowed_formats
     min_samples = math.ceil(door.settings.min_audio_length_seconds * SAMPLE_RATE_HZ)
 
@@ -275,6 +277,8 @@ def _open_within(
             file, max_samples=max_samples, allowed_formats=formats, audio_track=audio_track
         )
         recording, duration_s = opened(), facts.duration_s
+        if isinstance(recording, RecordingStream):
+            recording.peak = facts.peak
     return recording, duration_s
 
 

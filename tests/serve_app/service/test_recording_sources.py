@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +17,9 @@ from serve_app.core.errors import PayloadTooLarge
 from serve_app.core.jobs import DecodeJob, DecodeResult
 from serve_app.core.samples import Pcm16
 from serve_app.service.contract import AudioSource, RecordingOptions, RecordingTranscript
+from serve_app.service.recording_speakers import SpeakerRecordings
 from serve_app.service.recordings import VOICE_BLOCK_SAMPLES, RecordingTranscriber, RollingAudio
+from serve_app.speakers.turns import SpeakerMode
 from serve_app.vad.recording import AudioWindow
 
 
@@ -27,6 +28,7 @@ class Blocks:
 
     def __init__(self, audio: Pcm16, sizes: list[int], stated_s: float | None = None) -> None:
         self._audio = audio
+        self.peak: int | None = int(np.abs(audio.astype(np.int32)).max())
         self._sizes = sizes
         self.stated_s = stated_s
         self.num_read = 0
@@ -69,6 +71,7 @@ async def text_of(
     sizes=st.lists(st.integers(1_000, 3 * VOICE_BLOCK_SAMPLES), min_size=1, max_size=4),
     language=st.sampled_from(["en", None]),
     vad_filter=st.booleans(),
+    normalise=st.booleans(),
     conditioning=st.sampled_from([ConditioningOptions(), ConditioningOptions(gain_db=3.0, high_pass=True)]),
 )
 async def test_the_text_is_that_of_the_array(
@@ -77,10 +80,13 @@ async def test_the_text_is_that_of_the_array(
     sizes: list[int],
     language: str | None,
     vad_filter: bool,
+    normalise: bool,
     conditioning: ConditioningOptions,
 ) -> None:
     audio = speak([Say(word, ms=ms, pause_ms=pause_ms) for word, ms, pause_ms in words])[:-cut]
-    options = RecordingOptions(language=language, vad_filter=vad_filter, conditioning=conditioning)
+    options = RecordingOptions(
+        language=language, vad_filter=vad_filter, conditioning=conditioning, normalise=normalise
+    )
     whole = await text_of(audio, options)
     assert await text_of(Blocks(audio, sizes), options) == whole
 
@@ -127,12 +133,16 @@ async def test_progress_never_passes_the_end_whatever_the_container_states(share
     assert (shares[0] > 0.5) is (share is None)  # of an unknown length nothing is told before its end
 
 
-async def test_speakers_and_peaks_want_the_whole_recording() -> None:
-    options = RecordingOptions(normalise=True)
-    assert options.needs_whole
-    with pytest.raises(TypeError):
-        await text_of(Blocks(talk(3), [1_000]), options)
-    assert not replace(options, normalise=False).needs_whole
+async def test_speakers_want_the_whole_recording_and_a_gain_its_peak() -> None:
+    source = Blocks(talk(3), [1_000])
+    source.peak = None
+    with pytest.raises(TypeError, match="peak"):
+        await text_of(source, RecordingOptions(normalise=True))
+    assert RecordingOptions(speakers=SpeakerMode.VOICE).needs_whole
+    with pytest.raises(TypeError, match="whole"):
+        await SpeakerRecordings(
+            RecordingTranscriber(voice=FakeVoice(), recogniser=FakeRecogniser()), None
+        ).transcribe(source, RecordingOptions(speakers=SpeakerMode.VOICE))
 
 
 def test_what_was_dropped_cannot_be_cut() -> None:

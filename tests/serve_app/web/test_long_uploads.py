@@ -251,6 +251,15 @@ async def test_limits_of_audio_know_the_length_before_anything_is_done(service: 
     assert len(service.taken) == 1
 
 
+async def test_the_peak_of_a_long_recording_is_measured_first(service: Reader) -> None:
+    async with client_of(service, normalise_uploads=True, **LARGE) as client:
+        answer = await client.post("/transcribe?language=en", content=RECORDING, **RAW)
+    assert answer.status_code == 200
+    (stream,) = service.taken
+    assert isinstance(stream, RecordingStream)
+    assert stream.peak == TALK.max()
+
+
 async def test_a_track_that_is_not_there(service: Reader) -> None:
     async with client_of(service, **LARGE) as client:
         answer = await client.post("/transcribe?audio_track=3", content=RECORDING, **RAW)
