@@ -35,7 +35,7 @@ from serve_app.audio.recordings import decode_recording
 from serve_app.core.samples import SAMPLE_RATE_HZ
 from serve_app.launch.processes import kind_of, processes_of
 from sotto_client.errors import RequestFailed, ServerUnreachable
-from sotto_client.jobs import create_job, get_job, wait_for_job
+from sotto_client.jobs import create_job, get_job, is_passing, wait_for_job
 from sotto_client.recordings import UploadOptions
 from sotto_client.wire import JobStatus
 
@@ -155,7 +155,7 @@ async def _asked_patiently(url: str, job_id: str) -> JobStatus:
         try:
             return await get_job(job_id, url=url)
         except (ServerUnreachable, RequestFailed) as error:
-            if isinstance(error, RequestFailed) and error.status < 500:
+            if isinstance(error, RequestFailed) and not is_passing(error):
                 raise
             await asyncio.sleep(0.5)
 

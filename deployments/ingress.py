@@ -13,13 +13,14 @@ from deployments.ports import CacheHandle, RecogniserHandle, SpeakerHandle, Voic
 from deployments.serve_patches import bound_receive_queues, name_requests_once
 from serve_app.assembly.access import keyring
 from serve_app.assembly.audit import open_audit
-from serve_app.assembly.jobs import assemble_jobs, transcribing_jobs
+from serve_app.assembly.jobs import JobEraser, assemble_jobs, transcribing_jobs
 from serve_app.assembly.limits import limiter_of
 from serve_app.assembly.process import set_up_process
 from serve_app.assembly.service import assemble, traces_of
 from serve_app.assembly.speakers import status_of
 from serve_app.assembly.storage import clips_of, erasers_of, keeps_nothing, result_cache_of
 from serve_app.assembly.voice_activity import state_shape
+from serve_app.core.erasure import Eraser
 from serve_app.core.jobs import ModelInfo
 from serve_app.service.ports import ReplicaLost
 from serve_app.service.readiness import Readiness
@@ -27,9 +28,9 @@ from serve_app.settings import Settings
 from serve_app.speakers.ports import SpeakerStatus
 from serve_app.telemetry.cluster import ClusterMetrics, RayInstruments, ray_exporter_urls
 from serve_app.telemetry.metrics import Metrics, no_metrics
-from serve_app.web.app import create_app
+from serve_app.web.app import Guards, create_app
 from serve_app.web.bounds import BodyPace
-from serve_app.web.door import Door
+from serve_app.web.door import Door, Kept
 from serve_app.web.job_kinds import job_kinds
 from serve_app.web.keepalive import let_audio_be_a_sign_of_life
 from serve_app.web.metrics_port import listen_for_scrapers, serve_metrics
@@ -136,30 +137,39 @@ class Ingress:
             )
 
     def __serve_build_asgi_app__(self) -> Starlette:  # noqa: PLW3201 - the name is Serve's
-        origins = self._settings.cors_origins
         secret = self._settings.secret("ticket_secret")
         return create_app(
             self._speech,
             self._settings,
             self._metrics,
-            cors_origins=origins,
-            signing_key=secret.encode() if secret else None,
-            keys=self._keys,
-            keys_in_address=self._settings.keys_in_address,
-            metrics_need_key=self._settings.metrics_need_key,
-            keeper=self._audit and self._audit[0],
-            erasers=(
-                *erasers_of(self._clips, self._cache),
-                *(() if self._audit is None else (self._audit[1],)),
+            guards=Guards(
+                cors_origins=self._settings.cors_origins,
+                keys=self._keys,
+                keys_in_address=self._settings.keys_in_address,
+                metrics_need_key=self._settings.metrics_need_key,
+                addresses=self._settings.address_rules(),
+                limiter=limiter_of(self._settings, shared_counts()),
+                pace=BodyPace(self._settings.min_upload_bytes_per_s, self._settings.upload_timeout_s),
             ),
+            kept=Kept(
+                jobs=None if self._jobs is None else self._jobs.desk,
+                clips=self._clips,
+                cache=self._cache,
+                keeper=self._audit and self._audit[0],
+                erasers=self._erasers(),
+            ),
+            signing_key=secret.encode() if secret else None,
             traces=self._traces,
-            addresses=self._settings.address_rules(),
-            limiter=limiter_of(self._settings, shared_counts()),
-            pace=BodyPace(self._settings.min_upload_bytes_per_s, self._settings.upload_timeout_s),
-            clips=self._clips,
-            cache=self._cache,
-            jobs=None if self._jobs is None else self._jobs.desk,
         )
+
+    def _erasers(self) -> tuple[Eraser, ...]:
+        """Of every store here that keeps something."""
+        erasers: list[Eraser] = [*erasers_of(self._clips, self._cache)]
+        if self._jobs is not None:
+            erasers.append(JobEraser(self._jobs.desk))
+        if self._audit is not None:
+            erasers.append(self._audit[1])
+        return tuple(erasers)
 
     def __del__(self) -> None:
         """Serve calls it when the replica has ended gracefully: the audit log gets its closing line."""

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from serve_app.access.sealing import Seal, Unreadable
+from serve_app.core.erasure import Erasure
 from serve_app.core.jobs import Role
 from serve_app.core.samples import Pcm16
 from serve_app.jobs.addresses import OutboundRules
@@ -40,13 +41,31 @@ class Jobs:
     desk: JobDesk
     _worker: Worker
     _webhooks: WebhookSender
+    _outbound: Outbound
     _works: bool
 
     async def run(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._webhooks.run(), name="webhooks")
-            if self._works:
-                tasks.create_task(self._worker.run(), name="jobs")
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._webhooks.run(), name="webhooks")
+                if self._works:
+                    tasks.create_task(self._worker.run(), name="jobs")
+        finally:
+            await self._outbound.close()
+
+
+class JobEraser:
+    """Forgets all jobs of a key, with audio, results and webhooks; one that runs stops within seconds."""
+
+    name = "jobs"
+    only_if_asked = False
+
+    def __init__(self, desk: JobDesk) -> None:
+        self._desk = desk
+
+    async def erase(self, wanted: Erasure) -> int:
+        """Raises `JobsUnavailable`, `OSError`."""
+        return await self._desk.forget_all(wanted.key_id) if wanted.key_id else 0
 
 
 def assemble_jobs(settings: Settings, kinds: Mapping[str, JobKind]) -> Jobs:
@@ -80,7 +99,7 @@ def assemble_jobs(settings: Settings, kinds: Mapping[str, JobKind]) -> Jobs:
         on_added=worker.wake,
         on_cancelled=worker.stop,
     )
-    return Jobs(desk, worker, webhooks, _works=settings.job_workers > 0)
+    return Jobs(desk, worker, webhooks, outbound, _works=settings.job_workers > 0)
 
 
 def transcribing_jobs(

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
+from serve_app.assembly.process import pseudonyms
 from serve_app.capacity.ladder import LadderLimits
 from serve_app.capacity.machine import available_cores
 from serve_app.capacity.speakers import SpeakerEstimate
@@ -142,6 +143,7 @@ def traces_of(settings: Settings, component: str) -> Traces | None:
         headers=settings.secret("otlp_headers") or "",
         sample_ratio=settings.trace_sample_ratio,
         component=component,
+        shown=pseudonyms(settings) or str,
     )
 
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -51,15 +51,23 @@ class Traces:
     """The spans of one process. Cheap where a trace is not sampled; never raises, never waits."""
 
     def __init__(
-        self, exporter: SpanExporter, *, component: str, sample_ratio: float = 1.0, at_once: bool = False
+        self,
+        exporter: SpanExporter,
+        *,
+        component: str,
+        sample_ratio: float = 1.0,
+        at_once: bool = False,
+        shown: Callable[[str], str] = str,
     ) -> None:
-        """`component`: which part of the service this process is. `at_once`: export each span as it ends."""
+        """`component`: which part of the service this process is. `at_once`: export each span as it ends.
+        `shown`: what stands in spans for ids that clients choose."""
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
         from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+        self.shown = shown
         self._provider = TracerProvider(
             sampler=ParentBased(TraceIdRatioBased(sample_ratio)),
             resource=Resource.create({"service.name": "sotto", "sotto.component": component}),
@@ -107,7 +115,7 @@ class Traces:
     def session(self, session_id: str, *, resumed: bool) -> SessionTrace | None:
         """The trace of a live session below the current span; None where it is not sampled."""
         span = self._tracer.start_span(
-            "session", attributes={"sotto.session_id": session_id, "sotto.resumed": resumed}
+            "session", attributes={"sotto.session_id": self.shown(session_id), "sotto.resumed": resumed}
         )
         return SessionTrace(self, span) if span.is_recording() else None
 
@@ -272,11 +280,17 @@ async def _traced(
 
 
 def open_traces(
-    endpoint: str | None, *, headers: str = "", sample_ratio: float = 1.0, component: str
+    endpoint: str | None,
+    *,
+    headers: str = "",
+    sample_ratio: float = 1.0,
+    component: str,
+    shown: Callable[[str], str] = str,
 ) -> Traces | None:
     """Spans to the collector at `endpoint` (`http://host:4318`, OTLP over HTTP); None: no traces.
 
-    `headers`: `name=value` separated by commas, as `OTEL_EXPORTER_OTLP_HEADERS` has them.
+    `headers`: `name=value` separated by commas, as `OTEL_EXPORTER_OTLP_HEADERS` has them. `shown`: as in
+    `Traces`.
     """
     if not endpoint:
         return None
@@ -291,7 +305,7 @@ def open_traces(
     session = requests.Session()
     session.trust_env = not is_loopback(url)  # a proxy has no business on the way to this machine
     exporter = OTLPSpanExporter(endpoint=url, headers=parsed, timeout=EXPORT_TIMEOUT_S, session=session)
-    return Traces(exporter, component=component, sample_ratio=sample_ratio)
+    return Traces(exporter, component=component, sample_ratio=sample_ratio, shown=shown)
 
 
 def fail(span: Span, *, error_type: str = "") -> None:

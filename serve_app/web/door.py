@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from starlette.types import Scope
@@ -125,13 +126,25 @@ class DoorSettings(Protocol):
     def delete_audio_immediately(self) -> bool: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What outlives a request; None where nothing of that kind does. `jobs` are queued, `clips` stored,
+    `cache` has results, `keeper` takes the record of each request for the audit log, and `erasers` are asked
+    at `DELETE /v1/data`."""
+
+    jobs: JobDesk | None = None
+    clips: Clips | None = None
+    cache: ResultCache | None = None
+    keeper: RecordKeeper | None = None
+    erasers: tuple[Eraser, ...] = ()
+
+
 class Door:
     """Shared by all routes of one application; counts what is open in this process.
 
     `described`: every door of the application. `signing_key`: the same on all replicas, or a client secret is
     good at one of them only; None: one of this process. `keys`: those that are asked for; None: none are.
-    `limiter`: what keys and addresses may use. `keeper` writes the audit log, `erasers` are the stores that
-    keep anything; `jobs`, `clips`, `cache`: None where nothing is kept.
+    `limiter`: what keys and addresses may use. `kept`: what outlives a request.
     """
 
     def __init__(
@@ -143,25 +156,19 @@ class Door:
         described: Sequence[Described] = (),
         signing_key: bytes | None = None,
         keys: Keyring | None = None,
-        keeper: RecordKeeper | None = None,
-        erasers: Sequence[Eraser] = (),
         limiter: Limiter | None = None,
-        jobs: JobDesk | None = None,
-        clips: Clips | None = None,
-        cache: ResultCache | None = None,
+        kept: Kept | None = None,
     ) -> None:
+        kept = kept or Kept()
         self.service = service
-        self.jobs = jobs
+        self.jobs, self.clips, self.cache = kept.jobs, kept.clips, kept.cache
+        self.keeper, self.erasers = kept.keeper, kept.erasers
         self.limiter = limiter or Limiter()
         self.limiter.on_refused = lambda what: metrics.refused(what, "limit")
         self.described = tuple(described)
         self.keys = keys
         self.signing_key = signing_key or secrets.token_bytes(KEY_BYTES)
-        self.keeper = keeper
-        self.erasers = tuple(erasers)
         self.settings = settings
-        self.clips = clips
-        self.cache = cache
         self.metrics = metrics
         self.allowed_formats = canonical_formats(settings.allowed_formats)
         self._language = normalise_language(settings.language or "auto")

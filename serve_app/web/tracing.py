@@ -40,7 +40,7 @@ class Traced:
         attributes = {
             "http.request.method": method,
             "http.route": route,
-            "sotto.request_id": headers.get(HEADER, ""),
+            "sotto.request_id": self._traces.shown(headers.get(HEADER, "")),
         }
         given = headers.get("traceparent", "")
         parent = given if len(given) <= MAX_TRACEPARENT_CHARS else ""

@@ -15,7 +15,7 @@ from fakes.app_server import running_app
 from fakes.chromium import code_blocks, microphone_of, needs_chromium, open_page, serving_pages
 from fakes.fake_service import FakeService, FakeSettings
 from serve_app.audio.recordings import decode_recording
-from serve_app.web.app import create_app
+from serve_app.web.app import Guards, create_app
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CLIENT = CHECKOUT / "clients" / "javascript"
@@ -56,7 +56,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     samples = decode_recording((SPOKEN / "visit.flac").read_bytes(), max_samples=60 * SECOND).samples
     microphone = microphone_of(samples, tmp_path / "microphone.wav")
     with serving_pages(folder) as origin:
-        app = create_app(service, FakeSettings(idle_timeout_s=120.0), cors_origins=[origin])
+        app = create_app(service, FakeSettings(idle_timeout_s=120.0), guards=Guards(cors_origins=[origin]))
         with running_app(app) as port:
             yield Site(folder, origin, port, service, microphone)
 

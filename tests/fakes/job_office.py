@@ -29,7 +29,7 @@ from serve_app.service.contract import AudioSource, RecordingOptions, RecordingT
 from serve_app.telemetry.metrics import Metrics
 from serve_app.web.app import create_app
 from serve_app.web.callers import set_caller
-from serve_app.web.door import Door
+from serve_app.web.door import Door, Kept
 from serve_app.web.job_kinds import Transcribe, job_kinds
 
 
@@ -82,7 +82,7 @@ async def job_office(folder: Path, **changes: Any) -> AsyncIterator[JobOffice]:
     )
     desk = JobDesk(store, audio, rules, max_waiting=20, watch_s=0.005)
     clips = StoredClips(str(folder / "clips"))
-    app = AsCaller(create_app(service, settings, metrics, jobs=desk, clips=clips))
+    app = AsCaller(create_app(service, settings, metrics, kept=Kept(jobs=desk, clips=clips)))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://sotto") as client:
         webhooks = WebhookSender(store, outbound, key=b"secret")

@@ -15,7 +15,7 @@ from deployments.limits import shared_counts
 from fakes.fake_service import FakeService, FakeSettings
 from serve_app.assembly.limits import limiter_of
 from serve_app.settings import Settings
-from serve_app.web.app import create_app
+from serve_app.web.app import Guards, create_app
 
 
 class Limited:
@@ -26,8 +26,9 @@ class Limited:
         app = create_app(
             FakeService(max_sessions=1_000),
             FakeSettings(idle_timeout_s=600, start_timeout_s=600, max_session_s=600),
-            addresses=self._settings.address_rules(),
-            limiter=limiter_of(self._settings, shared_counts()),
+            guards=Guards(
+                addresses=self._settings.address_rules(), limiter=limiter_of(self._settings, shared_counts())
+            ),
         )
         app.routes.append(Route("/pid", lambda request: JSONResponse({"pid": os.getpid()})))
         return app

@@ -87,7 +87,7 @@ async def wait_for_job(
             await asyncio.sleep(poll_s)
             continue
         except RequestFailed as failed:
-            if failed.status < 500:
+            if not is_passing(failed):
                 raise
             await asyncio.sleep(failed.retry_after_s or poll_s)
             continue
@@ -104,6 +104,11 @@ async def replay_webhooks(
     body = {"job_ids": list(job_ids)}
     replayed: Replayed = await _asked("POST", http_url(url, REPLAY_PATH), api_key, Replayed, body)
     return replayed.replayed
+
+
+def is_passing(failed: RequestFailed) -> bool:
+    """Whether a server that restarts answers so: 5xx, or Ray's proxy, which does not know its routes yet."""
+    return failed.status >= 500 or (failed.status == 404 and "/-/routes" in failed.detail)
 
 
 def _url(base: str, job_id: str) -> str:

@@ -13,18 +13,22 @@ from serve_app.core.events import EndReason
 NORMAL_CLOSE: Final = 1000
 POLICY_CLOSE: Final = 1008
 INTERNAL_CLOSE: Final = 1011
+DRAIN_TIMEOUT_S: Final = 30.0
+"""How long the sessions of a connection that we end may take to deliver what was spoken."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """Why we end a connection, and the close code that says so. `drop`: nothing more is decoded. `error`:
-    told to its client once the last text is out, before the session's end."""
+    """Why we end a connection, and the close code that says so. `drop`: nothing more is decoded; else what
+    has been spoken is, for up to `drain_s`. `error`: told to its client once the last text is out, before the
+    session's end."""
 
     reason: EndReason
     close_code: int
     why: str = ""
     drop: bool = False
     error: SottoError | None = None
+    drain_s: float = DRAIN_TIMEOUT_S
 
 
 IDLE: Final = Ending(EndReason.TIMEOUT, NORMAL_CLOSE, "idle, or open for too long")
@@ -34,7 +38,9 @@ KEY_LOST: Final = Ending(
     POLICY_CLOSE,
     "the API key was revoked or has expired",
     error=InvalidKey("the API key was revoked or has expired"),
+    drain_s=3.0,
 )
+"""A key that was revoked opens nothing within 5 s: a backlog of audio is not worked off."""
 UNREAD: Final = Ending(EndReason.ERROR, POLICY_CLOSE, "too much was not read", drop=True)
 
 

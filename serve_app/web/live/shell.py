@@ -74,9 +74,6 @@ from serve_app.web.request_records import current_record
 
 log = structlog.get_logger(__name__)
 
-DRAIN_TIMEOUT_S = 30.0
-"""How long the sessions of a connection that we end may take to deliver what was spoken."""
-
 LAST_FRAMES_S = 5.0
 """How long the last frames of a connection that we end may take."""
 
@@ -498,7 +495,7 @@ class LiveShell:
         if not self._told_end and not ending.drop:
             self._ended = True
             with suppress(TimeoutError):
-                async with asyncio.timeout(DRAIN_TIMEOUT_S):
+                async with asyncio.timeout(ending.drain_s):
                     await self._finish_audio()
                     await self._channels.all_ended.wait()
         if not self._channels.all_ended.is_set():

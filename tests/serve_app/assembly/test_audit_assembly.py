@@ -16,6 +16,7 @@ from serve_app.core.sealing import Pseudonyms
 from serve_app.settings import Settings
 from serve_app.telemetry.metrics import Metrics, no_metrics
 from serve_app.web.app import create_app
+from serve_app.web.door import Kept
 
 KEY = b"audit key"
 RECORD = {
@@ -103,7 +104,7 @@ async def test_a_log_that_cannot_be_written_is_loud_and_stops_nothing(tmp_path):
     counted = LocalInstruments()
     with capture_logs() as lines:
         keeper, eraser = opened_audit(settings_of(folder), Metrics(counted))
-        app = create_app(FakeService(), FakeSettings(), keeper=keeper, erasers=(eraser,))
+        app = create_app(FakeService(), FakeSettings(), kept=Kept(keeper=keeper, erasers=(eraser,)))
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://sotto") as client:
             assert (await client.get("/v1/models")).status_code == 200

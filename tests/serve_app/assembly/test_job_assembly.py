@@ -19,7 +19,8 @@ from fakes.app_server import running_app
 from fakes.fake_service import FakeService
 from fakes.ports import FakeRecogniser, FakeVoice
 from fakes.talk import Say, speak
-from serve_app.assembly.jobs import Jobs, assemble_jobs, transcribing_jobs
+from serve_app.assembly.jobs import JobEraser, Jobs, assemble_jobs, transcribing_jobs
+from serve_app.core.erasure import Erasure
 from serve_app.core.errors import UnsupportedLanguage
 from serve_app.jobs.desk import NewJob
 from serve_app.jobs.records import Job, JobState
@@ -135,3 +136,13 @@ async def test_a_replica_without_workers_only_takes_jobs(tmp_path: Path) -> None
     assert (await jobs.desk.job(job.job_id, "kim")).state is JobState.QUEUED
     await stopped(running)
     assert recogniser.jobs == []
+
+
+async def test_jobs_of_a_key_are_erased_on_request(tmp_path: Path) -> None:
+    jobs = jobs_of(tmp_path, FakeRecogniser())
+    await submitted(jobs)
+    eraser = JobEraser(jobs.desk)
+    assert await eraser.erase(Erasure(clip_id="a")) == 0
+    assert await eraser.erase(Erasure(key_id="lee")) == 0
+    assert await eraser.erase(Erasure(key_id="kim")) == 1
+    assert await jobs.desk.newest("kim", None, 9) == []

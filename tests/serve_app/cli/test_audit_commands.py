@@ -18,6 +18,7 @@ from serve_app.cli.app import app
 from serve_app.settings import Settings
 from serve_app.telemetry.metrics import no_metrics
 from serve_app.web.app import create_app
+from serve_app.web.door import Kept
 
 KEY = "audit key"
 RECORDS = [
@@ -116,7 +117,7 @@ def test_lines_for_a_program(folder):
 def test_deletion_on_request(folder, tmp_path):
     settings = Settings(audit_log_dir=folder, audit_key=KEY)
     keeper, eraser = opened_audit(settings, no_metrics())
-    door = create_app(FakeService(), FakeSettings(), keeper=keeper, erasers=(eraser,))
+    door = create_app(FakeService(), FakeSettings(), kept=Kept(keeper=keeper, erasers=(eraser,)))
     with capture_logs(), running_app(door) as port:
         url = f"http://127.0.0.1:{port}"
         assert run("privacy", "delete", "--key", "k1", "--url", url)[:2] == (

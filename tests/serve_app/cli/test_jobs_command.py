@@ -105,7 +105,13 @@ def test_a_job_that_goes_on_or_failed(server: Server) -> None:
 
 @pytest.mark.slow
 def test_a_job_is_waited_for_also_while_the_server_is_away(server: Server) -> None:
-    server.answers = [(200, BEGUN), (503, {"detail": "x"}), (200, {**JOB, "result": {"transcript": "hello"}})]
+    restarts = (404, "Path '/api/jobs/a-1' not found. Ping http://.../-/routes for available routes.")
+    server.answers = [
+        (200, BEGUN),
+        (503, {"detail": "x"}),
+        restarts,
+        (200, {**JOB, "result": {"transcript": "hello"}}),
+    ]
     assert run("jobs", "wait", "a-1") == (0, "hello\n", "")
     server.answers = [(200, FAILED)]
     assert run("jobs", "wait", "a-1")[0] == 1

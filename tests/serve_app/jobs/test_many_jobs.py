@@ -16,7 +16,7 @@ from serve_app.jobs.addresses import OutboundRules
 from serve_app.jobs.audio_files import StoredAudio
 from serve_app.jobs.desk import JobDesk, NewJob
 from serve_app.jobs.opening import open_store
-from serve_app.jobs.records import JobState
+from serve_app.jobs.records import Job, JobState
 from serve_app.jobs.store import JobStore
 from serve_app.jobs.threads import StoreThreads
 
@@ -103,11 +103,11 @@ async def test_each_is_done_once_and_keys_take_turns(store_address: str, tmp_pat
     store.close()
 
 
-def all_jobs(store: JobStore) -> list:
+def all_jobs(store: JobStore) -> list[Job]:
     return [job for owner in ("kim", "lee") for job in store.newest(owner, state=None, limit=NUM_JOBS)]
 
 
-def ended(store: JobStore) -> list:
+def ended(store: JobStore) -> list[Job]:
     return [job for job in all_jobs(store) if job.state is JobState.DONE]
 
 

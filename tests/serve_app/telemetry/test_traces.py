@@ -20,6 +20,7 @@ from fakes.talk import Say, speak
 from fakes.talking_server import talking_speech
 from serve_app.core.events import EndReason, Final, SessionEnded, SpeechStarted, Timing
 from serve_app.core.jobs import DecodeFailure, DecodeJob, DecodeTiming, Role, Transcript
+from serve_app.core.sealing import Pseudonyms
 from serve_app.telemetry.traces import MAX_UTTERANCES, Traces, open_traces, traced
 from serve_app.web.app import create_app
 
@@ -269,3 +270,14 @@ def test_without_a_collector_there_are_no_traces_and_no_library():
         timeout=120,
     )
     assert json.loads(found.stdout) == []
+
+
+async def test_ids_that_clients_choose_are_pseudonyms_where_that_is_wanted(exporter):
+    shown = Pseudonyms(b"key")
+    await talk(
+        Traces(exporter, component="test", at_once=True, shown=shown), [(b"x-request-id", b"anna-berg-1970")]
+    )
+    spans = exporter.get_finished_spans()
+    told = [str(value) for span in spans for value in (span.attributes or {}).values()]
+    assert not [value for value in told if "visit-7" in value or "anna" in value]
+    assert {shown("visit-7"), shown("anna-berg-1970")} <= set(told)

@@ -14,7 +14,7 @@ from fakes.fake_service import FakeService, FakeSettings
 from serve_app.access.addresses import AddressRules
 from serve_app.access.caller import Caller
 from serve_app.web.addresses import Addresses
-from serve_app.web.app import create_app
+from serve_app.web.app import Guards, create_app
 from serve_app.web.callers import caller_of, set_caller
 
 CLIENT = "203.0.113.9"
@@ -28,7 +28,7 @@ HTTP_DOORS = sorted(
 @pytest.fixture(scope="module")
 def port():
     rules = AddressRules(deny=["203.0.113.0/24"])
-    with running_app(create_app(FakeService(), FakeSettings(), addresses=rules)) as port:
+    with running_app(create_app(FakeService(), FakeSettings(), guards=Guards(addresses=rules))) as port:
         yield port
 
 

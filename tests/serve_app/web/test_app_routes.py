@@ -11,7 +11,7 @@ from fakes.app_server import running_app
 from fakes.asgi_socket import AsgiSocket
 from fakes.fake_service import FakeService, FakeSettings
 from serve_app.core.errors import UnsupportedLanguage
-from serve_app.web.app import create_app
+from serve_app.web.app import Guards, create_app
 from serve_app.web.request_ids import RequestIds
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "health.json").read_text())
@@ -166,7 +166,7 @@ async def test_other_origins_are_not_let_in_by_default(client):
 
 
 async def test_named_origins_are_let_in(service):
-    async with client_of(service, cors_origins=["https://example.org"]) as client:
+    async with client_of(service, guards=Guards(cors_origins=["https://example.org"])) as client:
         named = await client.get("/", headers={"origin": "https://example.org"})
         other = await client.get("/", headers={"origin": "https://example.com"})
     assert named.headers["access-control-allow-origin"] == "https://example.org"

@@ -19,8 +19,9 @@ from fakes.asgi_socket import AsgiSocket
 from fakes.door_errors import shape_of
 from fakes.encoded_audio import chirp, wav
 from fakes.fake_service import FakeService, FakeSettings
+from serve_app.access.keyring import Keyring
 from serve_app.web import bounds
-from serve_app.web.app import create_app
+from serve_app.web.app import Guards, create_app
 from serve_app.web.bounds import BodyPace
 from serve_app.web.keepalive import MAX_UNREAD_BYTES, PatientWebSocket
 
@@ -101,7 +102,7 @@ class Trickle:
 @pytest.mark.parametrize("path", BODIES)
 async def test_a_body_that_does_not_come_is_given_up(path, monkeypatch):
     monkeypatch.setattr(bounds, "GRACE_S", 0.05)
-    app = create_app(FakeService(), FakeSettings(), pace=BodyPace(min_bytes_per_s=1_000))
+    app = create_app(FakeService(), FakeSettings(), guards=Guards(pace=BodyPace(min_bytes_per_s=1_000)))
     body = Trickle(app, path)
     body.say(b"--x\r\n")
     assert await body.status() == 408
@@ -110,7 +111,7 @@ async def test_a_body_that_does_not_come_is_given_up(path, monkeypatch):
 
 async def test_a_body_that_trickles_is_given_up_though_something_always_comes(monkeypatch):
     monkeypatch.setattr(bounds, "GRACE_S", 0.2)
-    app = create_app(FakeService(), FakeSettings(), pace=BodyPace(min_bytes_per_s=1_000))
+    app = create_app(FakeService(), FakeSettings(), guards=Guards(pace=BodyPace(min_bytes_per_s=1_000)))
     body = Trickle(app, "/transcribe", "audio/wav")
 
     async def trickle():
@@ -124,7 +125,9 @@ async def test_a_body_that_trickles_is_given_up_though_something_always_comes(mo
 
 
 async def test_the_longest_upload_holds_for_fast_bodies_too(monkeypatch):
-    app = create_app(FakeService(), FakeSettings(), pace=BodyPace(min_bytes_per_s=1e-3, timeout_s=0.1))
+    app = create_app(
+        FakeService(), FakeSettings(), guards=Guards(pace=BodyPace(min_bytes_per_s=1e-3, timeout_s=0.1))
+    )
     body = Trickle(app, "/transcribe", "audio/wav")
     body.say(AUDIO)
     assert await body.status() == 408
@@ -133,7 +136,7 @@ async def test_the_longest_upload_holds_for_fast_bodies_too(monkeypatch):
 async def test_a_body_in_time_may_take_as_long_as_it_likes_to_be_answered(monkeypatch):
     monkeypatch.setattr(bounds, "GRACE_S", 0.05)
     service = FakeService(transcribe_gate=asyncio.Event())
-    app = create_app(service, FakeSettings(), pace=BodyPace(timeout_s=0.1))
+    app = create_app(service, FakeSettings(), guards=Guards(pace=BodyPace(timeout_s=0.1)))
     body = Trickle(app, "/transcribe", "audio/wav")
     body.say(AUDIO, more=False)
     await asyncio.sleep(0.3)
@@ -143,7 +146,7 @@ async def test_a_body_in_time_may_take_as_long_as_it_likes_to_be_answered(monkey
 
 async def test_a_live_body_is_paced_by_its_own_limits(monkeypatch):
     monkeypatch.setattr(bounds, "GRACE_S", 0.05)
-    app = create_app(FakeService(), FakeSettings(), pace=BodyPace(timeout_s=0.05))
+    app = create_app(FakeService(), FakeSettings(), guards=Guards(pace=BodyPace(timeout_s=0.05)))
     body = Trickle(app, "/transcribe/stream", "audio/pcm;rate=16000", is_live=True)
     body.say(bytes(3200))
     await asyncio.sleep(0.3)
@@ -222,7 +225,9 @@ async def test_a_small_file_that_is_an_hour_long_is_decoded_up_to_the_limit(path
 )
 @pytest.mark.parametrize("body", [b"[" * 20_000, b'{"session":' * 20_000, b'{"a":"' + b"a" * 2_000_000])
 async def test_json_that_is_deep_or_long(path, shape, body):
-    async with client_of(create_app(FakeService(), FakeSettings(), api_key="k")) as client:
+    async with client_of(
+        create_app(FakeService(), FakeSettings(), guards=Guards(keys=Keyring(plain="k")))
+    ) as client:
         headers = {"content-type": "application/json", "authorization": "Bearer k"}
         refused = await client.post(path, content=body, headers=headers)
     assert refused.status_code in (400, 413)

@@ -28,7 +28,8 @@ from serve_app.core.jobs import ModelInfo
 from serve_app.models.mark import files_mark
 from serve_app.service.contract import ServiceStatus
 from serve_app.telemetry.metrics import Metrics
-from serve_app.web.app import create_app
+from serve_app.web.app import Guards, create_app
+from serve_app.web.door import Kept
 
 TALK = wav(chirp(2.0, 16_000), 16_000)
 OTHER = wav(chirp(1.0, 16_000), 16_000)
@@ -65,7 +66,9 @@ def client_of(
         on_lost=metrics.cache_lost,
     )
     keys = keyring_for(key_id)
-    app = create_app(service, FakeSettings(), metrics, clips=clips, cache=cache, keys=keys)
+    app = create_app(
+        service, FakeSettings(), metrics, guards=Guards(keys=keys), kept=Kept(clips=clips, cache=cache)
+    )
     return client_with_key(app, key_id)
 
 

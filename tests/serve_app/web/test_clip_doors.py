@@ -23,7 +23,8 @@ from serve_app.service.contract import ServiceStatus
 from serve_app.speakers.ports import SpeakerStatus
 from serve_app.speakers.turns import SpeakerMode
 from serve_app.telemetry.metrics import Metrics
-from serve_app.web.app import create_app
+from serve_app.web.app import Guards, create_app
+from serve_app.web.door import Kept
 
 TALK = wav(chirp(2.0, 16_000), 16_000)
 NO_CLIP = {"detail": "there is no such clip"}
@@ -48,7 +49,9 @@ def client_of(
     """A client whose key is `key_id`."""
     metrics = Metrics(local or LocalInstruments())
     settings = FakeSettings(**changes)
-    app = create_app(service, settings, metrics, clips=clips, keys=keyring_for(key_id))
+    app = create_app(
+        service, settings, metrics, guards=Guards(keys=keyring_for(key_id)), kept=Kept(clips=clips)
+    )
     return client_with_key(app, key_id)
 
 

@@ -8,6 +8,7 @@ import pytest
 from fakes.fake_service import FakeService, FakeSettings
 from serve_app.core.erasure import Erasure
 from serve_app.web.app import create_app
+from serve_app.web.door import Kept
 
 
 class Store:
@@ -25,7 +26,7 @@ class Store:
 
 
 async def ask(query: str, *stores: Store) -> httpx.Response:
-    app = create_app(FakeService(), FakeSettings(), erasers=stores)
+    app = create_app(FakeService(), FakeSettings(), kept=Kept(erasers=stores))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://sotto") as client:
         return await client.delete(f"/v1/data?{query}")

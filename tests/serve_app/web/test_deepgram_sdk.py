@@ -13,10 +13,11 @@ from starlette.applications import Starlette
 from fakes.app_server import running_app
 from fakes.encoded_audio import chirp, wav
 from fakes.fake_service import FakeService, FakeSettings
+from serve_app.access.keyring import Keyring
 from serve_app.core.errors import SottoError
 from serve_app.protocols.deepgram.options import OptionWarning, parse_options
 from serve_app.telemetry.metrics import no_metrics
-from serve_app.web.app import create_app
+from serve_app.web.app import Guards, create_app
 from serve_app.web.door import Door
 from serve_app.web.door_table import DEEPGRAM, routes_of
 
@@ -87,7 +88,7 @@ def test_no_option_that_it_offers_is_unknown(call, live):
 
 
 def test_its_grant_of_a_token_opens_what_the_key_opens():
-    app = create_app(FakeService(), FakeSettings(), api_key="any")
+    app = create_app(FakeService(), FakeSettings(), guards=Guards(keys=Keyring(plain="any")))
     with client_of(app) as client:
         granted = client.auth.v1.tokens.grant(ttl_seconds=60)
         assert granted.expires_in == 60

@@ -17,7 +17,8 @@ from structlog.testing import capture_logs
 
 from fakes.encoded_audio import chirp, wav
 from fakes.fake_service import FakeService, FakeSettings
-from serve_app.web.app import create_app
+from serve_app.access.keyring import Keyring
+from serve_app.web.app import Guards, create_app
 
 AUDIO = wav(chirp(0.3, 16_000), 16_000)
 schemathesis.openapi.format("binary", st.binary(max_size=2_000) | st.just(AUDIO) | st.just(AUDIO[:-1001]))
@@ -26,7 +27,10 @@ KEY = "secret-of-the-operator"
 NUM_EXAMPLES = int(os.environ.get("STT_FUZZ_EXAMPLES", "15"))
 OPEN = {"/", "/health", "/ready", "/metrics", "/asyncapi.json"}
 
-APPS = {key: create_app(FakeService(), FakeSettings(), api_key=key) for key in (None, KEY)}
+APPS = {
+    key: create_app(FakeService(), FakeSettings(), guards=Guards(keys=Keyring(plain=key)))
+    for key in (None, KEY)
+}
 SCHEMAS = {key: schemathesis.openapi.from_asgi("/openapi.json", app) for key, app in APPS.items()}
 OPERATIONS = sorted(
     (found.ok().path, found.ok().method.upper()) for found in SCHEMAS[None].get_all_operations()

@@ -19,7 +19,7 @@ from fakes.asgi_socket import AsgiSocket
 from fakes.fake_service import FakeService, FakeSettings
 from serve_app.access.caller import KeyLimits
 from serve_app.access.limits import Limiter
-from serve_app.web.app import create_app
+from serve_app.web.app import Guards, create_app
 
 pytestmark = pytest.mark.slow
 
@@ -92,7 +92,7 @@ def test_whatever_a_client_says_its_door_answers_and_closes(target, limits):
     def is_answered(frames, leaves):
         service = FakeService()
         quick = FakeSettings(idle_timeout_s=IDLE_S, start_timeout_s=IDLE_S, max_session_s=5)
-        app = create_app(service, quick, limiter=Limiter(of_address=limits))
+        app = create_app(service, quick, guards=Guards(limiter=Limiter(of_address=limits)))
         with capture_logs() as logs:
             said, code = asyncio.run(conversation(app, target, frames, leaves))
         assert [entry for entry in logs if entry["log_level"] in ("error", "critical")] == []

@@ -16,8 +16,9 @@ from websockets.typing import Subprotocol
 from fakes.app_server import running_app
 from fakes.door_errors import shape_of
 from fakes.fake_service import FakeService, FakeSettings
+from serve_app.access.keyring import Keyring
 from serve_app.protocols.doors import Channel, Operation
-from serve_app.web.app import create_app
+from serve_app.web.app import Guards, create_app
 from serve_app.web.door_table import doors_of
 
 KEY = "correct horse battery staple"
@@ -37,7 +38,7 @@ def service() -> FakeService:
 
 @pytest.fixture(scope="module")
 def port(service: FakeService) -> Iterator[int]:
-    app = create_app(service, FakeSettings(), api_key=KEY, signing_key=b"signs")
+    app = create_app(service, FakeSettings(), guards=Guards(keys=Keyring(plain=KEY)), signing_key=b"signs")
     with running_app(app) as port:
         yield port
 
@@ -128,7 +129,7 @@ async def test_sockets_are_refused_at_the_handshake_and_opened_with_the_key(port
 @pytest.mark.parametrize("path", ["/ws/stt", "/ws", "/v1/listen"])
 async def test_browsers_offer_the_key_as_a_subprotocol(port: int, path: str) -> None:
     """A key has to be a token of HTTP there (RFC 6455, section 4.1)."""
-    app = create_app(FakeService(), FakeSettings(), api_key="hunter2")
+    app = create_app(FakeService(), FakeSettings(), guards=Guards(keys=Keyring(plain="hunter2")))
     with running_app(app) as other:
         url = f"ws://127.0.0.1:{other}{path}"
         offered = [Subprotocol("token"), Subprotocol("hunter2")]
@@ -156,7 +157,9 @@ async def test_a_client_secret_opens_the_realtime_socket_and_nothing_else(port: 
 
 
 async def test_no_key_is_logged() -> None:
-    transport = httpx.ASGITransport(create_app(FakeService(), FakeSettings(), api_key=KEY))
+    transport = httpx.ASGITransport(
+        create_app(FakeService(), FakeSettings(), guards=Guards(keys=Keyring(plain=KEY)))
+    )
     async with httpx.AsyncClient(transport=transport, base_url="http://sotto") as http:
         with capture_logs() as logs:
             await http.post("/transcribe", headers={"x-api-key": "a wrong secret"})

@@ -18,7 +18,7 @@ from serve_app.access.keyring import Keyring
 from serve_app.access.limits import Limiter
 from serve_app.core.events import EndReason
 from serve_app.telemetry.metrics import Metrics
-from serve_app.web.app import create_app
+from serve_app.web.app import Guards, create_app
 
 TWO_SECONDS = wav(chirp(2.0, 16_000), 16_000)
 SECOND = bytes(32_000)
@@ -37,7 +37,9 @@ UPLOADS = {
 def app_of(service=None, instruments=None, **limits):
     limiter = Limiter(of_address=KeyLimits(**limits))
     metrics = Metrics(instruments) if instruments else None
-    return create_app(service or FakeService(), FakeSettings(), metrics, limiter=limiter), limiter
+    return create_app(
+        service or FakeService(), FakeSettings(), metrics, guards=Guards(limiter=limiter)
+    ), limiter
 
 
 def client_of(app):
@@ -97,7 +99,9 @@ async def test_each_key_has_its_own_limits_wherever_it_is_used():
     keys = Keyring(MemoryKeys(small_key, large_key))
     await keys.refresh()
     app = create_app(
-        service, FakeSettings(), keys=keys, limiter=Limiter(of_key=KeyLimits(requests_per_day=2))
+        service,
+        FakeSettings(),
+        guards=Guards(keys=keys, limiter=Limiter(of_key=KeyLimits(requests_per_day=2))),
     )
     statuses = {}
     for text in (small, large):

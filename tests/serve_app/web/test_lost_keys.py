@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +18,8 @@ from fakes.kept_keys import MemoryKeys, cheap_key
 from serve_app.access.caller import Scope
 from serve_app.access.keyring import Keyring
 from serve_app.access.tokens import issue_token
-from serve_app.web.app import create_app
+from serve_app.web.app import Guards, create_app
+from serve_app.web.live import shell
 
 SECOND = bytes(32_000)
 WHY = "the API key was revoked or has expired"
@@ -51,7 +53,7 @@ class Served:
         self.store, self.now_s = MemoryKeys(self.key), 1_000.0
         self.ring = Keyring(self.store, now_s=lambda: self.now_s)
         self.service = FakeService()
-        self.app = create_app(self.service, FakeSettings(), keys=self.ring, signing_key=SIGNS)
+        self.app = create_app(self.service, FakeSettings(), guards=Guards(keys=self.ring), signing_key=SIGNS)
 
     def socket(self, path: str, query: str = "", key: str | None = None) -> AsgiSocket:
         return AsgiSocket(self.app, path, [(b"x-api-key", (key or self.text).encode())], query)
@@ -109,6 +111,22 @@ async def test_a_connection_without_a_session_is_told_too() -> None:
         await served.revoke()
         error, close = await socket.heard_until("close")
     assert (error["code"], error["message"], close) == ("INVALID_KEY", WHY, {"close": 1008})
+
+
+async def test_a_backlog_does_not_keep_a_lost_key_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is still undecoded after a few seconds is dropped: its client may not use the service."""
+    assert shell.KEY_LOST.drain_s < 5
+    monkeypatch.setattr(shell, "KEY_LOST", replace(shell.KEY_LOST, drain_s=0.05))
+    served = Served()
+    served.service.on_open = lambda session: setattr(session, "end", lambda: None)
+    async with served.socket("/ws/stt") as socket:
+        await socket.start()
+        socket.say(SECOND)
+        await served.has_audio()
+        await served.revoke()
+        messages = await socket.heard_until("close")
+    assert [message.get("type") for message in messages[-3:-1]] == ["error", "session_ended"]
+    assert messages[-1] == {"close": 1008}
 
 
 async def test_sessions_of_other_keys_go_on() -> None:

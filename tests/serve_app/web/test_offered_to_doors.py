@@ -19,7 +19,7 @@ from fakes.fake_service import FakeService, FakeSettings
 from fakes.kept_keys import MemoryKeys, cheap_key
 from serve_app.access.caller import Scope
 from serve_app.access.keyring import Keyring
-from serve_app.web.app import create_app
+from serve_app.web.app import Guards, create_app
 from serve_app.web.door_table import doors_of
 from serve_app.web.keys import MAX_OFFERED, Callers, DoorFinder
 
@@ -126,7 +126,7 @@ async def opens(port: int, path: str, *subprotocols: str) -> bool:
 async def test_browsers_offer_tokens_as_subprotocols(path: str) -> None:
     store = MemoryKeys(KEY)
     ring = Keyring(store)
-    app = create_app(FakeService(), FakeSettings(), keys=ring)
+    app = create_app(FakeService(), FakeSettings(), guards=Guards(keys=ring))
     with running_app(app) as port:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
             made = await http.post("/v1/auth/grant", headers={"x-api-key": TEXT})
@@ -139,7 +139,7 @@ async def test_browsers_offer_tokens_as_subprotocols(path: str) -> None:
 async def test_a_client_secret_is_its_callers_and_lost_with_the_key() -> None:
     store = MemoryKeys(KEY)
     ring, service = Keyring(store), FakeService()
-    app = create_app(service, FakeSettings(), keys=ring)
+    app = create_app(service, FakeSettings(), guards=Guards(keys=ring))
     with running_app(app) as port:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
             made = await http.post("/v1/realtime/client_secrets", headers={"x-api-key": TEXT}, json={})

@@ -12,7 +12,7 @@ from websockets.exceptions import InvalidStatus
 from fakes.app_server import running_app
 from fakes.asgi_socket import AsgiSocket
 from fakes.fake_service import FakeService, FakeSettings
-from serve_app.web.app import create_app
+from serve_app.web.app import Guards, create_app
 from serve_app.web.origins import KnownOrigins
 
 PAGE = "https://app.example.org"
@@ -33,7 +33,7 @@ def service():
 
 @pytest.fixture
 def port(service):
-    with running_app(create_app(service, FakeSettings(), cors_origins=[PAGE])) as port:
+    with running_app(create_app(service, FakeSettings(), guards=Guards(cors_origins=[PAGE]))) as port:
         yield port
 
 
@@ -72,7 +72,7 @@ async def test_live_doors_take_native_clients_listed_pages_and_their_own(port, p
 
 @pytest.mark.parametrize("path", POST_DOORS)
 async def test_posts_of_a_page_that_is_not_listed_are_refused_unread(service, path):
-    transport = httpx.ASGITransport(create_app(service, FakeSettings(), cors_origins=[PAGE]))
+    transport = httpx.ASGITransport(create_app(service, FakeSettings(), guards=Guards(cors_origins=[PAGE])))
     async with httpx.AsyncClient(transport=transport, base_url="http://sotto") as client:
         simple = {"origin": "https://evil.example", "content-type": "text/plain"}
         refused = await client.post(path, headers=simple, content=b"audio")

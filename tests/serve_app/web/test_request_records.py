@@ -18,13 +18,14 @@ from serve_app.access.caller import Caller
 from serve_app.core.errors import MaxSessionsReached
 from serve_app.web.app import create_app
 from serve_app.web.callers import set_caller
+from serve_app.web.door import Kept
 from serve_app.web.request_records import RequestRecords, current_record
 
 SECOND = bytes(32_000)
 RECORDING = wav(chirp(1.0, 16_000), 16_000)
 
 
-class Kept(list[dict[str, Any]]):
+class KeptRecords(list[dict[str, Any]]):
     """Records as they come; a connection's comes after its client has seen the end."""
 
     is_failing = False
@@ -45,13 +46,13 @@ def service() -> FakeService:
 
 
 @pytest.fixture
-def kept() -> Kept:
-    return Kept()
+def kept() -> KeptRecords:
+    return KeptRecords()
 
 
 @pytest.fixture
 def port(service, kept):
-    with running_app(create_app(service, FakeSettings(), keeper=kept)) as port:
+    with running_app(create_app(service, FakeSettings(), kept=Kept(keeper=kept))) as port:
         yield port
 
 
@@ -168,7 +169,7 @@ async def test_probes_are_quiet(port, kept, caplog, level, levels):
 
 
 async def test_who_it_was():
-    kept = Kept()
+    kept = KeptRecords()
 
     async def app(scope, receive, send):
         set_caller(scope, Caller(key_id="k1", name="ward 3", address="10.0.0.9"))
@@ -186,7 +187,7 @@ async def test_who_it_was():
 
 
 async def test_a_door_that_fails_is_recorded_and_still_fails():
-    kept = Kept()
+    kept = KeptRecords()
 
     async def app(scope, receive, send):
         raise ZeroDivisionError("the patient said")

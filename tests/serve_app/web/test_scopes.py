@@ -20,7 +20,7 @@ from serve_app.access.caller import Scope
 from serve_app.access.keyring import Keyring
 from serve_app.access.tokens import issue_token
 from serve_app.protocols.doors import Channel, Operation
-from serve_app.web.app import create_app
+from serve_app.web.app import Guards, create_app
 from serve_app.web.door_table import doors_of
 
 SIGNS = b"signs"
@@ -61,10 +61,8 @@ def served() -> Iterator[tuple[int, FakeService]]:
     app = create_app(
         service,
         FakeSettings(),
-        keys=Keyring(store),
+        guards=Guards(keys=Keyring(store), keys_in_address=True, metrics_need_key=True),
         signing_key=SIGNS,
-        keys_in_address=True,
-        metrics_need_key=True,
     )
     with running_app(app) as port:
         yield port, service
@@ -211,13 +209,15 @@ async def test_an_address_holds_a_key_only_of_a_socket_and_only_where_that_is_wa
     assert (await refusal(port, f"/ws/stt?{name}={live}x")).status_code == 401
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
         assert (await http.get(f"/v1/models?{name}={live}")).status_code == 401
-    app = create_app(FakeService(), FakeSettings(), keys=Keyring(MemoryKeys(KEYS[Scope.LIVE][1])))
+    app = create_app(
+        FakeService(), FakeSettings(), guards=Guards(keys=Keyring(MemoryKeys(KEYS[Scope.LIVE][1])))
+    )
     with running_app(app) as other:
         assert (await refusal(other, f"/ws/stt?{name}={live}")).status_code == 401
 
 
 async def test_metrics_are_open_unless_they_need_a_key() -> None:
-    app = create_app(FakeService(), FakeSettings(), keys=Keyring(MemoryKeys()))
+    app = create_app(FakeService(), FakeSettings(), guards=Guards(keys=Keyring(MemoryKeys())))
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://sotto") as http:
         assert (await http.get("/metrics")).status_code == 200
@@ -227,7 +227,7 @@ async def test_metrics_are_open_unless_they_need_a_key() -> None:
 async def test_a_door_is_given_its_caller() -> None:
     text, key = cheap_key(Scope.LIVE)
     service = FakeService()
-    app = create_app(service, FakeSettings(), keys=Keyring(MemoryKeys(key)))
+    app = create_app(service, FakeSettings(), guards=Guards(keys=Keyring(MemoryKeys(key))))
     with running_app(app) as port:
         url = f"ws://127.0.0.1:{port}/ws/stt"
         async with connect(url, proxy=None, additional_headers=bearer(text)) as socket:
@@ -241,7 +241,7 @@ async def test_a_door_is_given_its_caller() -> None:
 async def test_keys_are_checked_beside_the_event_loop(strict_port: int) -> None:
     """Many requests with a key at once, seen for the first time by each of two applications."""
     text, key = cheap_key()
-    app = create_app(FakeService(), FakeSettings(), keys=Keyring(MemoryKeys(key)))
+    app = create_app(FakeService(), FakeSettings(), guards=Guards(keys=Keyring(MemoryKeys(key))))
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://sotto") as http:
         answers = await asyncio.gather(*(http.get("/v1/models", headers=bearer(text)) for _ in range(12)))

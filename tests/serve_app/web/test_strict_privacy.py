@@ -18,11 +18,13 @@ from fakes.fake_service import FakeService, FakeSettings
 from fakes.local_metrics import LocalInstruments
 from fakes.opened_audit import opened_audit
 from serve_app.access.caller import ANYBODY
+from serve_app.access.keyring import Keyring
 from serve_app.assembly.process import pseudonyms
 from serve_app.settings import Settings, SettingsError
 from serve_app.telemetry.logs import configure_logs
 from serve_app.telemetry.metrics import Metrics
-from serve_app.web.app import create_app
+from serve_app.web.app import Guards, create_app
+from serve_app.web.door import Kept
 
 KINDS = (
     *("prompt", "hotword", "keyterm", "tag", "filename", "sessionid", "requestid", "useragent", "said"),
@@ -81,9 +83,8 @@ async def talk_of(words, privacy, out, folder):
         service,
         FakeSettings(privacy=privacy),
         metrics,
-        api_key=words["apikey"],
-        keeper=keeper,
-        erasers=(eraser,),
+        guards=Guards(keys=Keyring(plain=words["apikey"])),
+        kept=Kept(keeper=keeper, erasers=(eraser,)),
     )
     with running_app(app) as port:
         traffic = Traffic(f"http://127.0.0.1:{port}", words, audio, wav(audio, 16_000))

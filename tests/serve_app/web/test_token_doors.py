@@ -15,7 +15,7 @@ from fakes.kept_keys import MemoryKeys, cheap_key
 from serve_app.access.caller import Scope
 from serve_app.access.keyring import Keyring
 from serve_app.access.tokens import verify_token
-from serve_app.web.app import create_app
+from serve_app.web.app import Guards, create_app
 
 SIGNS = b"signs"
 KEYS = {scope: cheap_key(scope) for scope in Scope}
@@ -33,7 +33,7 @@ def ring(store: MemoryKeys) -> Keyring:
 
 @pytest.fixture
 async def http(ring: Keyring) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(FakeService(), FakeSettings(), keys=ring, signing_key=SIGNS)
+    app = create_app(FakeService(), FakeSettings(), guards=Guards(keys=ring), signing_key=SIGNS)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://sotto") as client:
         yield client

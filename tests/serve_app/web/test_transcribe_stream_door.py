@@ -1,5 +1,6 @@
 import asyncio
 import json
+from dataclasses import replace
 
 import httpx
 import numpy as np
@@ -257,7 +258,7 @@ async def test_a_container_that_stands_still_ends_with_timeout_too():
 
 
 async def test_a_session_that_does_not_finish_is_cancelled(monkeypatch):
-    monkeypatch.setattr(shell, "DRAIN_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(shell, "IDLE", replace(shell.IDLE, drain_s=0.05))
     service = FakeService(on_open=lambda session: setattr(session, "end", lambda: None))
     async with Exchange(service, idle_timeout_s=0.05) as exchange:
         lines = await exchange.lines()
