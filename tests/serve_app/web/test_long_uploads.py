@@ -33,7 +33,7 @@ from serve_app.service.contract import (
 from serve_app.service.recordings import RecordingTranscriber
 from serve_app.telemetry.metrics import Metrics
 from serve_app.web import uploads
-from serve_app.web.app import create_app
+from serve_app.web.app import Guards, create_app
 from serve_app.web.door import Door
 from serve_app.web.door_table import NATIVE, routes_of
 
@@ -242,7 +242,7 @@ async def test_one_that_states_too_much_asks_no_model(service: Reader) -> None:
 @pytest.mark.parametrize("name", ["text", "ndjson", "openai_stream", "listen"])
 async def test_limits_of_audio_know_the_length_before_anything_is_done(service: Reader, name: str) -> None:
     limiter = Limiter(of_address=KeyLimits(audio_minutes_per_day=1.5 * DURATION_S / 60))
-    app = create_app(service, FakeSettings(**LARGE), limiter=limiter)
+    app = create_app(service, FakeSettings(**LARGE), guards=Guards(limiter=limiter))
     transport = httpx.ASGITransport(app, client=("203.0.113.9", 1))
     path, request = requests_of(RECORDING)[name]
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
