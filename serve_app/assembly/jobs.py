@@ -23,7 +23,7 @@ from serve_app.jobs.threads import StoreThreads
 from serve_app.jobs.webhooks import WebhookSender
 from serve_app.jobs.worker import JobKind, Parts, Progress, Worker, WorkerLimits
 from serve_app.models.places import DEFAULT_CACHE_DIR
-from serve_app.service.contract import RecordingOptions, RecordingTranscript
+from serve_app.service.contract import AudioSource, RecordingOptions, RecordingTranscript
 from serve_app.service.ports import RecogniserPort, SpeakerPort, VoicePort
 from serve_app.service.recording_speakers import SpeakerRecordings
 from serve_app.service.recordings import RecordingTranscriber
@@ -110,7 +110,9 @@ def transcribing_jobs(
     speakers: SpeakerPort | None,
     require_served: Callable[[RecordingOptions], None],
     max_windows_in_flight: int = MAX_WINDOWS_IN_FLIGHT,
-) -> Callable[[Parts], Callable[[Pcm16, RecordingOptions, Progress], Awaitable[RecordingTranscript]]]:
+) -> Callable[
+    [Parts], Callable[[Pcm16 | AudioSource, RecordingOptions, Progress], Awaitable[RecordingTranscript]]
+]:
     """What transcribes a job, given the parts of it that are kept.
 
     Its windows go to the recogniser as those of uploads do, below all live work. How many jobs are worked on
@@ -119,7 +121,7 @@ def transcribing_jobs(
 
     def transcribe_with(
         parts: Parts,
-    ) -> Callable[[Pcm16, RecordingOptions, Progress], Awaitable[RecordingTranscript]]:
+    ) -> Callable[[Pcm16 | AudioSource, RecordingOptions, Progress], Awaitable[RecordingTranscript]]:
         transcriber = RecordingTranscriber(
             voice=voice,
             recogniser=RememberedRecogniser(recogniser, parts),
@@ -129,7 +131,7 @@ def transcribing_jobs(
         recordings = SpeakerRecordings(transcriber, speakers)
 
         async def transcribe(
-            audio: Pcm16, options: RecordingOptions, progress: Progress
+            audio: Pcm16 | AudioSource, options: RecordingOptions, progress: Progress
         ) -> RecordingTranscript:
             require_served(options)
             return await recordings.transcribe(audio, options, progress)

@@ -124,15 +124,27 @@ def normalise_peak(samples: Pcm16, target_dbfs: float = -1.0, max_gain_db: float
     `max_gain_db` keeps a recording of nothing but hiss from becoming a loud one. Raises `ValueError` for a
     target over full scale.
     """
+    return amplify(samples, peak_gain(peak_of(samples), target_dbfs, max_gain_db))
+
+
+def peak_of(samples: Pcm16) -> int:
+    """The largest magnitude, 0 to 32768."""
+    return max(int(samples.max()), -int(samples.min())) if len(samples) else 0
+
+
+def peak_gain(peak: int, target_dbfs: float = -1.0, max_gain_db: float = 40.0) -> float:
+    """What a recording with this peak is multiplied by; 1 for silence. As `normalise_peak`, for parts of one
+    whose peak is known."""
     _require("target_dbfs", target_dbfs, -60, 0)
     _require("max_gain_db", max_gain_db, 0, 90)
-    if not len(samples):
-        return samples
-    peak = max(int(samples.max()), -int(samples.min())) / FULL_SCALE
     if peak == 0:
-        return samples
-    gain = min(from_db(target_dbfs) / peak, from_db(max_gain_db))
-    return to_pcm16(samples / FULL_SCALE * gain)
+        return 1.0
+    return float(min(from_db(target_dbfs) / (peak / FULL_SCALE), from_db(max_gain_db)))
+
+
+def amplify(samples: Pcm16, gain: float) -> Pcm16:
+    """What is over full scale is clipped."""
+    return samples if gain == 1.0 else to_pcm16(samples / FULL_SCALE * gain)
 
 
 def to_pcm16(signal: Signal) -> Pcm16:

@@ -12,6 +12,7 @@ import av
 import numpy as np
 
 from serve_app.audio.chains import MAX_PARTS, TOO_MANY_PARTS, FilePart, parts_of, skip_tags
+from serve_app.audio.conditioning import peak_of
 from serve_app.audio.decoding import AudioDecoder, audio_stream, open_container
 from serve_app.audio.formats import (
     ALL_FORMATS,
@@ -58,7 +59,8 @@ class DecodedRecording:
 @dataclass(frozen=True, slots=True)
 class ExaminedRecording:
     """What decoding a recording found, without its samples. `sample_rate_hz` and `num_channels` are the
-    file's own; `complete` and `warning` as in `DecodedRecording`."""
+    file's own, `peak` the largest magnitude of the samples; `complete` and `warning` as in
+    `DecodedRecording`."""
 
     format: str
     duration_s: float
@@ -66,6 +68,7 @@ class ExaminedRecording:
     num_channels: int
     complete: bool
     warning: str | None
+    peak: int = 0
 
 
 def decode_recording(
@@ -98,7 +101,7 @@ def _decode(
     keep_channels: bool,
     audio_track: int | None,
 ) -> DecodedRecording:
-    recording = _Recording(max_samples, allowed_formats, keep_channels, audio_track)
+    recording = PartedRecording(max_samples, allowed_formats, keep_channels, audio_track)
     samples = _collect(recording.opened(file))
     if keep_channels:
         samples = samples.reshape(-1, recording.decoder.num_channels)
@@ -111,11 +114,13 @@ def examine_recording(
     *,
     max_samples: int = MAX_SAMPLES,
     allowed_formats: frozenset[str] = ALL_FORMATS,
+    audio_track: int | None = None,
 ) -> ExaminedRecording:
     """Decode all of it in flat memory, to know that it can be. Blocking; raises as `decode_recording`."""
-    recording = _Recording(max_samples, allowed_formats, keep_channels=False, audio_track=None)
-    for _ in recording.opened(file):
-        continue
+    recording = PartedRecording(max_samples, allowed_formats, keep_channels=False, audio_track=audio_track)
+    peak = 0
+    for samples in recording.opened(file):
+        peak = max(peak, peak_of(samples))
     recording.require_sound()
     return ExaminedRecording(
         format=recording.format,
@@ -124,6 +129,7 @@ def examine_recording(
         num_channels=recording.num_channels,
         complete=recording.problem is None,
         warning=recording.warning,
+        peak=peak,
     )
 
 
@@ -143,8 +149,9 @@ def _sniffed(file: BinaryIO, allowed_formats: frozenset[str]) -> tuple[str | Non
     return format_name, start
 
 
-class _Recording:
-    """One file on its way through the decoder, part by part."""
+class PartedRecording:
+    """One file on its way through the decoder, part by part. `stated_s`: the length that its first part
+    states, None where it does not."""
 
     def __init__(
         self,
@@ -159,6 +166,7 @@ class _Recording:
         self.format = ""
         self.sample_rate_hz = self.num_channels = 0
         self.missing: str | None = None
+        self.stated_s: float | None = None
 
     @property
     def problem(self) -> str | None:
@@ -201,6 +209,8 @@ class _Recording:
                 demuxer = container.format.name.partition(",")[0]
                 format_name = _FORMAT_OF_DEMUXER.get(demuxer, demuxer)
             self.format = format_name
+            if self.stated_s is None and container.duration:
+                self.stated_s = container.duration / av.time_base
             stream = audio_stream(container, self._audio_track)
             start_s = _start_s(container, stream, format_name)
             before_s = self.decoder.duration_s

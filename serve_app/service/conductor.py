@@ -1,10 +1,10 @@
 """One per ingress replica: gathers the work of all its live sessions into one call per deployment.
 
-Every tick asks the voice detector once, for the new windows of every session; what follows from the
-answer goes to the recognisers in one call each, whose results come back one by one as they are ready.
-Finals are sent at once, speculative finals while the finals' queue is short, interims as far as the
-`InterimGate` lets them: the session that has waited longest first, always with its newest audio. What gives
-way under load, and in which order, the `Ladder` says.
+Every tick asks the voice detector once, for the new windows of every session; what follows from the answer
+goes to the recognisers in one call each, whose results come back one by one as they are ready. Finals are
+sent at once, one of each session before the second of any, speculative finals while the finals' queue is
+short, interims as far as the `InterimGate` lets them: the session that has waited longest first, always
+with its newest audio. What gives way under load, and in which order, the `Ladder` says.
 
 Calls that a dead replica took with it are sent again: decoding and detection have no side effects.
 """
@@ -107,6 +107,7 @@ class Conductor:
         self._in_flight: dict[int, _InFlight] = {}
         self._next_job_id = 0
         self._num_finals = 0
+        self._holds_finals = False
         self._backlog_s = 0.0
         self._offering = False
         self._awake = asyncio.Event()
@@ -243,10 +244,19 @@ class Conductor:
             self._listening.offer(self._lives.values())
 
     def _send_finals(self) -> None:
+        """Each session's next one at once. What a session has behind it goes where a worker is free: audio
+        that comes faster than it is spoken waits for its own finals, and makes no other session wait."""
         requests: list[tuple[Live, DecodeRequest]] = []
+        num_workers = self._config.interim_budget.num_workers
+        self._holds_finals = False
         for live in self._lives.values():
+            num_own = live.num_finals
             while live.requests:
+                if num_own and self._num_finals + len(requests) >= num_workers:
+                    self._holds_finals = True
+                    break
                 requests.append((live, live.requests.popleft()))
+                num_own += 1
         self._send(requests)
 
     def _offer_soon(self) -> None:
@@ -307,6 +317,7 @@ class Conductor:
             self._silence.asked(live)
             if request.purpose is not Purpose.INTERIM:
                 self._num_finals += 1
+                live.num_finals += 1
                 self._backlog_s += request.job.audio_s
                 self._estimate.heard(request.job.audio_s)
             job = replace(
@@ -363,6 +374,7 @@ class Conductor:
             self._gate.answered(timing.queue_wait_ms, timing.inference_ms / timing.batch_size)
         else:
             self._num_finals -= 1
+            flight.live.num_finals -= 1
             self._backlog_s -= request.job.audio_s
             if isinstance(result, Transcript):
                 inference_ms = timing.inference_ms / timing.batch_size
@@ -372,7 +384,7 @@ class Conductor:
             flight.live.apply(session.on_decoded(request.key, result, total_ms))
         else:
             flight.live.apply(session.on_decode_failed(request.key, result.message))
-        if flight.live.requests:
+        if flight.live.requests or self._holds_finals:
             self._send_finals()
         self._offer_soon()
         self.wake()

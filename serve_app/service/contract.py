@@ -6,7 +6,7 @@ recording and gets a `RecordingTranscript`. Doors never see Ray, models or queue
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -46,6 +46,11 @@ class RecordingOptions:
     speakers: SpeakerMode = SpeakerMode.OFF
     speaker_counts: SpeakerCounts = SpeakerCounts()
     endpointing: EndpointingOptions = EndpointingOptions()
+
+    @property
+    def needs_whole(self) -> bool:
+        """Whether nothing can begin before the recording has been decoded to its end."""
+        return self.speakers is not SpeakerMode.OFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,21 @@ class ServiceStatus:
     degraded: tuple[str, ...] = ()
 
 
+class AudioSource(Protocol):
+    """A recording that is read while it is transcribed, so that it is never held whole."""
+
+    @property
+    def stated_s(self) -> float | None:
+        """How long it says it is; None where it does not."""
+
+    @property
+    def peak(self) -> int | None:
+        """The largest magnitude of its samples where that is known in advance."""
+
+    def blocks(self) -> AsyncIterator[Pcm16]:
+        """Its samples, int16 `(n,)` at 16 kHz, once, in blocks of any length; may raise a `SottoError`."""
+
+
 class LiveSession(Protocol):
     """One live session as a door sees it."""
 
@@ -163,13 +183,14 @@ class SpeechService(Protocol):
 
     async def transcribe(
         self,
-        audio: Pcm16,
+        audio: Pcm16 | AudioSource,
         options: RecordingOptions,
         progress: Callable[[float], None] | None = None,
         on_segment: Callable[[RecordingSegment], None] | None = None,
     ) -> RecordingTranscript:
         """Transcribe a whole recording: int16 `(n,)`, or `(n, num_channels)` where `options.speakers` is
-        `CHANNEL`. Raises `InferenceError`, `QueueFull`, `SpeakersUnavailable`.
+        `CHANNEL`; or a source, which with `options.normalise` knows its peak, unless `options.needs_whole`.
+        Raises `InferenceError`, `QueueFull`, `SpeakersUnavailable` and what the source raises.
 
         `progress` hears the share decoded, 0 to 1; `on_segment` every segment in order, as soon as it can.
         """

@@ -46,6 +46,8 @@ class Live:
         self.session_id = session.options.session_id
         self.key_id = key_id
         self.requests: deque[DecodeRequest] = deque()
+        self.num_finals = 0
+        """In the recognisers' hands; the conductor counts them."""
         self._max_buffer_samples = ms_to_samples(max_buffer_ms)
         self._wake = wake
         self.trace: SessionTrace | None = None

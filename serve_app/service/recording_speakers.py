@@ -12,7 +12,12 @@ import numpy as np
 from serve_app.core.errors import SottoError, SpeakersUnavailable
 from serve_app.core.jobs import Word
 from serve_app.core.samples import Pcm16
-from serve_app.service.contract import RecordingOptions, RecordingSegment, RecordingTranscript
+from serve_app.service.contract import (
+    AudioSource,
+    RecordingOptions,
+    RecordingSegment,
+    RecordingTranscript,
+)
 from serve_app.service.ports import SpeakerPort
 from serve_app.service.recordings import RecordingTranscriber
 from serve_app.service.retries import diarize_reliably
@@ -36,7 +41,7 @@ class SpeakerRecordings:
 
     async def transcribe(
         self,
-        audio: Pcm16,
+        audio: Pcm16 | AudioSource,
         options: RecordingOptions,
         progress: Callable[[float], None] | None = None,
         on_segment: Callable[[RecordingSegment], None] | None = None,
@@ -44,6 +49,8 @@ class SpeakerRecordings:
         """As `SpeechService.transcribe`; with speakers all segments are told at the end."""
         if options.speakers is SpeakerMode.OFF:
             return await self._recordings.transcribe(audio, options, progress, on_segment)
+        if not isinstance(audio, np.ndarray):
+            raise TypeError("who spoke is found in a whole recording")
         if options.speakers is SpeakerMode.CHANNEL:
             transcript = await self._by_channel(audio, options, progress)
         else:

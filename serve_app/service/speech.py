@@ -24,6 +24,7 @@ from serve_app.core.jobs import ModelInfo, Role, Task
 from serve_app.core.samples import Pcm16
 from serve_app.service.conductor import Conductor
 from serve_app.service.contract import (
+    AudioSource,
     LiveSession,
     QueueStatus,
     RecordingOptions,
@@ -149,7 +150,7 @@ class Speech:
 
     async def transcribe(
         self,
-        audio: Pcm16,
+        audio: Pcm16 | AudioSource,
         options: RecordingOptions,
         progress: Callable[[float], None] | None = None,
         on_segment: Callable[[RecordingSegment], None] | None = None,

@@ -27,15 +27,12 @@ class SettingsError(ValueError):
 class About:
     """What the documentation and the loader know of a field beside its type.
 
-    `aliases` are variables of other servers, `flags` start flags beside the field's own name. `later` says
-    what does not happen yet when it is given; values in `now` are true today and need no warning.
+    `aliases` are variables of other servers, `flags` start flags beside the field's own name.
     """
 
     meaning: str
     aliases: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
-    later: str | None = None
-    now: tuple[Any, ...] = ()
     secret: bool = False
 
 
@@ -47,8 +44,6 @@ def setting(
     meaning: Any,
     *aliases: str,
     flags: tuple[str, ...] = (),
-    later: str | None = None,
-    now: tuple[Any, ...] = (),
     secret: bool = False,
     more: str = "",
     in_s: bool = False,
@@ -69,8 +64,6 @@ def setting(
     extra: dict[str, Any] = {
         "aliases": list(aliases),
         "flags": list(flags),
-        "later": later,
-        "now": list(now),
         "secret": secret,
     }
     return Field(default=default, description=meaning, json_schema_extra=extra, **bounds)
@@ -89,8 +82,6 @@ def about(field: FieldInfo) -> About:
         meaning=field.description or "",
         aliases=tuple(extra["aliases"]),
         flags=tuple(extra["flags"]),
-        later=extra["later"],
-        now=tuple(extra["now"]),
         secret=extra["secret"],
     )
 

@@ -110,8 +110,7 @@ def _section(section: type[Section]) -> str:
 def _row(name: str, field: FieldInfo) -> str:
     known = about(field)
     aliases = [f"`{alias}`" for alias in known.aliases] + [f"`--{flag}`" for flag in known.flags]
-    meaning = known.meaning + (f" *Later:* until then {known.later}." if known.later else "")
-    cells = (f"`{env_name(name)}`", _default(field), _type(field), meaning, ", ".join(aliases))
+    cells = (f"`{env_name(name)}`", _default(field), _type(field), known.meaning, ", ".join(aliases))
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 

@@ -78,9 +78,7 @@ def read_settings(
     problems: list[str] = []
     warnings: list[str] = []
     given = _collect(flags or {}, environ, env_file, problems, warnings)
-    settings = _build(given, problems)
-    warnings += _not_yet(settings, given)
-    return settings, tuple(dict.fromkeys(warnings))
+    return _build(given, problems), tuple(dict.fromkeys(warnings))
 
 
 def read_some(
@@ -219,14 +217,6 @@ def _with_debug(values: dict[str, Any]) -> dict[str, Any]:
     except ValidationError:
         return values
     return {**values, "log_level": "DEBUG"} if wanted else values
-
-
-def _not_yet(settings: Settings, given: Mapping[str, _Given]) -> Iterator[str]:
-    """A line for every given value that has no effect yet."""
-    for field, item in given.items():
-        known = about(Settings.model_fields[field])
-        if known.later is not None and getattr(settings, field) not in known.now:
-            yield f"{item.label} is accepted, a later release delivers it; until then {known.later}"
 
 
 def _nearest(name: str, known: Mapping[str, str] | list[str]) -> str:

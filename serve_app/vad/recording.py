@@ -13,6 +13,7 @@ Shorter windows are cheaper to encode, longer ones give the decoder context: hen
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -53,7 +54,8 @@ class _Piece:
 class WindowPlanner:
     """Plans while the detector is still running: `push` probabilities, take the windows that are settled.
 
-    `num_samples`: length of the recording; its last, incomplete window counts as a whole one. With
+    `num_samples`: length of the recording; its last, incomplete window counts as a whole one. Where it is
+    not known yet, `ends_at` says it before the probabilities of that last window are pushed. With
     `options.enabled` False nothing is dropped, and `push` takes any measure of loudness.
     Holds back at most a few windows; memory does not grow with the recording.
     """
@@ -62,7 +64,7 @@ class WindowPlanner:
         self,
         options: EndpointingOptions,
         *,
-        num_samples: int,
+        num_samples: int | None = None,
         target_window_s: float = TARGET_WINDOW_S,
         max_window_s: float = MAX_WINDOW_S,
         max_gap_s: float = MAX_GAP_S,
@@ -71,7 +73,7 @@ class WindowPlanner:
         if max_samples < 16 * WINDOW_SAMPLES or target_window_s <= 0 or max_gap_s < 0:
             raise ValueError(f"windows of {target_window_s} to {max_window_s} s, gaps of {max_gap_s} s")
         self._everything = not options.enabled
-        self._num_samples = num_samples
+        self._num_samples = sys.maxsize if num_samples is None else num_samples
         self._threshold = options.threshold
         self._low = options.threshold - HYSTERESIS
         self._min_speech = ms_to_samples(options.min_speech_ms)
@@ -92,6 +94,20 @@ class WindowPlanner:
         self._waiting: _Piece | None = None
         self._planned_end = 0
         self._out: list[AudioWindow] = []
+
+    def ends_at(self, num_samples: int) -> None:
+        """The length of the recording."""
+        self._num_samples = num_samples
+
+    @property
+    def needed_from(self) -> int:
+        """The first sample that a window still to come may begin at."""
+        begins = self._position
+        if self._waiting is not None:
+            begins = self._waiting.start
+        elif self._is_open:
+            begins = self._start
+        return max(begins - self._pre_roll, self._planned_end)
 
     def push(self, probs: Iterable[float]) -> list[AudioWindow]:
         """Take the next windows' speech probabilities; return the windows that are settled now."""

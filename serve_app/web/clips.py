@@ -193,7 +193,7 @@ async def _transcribe_body(
 ) -> Response:
     began_s = perf_counter()
     _options(choices, door, by_default=by_default)  # a bad query costs no upload
-    upload = await receive_upload(request, door.max_body_bytes)
+    upload = await receive_upload(request, door.max_body_bytes, door.upload_memory)
     try:
         choices = _choices(request, *upload.fields)
         _options(choices, door, by_default=by_default)

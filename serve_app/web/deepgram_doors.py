@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from time import perf_counter
@@ -20,7 +21,9 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket
 
 from serve_app.access.keys import answered_subprotocol
+from serve_app.access.limits import Usage
 from serve_app.audio.pcm import SAMPLE_BYTES, PcmStream
+from serve_app.audio.recording_stream import RecordingStream
 from serve_app.core.errors import (
     InternalError,
     InvalidAudio,
@@ -46,7 +49,7 @@ from serve_app.web.live.serve import serve_websocket
 from serve_app.web.records import RecordResponse
 from serve_app.web.request_records import current_record
 from serve_app.web.token_doors import grant_endpoint
-from serve_app.web.uploads import decode_upload, header_text, receive_upload, while_connected
+from serve_app.web.uploads import decode_upload, header_text, open_upload, receive_upload, while_connected
 
 log = structlog.get_logger(__name__)
 
@@ -113,17 +116,40 @@ def error_answer(error: SottoError, request_id: str) -> Response:
 
 class DecodedListen(NamedTuple):
     """What is transcribed, one after another: a recording's channels, each int16 `(n,)` at 16 kHz, or where
-    they are speakers of one transcript `(n, num_channels)`; `warning` where something is wrong with it,
-    `complete` False where some of it is missing."""
+    they are speakers of one transcript `(n, num_channels)`, or the stream of a mixed one; `warning` where
+    something is wrong with it, `complete` False where some of it is missing."""
 
-    channels: list[Pcm16]
+    channels: Sequence[Pcm16 | RecordingStream]
     sha256: str
     warning: str | None = None
     complete: bool = True
 
     @property
     def duration_s(self) -> float:
-        return max(map(len, self.channels)) / SAMPLE_RATE_HZ
+        return max(self._lengths_s)
+
+    @property
+    def audio_s(self) -> float:
+        """Of all channels together."""
+        return sum(self._lengths_s)
+
+    @property
+    def _lengths_s(self) -> list[float]:
+        return [
+            channel.duration_s if isinstance(channel, RecordingStream) else len(channel) / SAMPLE_RATE_HZ
+            for channel in self.channels
+        ]
+
+    @property
+    def is_streamed(self) -> bool:
+        return isinstance(self.channels[0], RecordingStream)
+
+    def read(self) -> DecodedListen:
+        """With what is known of a stream when it has been read to its end."""
+        stream = self.channels[0]
+        if not isinstance(stream, RecordingStream):
+            return self
+        return self._replace(warning=stream.warning, complete=stream.complete)
 
 
 async def _listen(request: Request, door: Door, request_id: str) -> Response:
@@ -135,16 +161,17 @@ async def _listen(request: Request, door: Door, request_id: str) -> Response:
         return await _queue(request, door, options, asked)
     upload = await receive_upload(_as_audio(request), door.max_body_bytes, door.upload_memory)
     try:
-        recording = await asyncio.to_thread(
-            decode_listen, upload.file, upload.sha256, options, asked.speakers, door
+        usage = door.usage(request.scope)
+        recording = await open_listen(upload.file, upload.sha256, options, asked, door, usage)
+        if not recording.is_streamed:
+            upload.close()
+        began_s = perf_counter()
+        transcripts = await while_connected(
+            request, door.within_time(_transcribe(recording.channels, asked, door))
         )
     finally:
         upload.close()
-    await door.usage(request.scope).audio(sum(map(len, recording.channels)) / SAMPLE_RATE_HZ)
-    began_s = perf_counter()
-    transcripts = await while_connected(
-        request, door.within_time(_transcribe(recording.channels, asked, door))
-    )
+    recording = recording.read()
     door.metrics.request_done(perf_counter() - began_s, recording.duration_s)
     for transcript in transcripts:
         current_record().transcribed(transcript)
@@ -238,13 +265,33 @@ def recording_options(
 
 
 async def _transcribe(
-    channels: list[Pcm16], options: RecordingOptions, door: Door
+    channels: Sequence[Pcm16 | RecordingStream], options: RecordingOptions, door: Door
 ) -> list[RecordingTranscript]:
     """One after another: a recording uses what is free of the server anyway."""
     return [await door.service.transcribe(samples, options) for samples in channels]
 
 
-def decode_listen(
+async def open_listen(
+    file: BinaryIO,
+    sha256: str,
+    options: ListenOptions,
+    asked: RecordingOptions,
+    door: Door,
+    usage: Usage | None = None,
+) -> DecodedListen:
+    """As it is read where nothing needs the whole of it; charged and raises as `open_upload`."""
+    if not (asked.needs_whole or options.multichannel or isinstance(options.audio, RawAudio)):
+        opened = await open_upload(file, door, asked, usage)
+        if isinstance(opened, RecordingStream):
+            return DecodedListen([opened], sha256)
+        return DecodedListen([opened.samples], sha256, opened.warning, opened.complete)
+    recording = await asyncio.to_thread(_decode_listen, file, sha256, options, asked.speakers, door)
+    if usage is not None:
+        await usage.audio(recording.audio_s)
+    return recording
+
+
+def _decode_listen(
     file: BinaryIO, sha256: str, options: ListenOptions, speakers: SpeakerMode, door: Door
 ) -> DecodedListen:
     """Blocking. Raises `InvalidAudio`, `PayloadTooLarge` and the like."""

@@ -11,6 +11,7 @@ from typing import BinaryIO, Protocol
 
 import msgspec
 
+from serve_app.audio.recording_stream import RecordingStream
 from serve_app.core.errors import SottoError
 from serve_app.core.samples import Pcm16
 from serve_app.jobs.records import Job, JobState
@@ -20,21 +21,20 @@ from serve_app.protocols.deepgram.recorded import RequestFacts, listen_body
 from serve_app.protocols.deepgram.records import ListenError
 from serve_app.protocols.jobs.messages import NATIVE, webhook_body
 from serve_app.protocols.native.transcribe import upload_choices
-from serve_app.service.contract import RecordingOptions, RecordingTranscript
-from serve_app.speakers.turns import SpeakerMode
-from serve_app.web.deepgram_doors import DEEPGRAM_JOB, decode_listen, recording_options
+from serve_app.service.contract import AudioSource, RecordingOptions, RecordingTranscript
+from serve_app.web.deepgram_doors import DEEPGRAM_JOB, open_listen, recording_options
 from serve_app.web.door import Door
 from serve_app.web.recordings import Heard
 from serve_app.web.records import RecordResponse
 from serve_app.web.transcribe import answer_of
-from serve_app.web.uploads import decode_upload
+from serve_app.web.uploads import open_upload, samples_of
 
 
 class Transcribe(Protocol):
     """Text of a recording, whose finished parts are kept."""
 
     def __call__(
-        self, audio: Pcm16, options: RecordingOptions, progress: Progress, /
+        self, audio: Pcm16 | AudioSource, options: RecordingOptions, progress: Progress, /
     ) -> Awaitable[RecordingTranscript]: ...
 
 
@@ -57,19 +57,16 @@ async def _native(door: Door, transcribe: Transcribe, job: Job, file: BinaryIO, 
     began_s = perf_counter()
     choices = upload_choices(job.parameters)
     options = choices.recording_options(door.recording_defaults(), door.settings.diarization_backend)
-    by_channel = options.speakers is SpeakerMode.CHANNEL
-    recording = await asyncio.to_thread(
-        decode_upload, file, door, keep_channels=by_channel, audio_track=choices.audio_track
-    )
+    recording = await open_upload(file, door, options, audio_track=choices.audio_track)
     decoded_s = perf_counter()
-    transcript = await transcribe(recording.samples, options, progress)
+    transcript = await transcribe(samples_of(recording), options, progress)
     done_s = perf_counter()
     door.metrics.request_done(done_s - decoded_s, recording.duration_s)
     heard = Heard(
         transcript,
         recording.warning,
         recording.complete,
-        decode_s=decoded_s - began_s,
+        decode_s=recording.decode_s if isinstance(recording, RecordingStream) else decoded_s - began_s,
         transcribe_s=done_s - decoded_s,
     )
     answer = answer_of(heard, choices, began_s)
@@ -81,7 +78,7 @@ async def _listen(door: Door, transcribe: Transcribe, job: Job, file: BinaryIO, 
     options = parse_options(job.parameters, live=False)
     asked = recording_options(options, door.recording_defaults(), door.settings.diarization_backend)
     sha256 = await asyncio.to_thread(_sha256, file)
-    recording = await asyncio.to_thread(decode_listen, file, sha256, options, asked.speakers, door)
+    recording = await open_listen(file, sha256, options, asked, door)
     transcripts = []
     began_s, num_channels = perf_counter(), len(recording.channels)
     for index, samples in enumerate(recording.channels):
@@ -90,6 +87,7 @@ async def _listen(door: Door, transcribe: Transcribe, job: Job, file: BinaryIO, 
             progress((index + share) / num_channels)
 
         transcripts.append(await transcribe(samples, asked, so_far))
+    recording = recording.read()
     door.metrics.request_done(perf_counter() - began_s, recording.duration_s)
     kind = "damaged_audio" if not recording.complete else "audio"
     warnings = [OptionWarning("body", recording.warning, kind)] if recording.warning else []

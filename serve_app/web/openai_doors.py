@@ -5,13 +5,13 @@ Errors come in OpenAI's shape; one that happens after a streamed answer has begu
 
 from __future__ import annotations
 
-import asyncio
 import time
 from contextlib import ExitStack
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from serve_app.audio.recordings import DecodedRecording
 from serve_app.core.jobs import Task
 from serve_app.protocols.openai.answer import transcription_body
 from serve_app.protocols.openai.errors import RefusedParameter
@@ -19,14 +19,14 @@ from serve_app.protocols.openai.models import hosted_model, model_entry, model_l
 from serve_app.protocols.openai.request import ResponseFormat, TranscriptionRequest, transcription_request
 from serve_app.protocols.subtitles import to_srt, to_text, to_vtt
 from serve_app.service.contract import RecordingOptions, RecordingTranscript
-from serve_app.speakers.turns import SpeakerMode, openai_label
+from serve_app.speakers.turns import openai_label
 from serve_app.web.door import Door, Endpoints
 from serve_app.web.openai_errors import answering
 from serve_app.web.openai_realtime import realtime_endpoints
 from serve_app.web.openai_stream import streamed_answer
 from serve_app.web.recordings import heard
 from serve_app.web.records import RecordResponse
-from serve_app.web.uploads import Upload, decode_upload, receive_upload, warning_headers
+from serve_app.web.uploads import Upload, open_upload, receive_upload, warning_headers
 
 
 def openai_endpoints(door: Door) -> Endpoints:
@@ -63,10 +63,10 @@ async def _recording(request: Request, door: Door, task: Task) -> Response:
         held.enter_context(door.upload())
         upload, asked, options = await _received(request, door, task)
         if asked.stream:
-            async with upload.opened() as file:
-                by_channel = options.speakers is SpeakerMode.CHANNEL
-                recording = await asyncio.to_thread(decode_upload, file, door, keep_channels=by_channel)
-            await door.usage(request.scope).audio(recording.duration_s)
+            held.callback(upload.close)
+            recording = await open_upload(upload.file, door, options, door.usage(request.scope))
+            if isinstance(recording, DecodedRecording):
+                upload.close()
             released = ExitStack()
             answer = await streamed_answer(request, door, asked, options, recording, on_closed=released.close)
             released.push(held.pop_all())

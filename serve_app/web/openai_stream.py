@@ -10,6 +10,7 @@ import structlog
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from serve_app.audio.recording_stream import RecordingStream
 from serve_app.audio.recordings import DecodedRecording
 from serve_app.core.errors import InternalError, SottoError
 from serve_app.protocols.openai.answer import EVENT_STREAM_TYPE, KEEP_ALIVE, StreamedTranscript
@@ -18,7 +19,7 @@ from serve_app.service.contract import RecordingOptions, RecordingSegment, Recor
 from serve_app.web.door import Door
 from serve_app.web.duplex import Duplex
 from serve_app.web.request_records import current_record
-from serve_app.web.uploads import until_gone, warning_headers
+from serve_app.web.uploads import OpenedAudio, samples_of, until_gone, warning_headers
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +29,7 @@ async def streamed_answer(
     door: Door,
     asked: TranscriptionRequest,
     options: RecordingOptions,
-    recording: DecodedRecording,
+    recording: OpenedAudio,
     *,
     on_closed: Callable[[], None],
 ) -> Response:
@@ -38,23 +39,28 @@ async def streamed_answer(
     """
     segments: asyncio.Queue[RecordingSegment | None] = asyncio.Queue()
     working = asyncio.ensure_future(
-        door.within_time(door.service.transcribe(recording.samples, options, on_segment=segments.put_nowait))
+        door.within_time(
+            door.service.transcribe(samples_of(recording), options, on_segment=segments.put_nowait)
+        )
     )
     working.add_done_callback(lambda _: segments.put_nowait(None))
     await asyncio.sleep(0)  # its first step: whether it is admitted
     if working.done() and (error := working.exception()) is not None:
         raise error
 
+    is_whole = isinstance(recording, DecodedRecording)
+
     def closed() -> None:
         working.cancel()
         on_closed()
 
     return Duplex(
-        _events(request, door, asked, working, segments, recording.duration_s),
+        _events(request, door, asked, working, segments, recording),
         media_type=EVENT_STREAM_TYPE,
         max_stall_s=door.settings.idle_timeout_s,
         on_closed=closed,
-        headers=warning_headers(recording.warning, recording.complete),
+        # Of one that is still being read it is known at the end, and is a part of the last event then.
+        headers=warning_headers(recording.warning, recording.complete) if is_whole else None,
     )
 
 
@@ -64,7 +70,7 @@ async def _events(
     asked: TranscriptionRequest,
     working: asyncio.Future[RecordingTranscript],
     segments: asyncio.Queue[RecordingSegment | None],
-    duration_s: float,
+    recording: OpenedAudio,
 ) -> AsyncGenerator[bytes, None]:
     """Ends early, and with it the work, when the client has gone."""
     began_s = perf_counter()
@@ -88,8 +94,9 @@ async def _events(
                 yield KEEP_ALIVE
         transcript = working.result()
         current_record().transcribed(transcript)
-        yield events.done(transcript)
-        door.metrics.request_done(perf_counter() - began_s, duration_s)
+        late = recording if isinstance(recording, RecordingStream) else None
+        yield events.done(transcript, late.warning if late else None, complete=not late or late.complete)
+        door.metrics.request_done(perf_counter() - began_s, recording.duration_s)
     except ClientDisconnect:
         return
     except SottoError as error:

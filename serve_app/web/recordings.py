@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from time import perf_counter
@@ -12,15 +12,15 @@ from typing import BinaryIO, Protocol
 import msgspec
 from starlette.requests import Request
 
+from serve_app.audio.recording_stream import RecordingStream
 from serve_app.cache.results import ResultCache
 from serve_app.core.jobs import Role
 from serve_app.models.mark import files_mark
-from serve_app.service.contract import RecordingOptions, RecordingTranscript
-from serve_app.speakers.turns import SpeakerMode
+from serve_app.service.contract import RecordingOptions, RecordingSegment, RecordingTranscript
 from serve_app.web.callers import caller_of
 from serve_app.web.door import Door
 from serve_app.web.request_records import current_record
-from serve_app.web.uploads import decode_upload, while_connected
+from serve_app.web.uploads import open_upload, samples_of, while_connected
 
 
 class Audio(Protocol):
@@ -71,8 +71,10 @@ async def heard(
     options: RecordingOptions,
     *,
     audio_track: int | None = None,
+    on_segment: Callable[[RecordingSegment], None] | None = None,
 ) -> Heard:
-    """The text of `audio`, which is closed in the end. Counted in the metrics.
+    """The text of `audio`, which is closed in the end. Counted in the metrics. `on_segment` hears the
+    segments of one that is transcribed here as it is read; of others there is only the whole.
 
     Raises `ClientDisconnect` when the client has gone, and what decoding and transcribing raise.
     """
@@ -81,22 +83,23 @@ async def heard(
 
     async def compute() -> Heard:
         decode_began_s = perf_counter()
-        async with audio.opened() as file:
-            recording = await asyncio.to_thread(
-                decode_upload,
-                file,
-                door,
-                keep_channels=options.speakers is SpeakerMode.CHANNEL,
-                audio_track=audio_track,
+        async with AsyncExitStack() as opened:
+            file = await opened.enter_async_context(audio.opened())
+            recording = await open_upload(file, door, options, door.usage(request.scope), audio_track)
+            is_streamed = isinstance(recording, RecordingStream)
+            if not is_streamed:
+                await opened.aclose()  # what a transcription does not need is given back
+            decoded_s = perf_counter()
+            transcript = await door.within_time(
+                door.service.transcribe(
+                    samples_of(recording), options, on_segment=on_segment if is_streamed else None
+                )
             )
-        await door.usage(request.scope).audio(recording.duration_s)
-        decoded_s = perf_counter()
-        transcript = await door.within_time(door.service.transcribe(recording.samples, options))
         return Heard(
             transcript,
             recording.warning,
             recording.complete,
-            decoded_s - decode_began_s,
+            recording.decode_s if isinstance(recording, RecordingStream) else decoded_s - decode_began_s,
             perf_counter() - decoded_s,
         )
 

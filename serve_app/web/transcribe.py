@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any, Final
@@ -25,6 +26,7 @@ from serve_app.protocols.native.transcribe import (
 from serve_app.protocols.subtitles import to_srt, to_text, to_tsv, to_vtt
 from serve_app.web.door import Door, Endpoints
 from serve_app.web.live.serve import DuplexAnswer
+from serve_app.web.ndjson_answer import told_as_heard
 from serve_app.web.recordings import Heard, heard
 from serve_app.web.records import RecordResponse
 from serve_app.web.token_doors import token_endpoint
@@ -39,8 +41,9 @@ log = structlog.get_logger(__name__)
 def transcribe_endpoints(door: Door) -> Endpoints:
     async def transcribe(request: Request) -> Response:
         try:
-            with door.upload():
-                return await _transcribe(request, door)
+            with ExitStack() as held:
+                held.enter_context(door.upload())
+                return await _transcribe(request, door, held)
         except ClientDisconnect:
             raise
         except SottoError:
@@ -59,7 +62,8 @@ def transcribe_endpoints(door: Door) -> Endpoints:
     return {"transcribe": transcribe, "transcribeStream": stream, "createToken": token_endpoint(door)}
 
 
-async def _transcribe(request: Request, door: Door) -> Response:
+async def _transcribe(request: Request, door: Door, held: ExitStack) -> Response:
+    """`held` is what an answer holds on to that goes on after this."""
     started_s = perf_counter()
     asked = upload_choices(request.query_params.multi_items())
     asked.recording_options(
@@ -72,8 +76,15 @@ async def _transcribe(request: Request, door: Door) -> Response:
     except BaseException:
         upload.close()
         raise
-    result = await heard(request, door, upload, options, audio_track=choices.audio_track)
-    return answer_of(result, choices, started_s)
+    if choices.response_format is not ResponseFormat.NDJSON:
+        result = await heard(request, door, upload, options, audio_track=choices.audio_track)
+        return answer_of(result, choices, started_s)
+    told = await told_as_heard(
+        door,
+        lambda tell: heard(request, door, upload, options, audio_track=choices.audio_track, on_segment=tell),
+        held,
+    )
+    return answer_of(told, choices, started_s) if isinstance(told, Heard) else told
 
 
 def answer_of(

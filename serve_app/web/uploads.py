@@ -5,18 +5,21 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, TypeAlias, TypeVar, cast
 
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from serve_app.audio.recordings import DecodedRecording, decode_recording
+from serve_app.access.limits import Usage
+from serve_app.audio.recording_stream import BEGINNING_SAMPLES, RecordingStream, open_recording
+from serve_app.audio.recordings import DecodedRecording, decode_recording, examine_recording
 from serve_app.core.errors import (
     InvalidAudio,
     InvalidMessage,
@@ -24,9 +27,11 @@ from serve_app.core.errors import (
     SottoError,
     UnsupportedFormat,
 )
-from serve_app.core.samples import SAMPLE_RATE_HZ
+from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16
 from serve_app.protocols.dialect import ContainerAudio
 from serve_app.protocols.media_type import parse_audio_type
+from serve_app.service.contract import AudioSource, RecordingOptions
+from serve_app.speakers.turns import SpeakerMode
 from serve_app.web.door import Door
 from serve_app.web.upload_memory import HeldMemory, UploadMemory
 from sotto_client.recordings import COMPLETE_HEADER, WARNING_HEADER
@@ -44,6 +49,7 @@ MAX_NAME_CHARS = 64
 MAX_HEADER_CHARS = 500
 
 T = TypeVar("T")
+OpenedAudio: TypeAlias = DecodedRecording | RecordingStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,10 +212,79 @@ def decode_upload(
         keep_channels=keep_channels,
         audio_track=audio_track,
     )
+    return _long_enough(recording, door)
+
+
+def _long_enough(recording: DecodedRecording, door: Door) -> DecodedRecording:
     min_s = door.settings.min_audio_length_seconds
     if len(recording.samples) < min_s * SAMPLE_RATE_HZ:
         raise InvalidAudio(f"Audio too short: {recording.duration_s:.2f}s (minimum: {min_s:g}s)")
     return recording
+
+
+async def open_upload(
+    file: BinaryIO,
+    door: Door,
+    options: RecordingOptions,
+    usage: Usage | None = None,
+    audio_track: int | None = None,
+) -> OpenedAudio:
+    """The recording within the door's limits: whole where it is short or `options` want it so, otherwise as
+    it is read; `file` must stay open for that. Its length is charged to `usage` before anything is done.
+
+    Raises as `decode_upload`; a stream raises `PayloadTooLarge` on its way where it is longer than it states.
+    """
+    recording: OpenedAudio
+    is_limited = usage is not None and usage.limits_audio
+    if options.needs_whole:
+        by_channel = options.speakers is SpeakerMode.CHANNEL
+        recording = await asyncio.to_thread(
+            decode_upload, file, door, keep_channels=by_channel, audio_track=audio_track
+        )
+        duration_s = recording.duration_s
+    else:
+        recording, duration_s = await asyncio.to_thread(
+            _open_within, file, door, audio_track, measured=options.normalise or is_limited
+        )
+    if usage is not None:
+        await usage.audio(duration_s)
+    return recording
+
+
+def _open_within(
+    file: BinaryIO, door: Door, audio_track: int | None, *, measured: bool
+) -> tuple[OpenedAudio, float]:
+    """And its length: of one that is not whole 0 unless it is `measured`, as is its peak, by decoding it once
+    more."""
+    max_samples, formats = door.max_audio_samples, door.allowed_formats
+    min_samples = math.ceil(door.settings.min_audio_length_seconds * SAMPLE_RATE_HZ)
+
+    def opened() -> OpenedAudio:
+        return open_recording(
+            file,
+            max_samples=max_samples,
+            allowed_formats=formats,
+            audio_track=audio_track,
+            beginning_samples=max(BEGINNING_SAMPLES, min_samples),
+        )
+
+    recording, duration_s = opened(), 0.0
+    if isinstance(recording, DecodedRecording):
+        return _long_enough(recording, door), recording.duration_s
+    states_too_much = (recording.stated_s or 0.0) * SAMPLE_RATE_HZ > max_samples
+    if measured or states_too_much:  # what is stated may be wrong: models are not asked before it is known
+        facts = examine_recording(
+            file, max_samples=max_samples, allowed_formats=formats, audio_track=audio_track
+        )
+        recording, duration_s = opened(), facts.duration_s
+        if isinstance(recording, RecordingStream):
+            recording.peak = facts.peak
+    return recording, duration_s
+
+
+def samples_of(opened: OpenedAudio) -> Pcm16 | AudioSource:
+    """What is transcribed of it."""
+    return opened.samples if isinstance(opened, DecodedRecording) else opened
 
 
 def warning_headers(warning: str | None, complete: bool) -> dict[str, str]:

@@ -18,8 +18,8 @@ from serve_app.core.samples import Pcm16
 from serve_app.launch.cluster import free_ports
 
 # These tests are about the way there and back. A slow machine that refuses sessions is right, and no fault.
-os.environ.setdefault("STT_MAX_SESSIONS", "100")
-os.environ.setdefault("STT_MAX_ESTIMATED_SERVER_TOTAL_MS", "60000")
+LIMITS = {"STT_MAX_SESSIONS": "100", "STT_MAX_ESTIMATED_SERVER_TOTAL_MS": "60000"}
+os.environ.update(LIMITS)
 
 SPOKEN = Path(__file__).resolve().parents[2] / "audio" / "spoken"
 

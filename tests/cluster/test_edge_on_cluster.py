@@ -20,7 +20,7 @@ import httpx
 import psutil
 import pytest
 
-from cluster.conftest import SPOKEN, clip, reference, word_error_rate
+from cluster.conftest import LIMITS, SPOKEN, clip, reference, word_error_rate
 from cluster.harmless import (
     REFUSED,
     a_slow_upload_harms_no_other_client,
@@ -68,7 +68,7 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureService]:
     files = self_signed(folder)
     port = free_ports(1)[0]
     said = folder / "said.txt"
-    environ = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "STT_"))}
+    environ = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "STT_"))} | LIMITS
     command = [sys.executable, "-m", "serve_app.cli", "serve", "--profile", "cpu", "--port", str(port)]
     command += ["--tls-cert", str(files.cert), "--tls-key", str(files.key)]
     command += ["--model", "tiny.en", "--language", "en"]

@@ -42,17 +42,6 @@ def test_every_setting_exists(page):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_setting_that_is_recommended_has_an_effect(page):
-    later = {
-        f"STT_{name.upper()}": field.json_schema_extra
-        for name, field in Settings.model_fields.items()
-        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra["later"]
-    }
-    named = set(re.findall(r"\bSTT_[A-Z_]+\b", text_of(page)))
-    assert not named & later.keys()
-
-
-@pytest.mark.parametrize("page", PAGES)
 def test_every_metric_exists(page):
     families = {family.name for family in FAMILIES}
     assert set(re.findall(r"\b(?:stt|whisper)_[a-z_]+\b", text_of(page))) <= families

@@ -27,6 +27,7 @@ from serve_app.core.jobs import ModelInfo, Word
 from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16
 from serve_app.formatting import FormattingOptions
 from serve_app.service.contract import (
+    AudioSource,
     QueueStatus,
     RecordingOptions,
     RecordingSegment,
@@ -220,11 +221,13 @@ class FakeService:
 
     async def transcribe(
         self,
-        audio: Pcm16,
+        audio: Pcm16 | AudioSource,
         options: RecordingOptions,
         progress: Callable[[float], None] | None = None,
         on_segment: Callable[[RecordingSegment], None] | None = None,
     ) -> RecordingTranscript:
+        if not isinstance(audio, np.ndarray):
+            audio = np.concatenate([block async for block in audio.blocks()])
         self.uploads.append((audio, options))
         try:
             if self.transcribe_gate is not None:

@@ -25,7 +25,7 @@ from serve_app.jobs.outbound import Outbound
 from serve_app.jobs.threads import StoreThreads
 from serve_app.jobs.webhooks import WebhookSender
 from serve_app.jobs.worker import Parts, Progress, Worker, WorkerLimits
-from serve_app.service.contract import RecordingOptions, RecordingTranscript
+from serve_app.service.contract import AudioSource, RecordingOptions, RecordingTranscript
 from serve_app.telemetry.metrics import Metrics
 from serve_app.web.app import create_app
 from serve_app.web.callers import set_caller
@@ -68,7 +68,7 @@ async def job_office(folder: Path, **changes: Any) -> AsyncIterator[JobOffice]:
 
     def transcribe_with(parts: Parts) -> Transcribe:
         async def transcribe(
-            audio: Pcm16, options: RecordingOptions, progress: Progress
+            audio: Pcm16 | AudioSource, options: RecordingOptions, progress: Progress
         ) -> RecordingTranscript:
             transcript = await service.transcribe(audio, options)
             progress(1.0)

@@ -368,19 +368,7 @@ def test_secrets_are_never_shown() -> None:
     assert "s3cret" not in str(caught.value)
 
 
-def test_what_comes_later_is_accepted_with_a_warning() -> None:
-    for name, field in Settings.model_fields.items():
-        later = about(field).later
-        if later is not None and about(field).now == () and field.default is None:
-            _, warnings = read_settings(environ={env_name(name): "x", "STT_PORT": "9"})
-            (warning,) = warnings
-            assert warning.startswith(
-                f"{env_name(name)} is accepted, a later release delivers it; until then"
-            )
-            assert warning.endswith(later)
-
-
-def test_what_is_true_today_needs_no_warning() -> None:
+def test_settings_of_other_servers_need_no_warning() -> None:
     environ = {
         "ENABLE_CACHE": "false",
         "WHISPER_BACKEND": "faster-whisper",
@@ -399,9 +387,6 @@ def test_defaults_need_no_warning() -> None:
     for name, field in Settings.model_fields.items():
         known = about(field)
         assert known.meaning.endswith("."), name
-        assert not known.now or known.later, name
-        if known.now:
-            assert field.default in known.now, name
 
 
 def test_load_logs_the_warnings() -> None:

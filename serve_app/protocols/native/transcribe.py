@@ -73,7 +73,8 @@ class UploadChoices(msgspec.Struct, frozen=True, kw_only=True):
         ResponseFormat,
         Meta(
             description="`json`, `verbose_json` (with words), `text`, `srt`, `vtt`, `tsv` (times in "
-            "milliseconds) or `ndjson` (a segment a line)."
+            "milliseconds) or `ndjson` (a segment a line; of recordings over a minute each is sent when it "
+            "is known, with a last line `warning` and `complete`, or `detail`, where something went wrong)."
         ),
     ] = ResponseFormat.JSON
     word_timestamps: Annotated[bool, Meta(description="Add `words` with their times to the JSON.")] = False
@@ -196,10 +197,13 @@ def transcript_body(
 
 def wire_segments(transcript: RecordingTranscript) -> tuple[wire.Segment, ...]:
     labelled = transcript.num_speakers is not None
-    return tuple(_segment(index, part, labelled) for index, part in enumerate(transcript.segments, start=1))
+    return tuple(
+        wire_segment(index, part, labelled=labelled)
+        for index, part in enumerate(transcript.segments, start=1)
+    )
 
 
-def _segment(segment_id: int, segment: RecordingSegment, labelled: bool) -> wire.Segment:
+def wire_segment(segment_id: int, segment: RecordingSegment, *, labelled: bool = False) -> wire.Segment:
     """With `labelled` and its speaker, null where it is not known."""
     return wire.Segment(
         id=segment_id,

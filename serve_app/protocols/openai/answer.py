@@ -144,12 +144,16 @@ class StreamedTranscript:
         self._num_segments += 1
         return frames
 
-    def done(self, transcript: RecordingTranscript) -> bytes:
-        """The whole text, which goes last."""
+    def done(
+        self, transcript: RecordingTranscript, warning: str | None = None, *, complete: bool = True
+    ) -> bytes:
+        """The whole text, which goes last; `warning`: what was found too late for the headers."""
         done = records.TextDone(
             text=transcript.text.strip(),
             logprobs=logprobs(_words(transcript)) if self._request.wants_logprobs else UNSET,
             languages=languages(transcript.language),
+            warning=warning or UNSET,
+            complete=complete if warning else UNSET,
         )
         return _event(done)
 

@@ -100,11 +100,14 @@ class TextSegment(Written, tag_field="type", tag="transcript.text.segment", froz
 
 
 class TextDone(Written, tag_field="type", tag="transcript.text.done", frozen=True, kw_only=True):
-    """`stream=true`: the whole text, the last event."""
+    """`stream=true`: the whole text, the last event. `warning` and `complete`: where something is wrong with
+    a long recording, which is known when it has been read."""
 
     text: str
     logprobs: list[Logprob] | UnsetType = UNSET
     languages: list[Language]
+    warning: str | UnsetType = UNSET
+    complete: bool | UnsetType = UNSET
 
 
 class ErrorFields(Written, frozen=True, kw_only=True):

@@ -319,3 +319,34 @@ async def test_speculation_ends_before_interims_do() -> None:
     assert texts(events) == ["w1 w2", "w3 w4"]
     assert not asked
     assert [job for job in recogniser.jobs if job.role is Role.INTERIM]
+
+
+async def test_a_session_faster_than_speech_makes_no_other_wait_and_is_no_load() -> None:
+    """It has one final at the recogniser while the workers are busy; its others wait with it."""
+    most = 0
+    recogniser = FakeRecogniser(delay_s=lambda job: 0.02)
+    config = replace(CONFIG, speculative_finals=False, interim_budget=InterimBudget(num_workers=2))
+    async with conducting(FakeVoice(), recogniser, config=config) as conductor:
+        fast = open_live(conductor, "fast", max_buffer_ms=60_000, partials=False)
+        others = [open_live(conductor, f"s{number}", partials=False) for number in range(3)]
+
+        async def watch() -> None:
+            nonlocal most
+            while not fast.session.ended:
+                most = max(most, fast.num_finals)
+                if any(other.num_finals for other in others):
+                    assert fast.num_finals <= 2
+                await asyncio.sleep(0)
+
+        audio = np.concatenate([dialogue(number) for number in range(0, 40, 4)])
+        events, *heard, _ = await asyncio.gather(
+            talk(fast, audio, chunk=len(audio)),
+            *(talk(live, dialogue(100 + 4 * number), pause_s=0.002) for number, live in enumerate(others)),
+            watch(),
+        )
+    assert " ".join(texts(events)).split() == [f"w{number}" for number in range(40)]
+    for number, told in enumerate(heard):
+        first = 100 + 4 * number
+        assert texts(told) == [f"w{first} w{first + 1}", f"w{first + 2} w{first + 3}"]
+    assert 1 <= most <= 2
+    assert conductor._ladder.rung <= Rung.INTERIMS_SLOWER

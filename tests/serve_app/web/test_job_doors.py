@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -19,8 +20,11 @@ from fakes.app_server import running_app
 from fakes.encoded_audio import chirp, wav
 from fakes.fake_service import FakeService, FakeSettings
 from fakes.job_office import JobOffice, job_office
+from serve_app.audio.recording_stream import RecordingStream
 from serve_app.core.errors import InferenceError, SpeakersUnavailable
 from serve_app.core.jobs import Task
+from serve_app.service.contract import RecordingOptions, RecordingTranscript
+from serve_app.web import uploads
 from serve_app.web.app import create_app
 
 TWO_SECONDS = wav(chirp(2.0, 16_000), 16_000)
@@ -45,6 +49,27 @@ async def create(office: JobOffice, key: str = "kim", **query: Any) -> dict[str,
 
 async def shown(office: JobOffice, job: dict[str, Any], key: str = "kim") -> httpx.Response:
     return await office.client.get(f"/api/jobs/{job['job_id']}", headers={"x-test-key": key})
+
+
+@pytest.mark.parametrize("path", ["/api/jobs", "/v1/listen?callback=http://127.0.0.1:9/done"])
+async def test_a_long_recording_is_read_while_it_is_worked_on(
+    office: JobOffice, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "BEGINNING_SAMPLES", 8_000)
+    taken: list[Any] = []
+    transcribe = office.service.transcribe
+
+    async def noted(audio: Any, options: RecordingOptions) -> RecordingTranscript:
+        taken.append(audio)
+        return await transcribe(audio, options)
+
+    monkeypatch.setattr(office.service, "transcribe", noted)
+    answer = await office.client.post(path, content=TWO_SECONDS, headers={**AUDIO, "x-test-key": "kim"})
+    assert answer.status_code < 300, answer.text
+    assert await office.worker.work_on_one()
+    assert [type(audio) for audio in taken] == [RecordingStream]
+    ((audio, _),) = office.service.uploads
+    np.testing.assert_array_equal(audio, chirp(2.0, 16_000))
 
 
 async def test_a_job_from_its_upload_to_its_result(office: JobOffice) -> None:

@@ -46,6 +46,8 @@ REQUESTS = {
     "/transcribe": {"files": {"file": ("a.wav", RECORDING)}},
     "/v1/audio/transcriptions": {"files": {"file": ("a.wav", RECORDING)}, "data": {"model": "base"}},
     "/v1/listen": {"content": RECORDING, "headers": {"content-type": "audio/wav"}},
+    "/upload+transcribe": {"files": {"file": ("a.wav", RECORDING)}},
+    "/api/transcribe": {"content": RECORDING, "headers": {"content-type": "audio/wav"}},
 }
 
 
