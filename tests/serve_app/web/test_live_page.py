@@ -9,6 +9,7 @@ import os
 import struct
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +174,7 @@ async def test_a_file_that_is_dropped_is_sent_whole_and_its_text_downloaded(
         for count in (1, 2):
             await page.value(DROP)
             await says(page, "#status", "Finished.")
-            await page.until(lambda count=count: shows(page, count))
+            await page.until(partial(shows, page, count))
         total = len(sample())
         assert await finals(page) == [f"Olá, mundo. {total}"] * 2
         kept = {name: await downloaded(page, downloads, name) for name in ("txt", "srt", "vtt", "json")}
