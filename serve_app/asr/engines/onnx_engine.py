@@ -20,8 +20,9 @@ from serve_app.asr.engines.base import (
     Hypothesis,
     Prompt,
 )
+from serve_app.asr.engines.drafts import search_drafted, uses_drafts
 from serve_app.asr.engines.inputs import check_features, check_ids, rows_to_align, special_tokens
-from serve_app.asr.engines.onnx_decoder import OnnxStepDecoder, softmax
+from serve_app.asr.engines.onnx_decoder import OnnxBatch, OnnxDraftDecoder, OnnxStepDecoder, softmax
 from serve_app.asr.engines.onnx_files import graphs_of
 from serve_app.asr.engines.onnx_model import OnnxStates, OnnxWhisper, TextCache
 from serve_app.asr.engines.search import check_prompts, search
@@ -80,6 +81,7 @@ class OnnxEngine:
             mixed_prompts=True,
             short_windows=True,
             max_beam_size=MAX_BEAM_SIZE,
+            drafts=True,
         )
 
     @property
@@ -112,10 +114,10 @@ class OnnxEngine:
             raise ValueError(f"{len(prompts)} prompts for {states.batch_size} items")
         check_prompts(prompts)
         for prompt in prompts:
-            check_ids((*prompt.start, *prompt.forced), self._shape)
+            check_ids((*prompt.start, *prompt.forced, *prompt.draft), self._shape)
         if not prompts:
             return []
-        decoder = OnnxStepDecoder(
+        batch = OnnxBatch(
             self._model,
             states,
             prompts,
@@ -123,7 +125,9 @@ class OnnxEngine:
             start=self._tokens.start,
             no_speech=self._tokens.no_speech,
         )
-        return search(decoder, prompts, options, end=self._tokens.end)
+        if uses_drafts(prompts, options):
+            return search_drafted(OnnxDraftDecoder(batch), prompts, options, end=self._tokens.end)
+        return search(OnnxStepDecoder(batch), prompts, options, end=self._tokens.end)
 
     def detect_language(self, states: OnnxStates, language_ids: Mapping[str, int]) -> list[dict[str, float]]:
         """Raises ValueError for ids outside of the vocabulary."""

@@ -21,6 +21,9 @@ from serve_app.core.errors import ModelUnavailable
 _MASKED = np.float32(-1e9)
 """Added to the score of a key that must not be seen. Finite: a row that sees none gives numbers still."""
 
+_MAX_UNUSED_COLUMNS = 16
+"""Masked, since to close the gap costs a copy of all keys and values."""
+
 
 class OnnxWhisper:
     """The sessions of one model. Thread-safe; each call computes on its own thread and `threads - 1` more."""
@@ -185,6 +188,19 @@ class TextCache:
         if not np.array_equal(rows, np.arange(len(self._valid))):
             self._past = [_value(past.numpy()[rows]) for past in self._past]
             self._valid = self._valid[rows]
+
+    def drop_last(self, num_tokens: Sequence[int]) -> None:
+        """Take the last so many tokens of each row away again."""
+        lengths = self._valid.sum(axis=1) - np.asarray(num_tokens)
+        self._valid &= self._valid.cumsum(axis=1) <= lengths[:, None]
+        longest = int(lengths.max())
+        if self._valid.shape[1] - longest <= _MAX_UNUSED_COLUMNS:
+            return
+        # Each row's columns from the left on again.
+        order = np.argsort(~self._valid, axis=1, kind="stable")[:, :longest]
+        self._valid = np.take_along_axis(self._valid, order, axis=1)
+        columns = order[:, None, :, None]
+        self._past = [_value(np.take_along_axis(past.numpy(), columns, axis=2)) for past in self._past]
 
     def _mask(self, num_new: int) -> FloatArray:
         """What is added to the scores of new tokens with all before them and themselves."""

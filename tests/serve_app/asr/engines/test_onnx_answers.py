@@ -224,3 +224,21 @@ def test_threads_share_an_engine(model: OnBoth, short_turns: list[Pcm16]) -> Non
     expected = [read(audio) for audio in short_turns]
     with ThreadPoolExecutor(max_workers=3) as pool:
         assert list(pool.map(read, short_turns * 2)) == expected * 2
+
+
+# -- drafts ------------------------------------------------------------------------------------------------
+
+
+def test_drafts_change_no_token(model: OnBoth, short_turns: list[Pcm16]) -> None:
+    """Of a batch: right, empty, of another text, too long, and right but for one word."""
+    engine = model.onnx
+    states, prompts = model.spliced(engine, short_turns), model.prompts(short_turns)
+    expected = engine.generate(states, prompts, model.options)
+    right = [answer.ids for answer in expected]
+    wrong = (*right[4][:3], 1000, *right[4][4:])
+    drafts = [right[0], (), right[0], right[3] * 4, wrong]
+    drafted = [replace(prompt, draft=draft) for prompt, draft in zip(prompts, drafts, strict=True)]
+    found = engine.generate(states, drafted, model.options)
+    assert [same(*pair) for pair in zip(found, expected, strict=True)] == [True] * len(short_turns)
+    with pytest.raises(ValueError, match="token ids must be under"):
+        engine.generate(states, [replace(prompt, draft=(-1,)) for prompt in prompts], model.options)
