@@ -17,7 +17,8 @@ from serve_app.asr.engines.onnx_engine import OnnxEngine
 from serve_app.asr.features import MAX_FRAMES, log_mel, num_frames_of
 from serve_app.asr.folder import open_model_folder
 from serve_app.asr.vocabulary import Vocabulary
-from serve_app.core.jobs import Task
+from serve_app.asr.whisper import WhisperTranscriber
+from serve_app.core.jobs import DecodeJob, Role, Task, Transcript
 from serve_app.core.samples import Pcm16
 
 pytestmark = pytest.mark.models
@@ -242,3 +243,26 @@ def test_drafts_change_no_token(model: OnBoth, short_turns: list[Pcm16]) -> None
     assert [same(*pair) for pair in zip(found, expected, strict=True)] == [True] * len(short_turns)
     with pytest.raises(ValueError, match="token ids must be under"):
         engine.generate(states, [replace(prompt, draft=(-1,)) for prompt in prompts], model.options)
+
+
+def test_a_job_hands_its_draft_to_the_engine(
+    model: OnBoth, short_turns: list[Pcm16], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The text is the same, in fewer calls of the decoder."""
+    transcriber = WhisperTranscriber("tiny.en", model.onnx, open_model_folder(model.path))
+    calls: list[int] = []
+    decode = model.onnx._model.decode
+    monkeypatch.setattr(model.onnx._model, "decode", lambda *a, **k: calls.append(1) or decode(*a, **k))
+
+    def read(draft: str) -> tuple[str, int]:
+        calls.clear()
+        job = DecodeJob(1, Role.FINAL, short_turns[0], language="en", draft=draft)
+        [found] = transcriber.transcribe([job])
+        assert isinstance(found, Transcript)
+        return found.text, len(calls)
+
+    text, num_calls = read("")
+    again, num_with_draft = read(text)
+    assert again == text
+    assert num_with_draft < num_calls - 5
+    assert read("Something else is said here.")[0] == text
