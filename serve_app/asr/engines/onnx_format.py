@@ -90,7 +90,7 @@ class GraphWriter:
     def several(self, kind: str, *inputs: str, num_outputs: int, **attributes: Attribute) -> list[str]:
         """The same for an operation with more than one output."""
         names = [self._new_name(kind) for _ in range(num_outputs)]
-        self.node(kind, *inputs, outputs=names, **attributes)
+        self.node(kind, *inputs, outputs=names, domain="", **attributes)
         return names
 
     def model(self) -> bytes:

@@ -89,7 +89,8 @@ def per_channel(graph: GraphWriter, x: str, weight: FloatArray) -> str:
 
 
 def _scales(values: FloatArray) -> FloatArray:
-    return np.maximum(np.abs(values).max(axis=-1) / 127, np.finfo(np.float32).tiny).astype(np.float32)
+    largest: FloatArray = np.abs(values).max(axis=-1) / 127
+    return np.maximum(largest, np.finfo(np.float32).tiny)
 
 
 # -- graphs ----------------------------------------------------------------------------------------------
