@@ -10,6 +10,8 @@ import pytest
 
 from fakes.tiny_weights import MELS, VOCABULARY, WIDTH, converted, hugging_face
 from serve_app.asr.engines import onnx_files
+from serve_app.asr.engines.choice import choose_engine, installed_engines
+from serve_app.asr.engines.onnx_engine import OnnxEngine, choose_compute_type
 from serve_app.asr.engines.onnx_files import GRAPHS, graphs_of
 from serve_app.asr.engines.onnx_model import OnnxStates, OnnxWhisper, TextCache
 from serve_app.asr.engines.weights import read_weights
@@ -161,3 +163,20 @@ def test_a_cache_that_cannot_be_written_is_an_error(folder: Path, tmp_path: Path
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ModelUnavailable, match="cannot be written"):
         graphs_of(folder, "float32", tmp_path / "file")
+
+
+# -- what can be asked for ---------------------------------------------------------------------------------
+
+
+def test_the_engine_is_taken_where_it_is_asked_for_only(folder: Path) -> None:
+    assert "onnx" in installed_engines()
+    assert choose_engine("onnx", folder, needs_attention=True) == "onnx"
+    assert choose_engine("auto", folder, device="cpu") == "ctranslate2"
+
+
+def test_it_runs_on_cpus_only(folder: Path) -> None:
+    with pytest.raises(ModelUnavailable, match="runs on CPUs, not on 'cuda'"):
+        OnnxEngine(folder, device="cuda")
+    assert choose_compute_type("auto") == "int8_float32"
+    assert choose_compute_type("int8") == "int8"
+    assert choose_compute_type("float16") == "int8_float32"
