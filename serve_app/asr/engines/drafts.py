@@ -2,8 +2,8 @@
 
 A decoder costs little more for several tokens of one row than for one. It is given the draft, says what it
 would have written behind each of its tokens, and as many as agree are the answer: the text is the one that
-it has without a draft, in fewer calls (as far as an engine's numbers are the same for one token and several). Behind a difference the search looks for its way back into the rest of
-the draft.
+it has without a draft, in fewer calls (as far as an engine's numbers are the same for one token and several).
+Behind a difference the search looks for its way back into the rest of the draft.
 """
 
 from __future__ import annotations

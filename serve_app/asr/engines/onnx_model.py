@@ -78,7 +78,8 @@ def _session(path: Path, threads: int) -> ort.InferenceSession:
 @dataclass(frozen=True, slots=True, eq=False)
 class OnnxStates:
     """`own` `(batch, num_own, width)`, then, where there is `silence`, its states from `num_own` on, up to
-    `num_states` in all. Keys and values of silence are made once, with the silence."""
+    `num_states` in all. Keys and values are made once: those of silence with the silence, those of audio for
+    both its text and its alignment."""
 
     own: FloatArray
     silence: OnnxStates | None = None
@@ -103,14 +104,14 @@ class OnnxStates:
             raise ValueError("these states have silence behind them already")
         if silence.batch_size != 1 or silence.own.shape[1] < num_states:
             raise ValueError(f"the silence must be one item of at least {num_states} states")
-        return OnnxStates(self.own, silence, num_spliced)
+        return OnnxStates(self.own, silence, num_spliced, self._projected, self._lock)
 
     def take(self, rows: Sequence[int]) -> OnnxStates:
         return OnnxStates(self.own[list(rows)], self.silence, self.num_spliced)
 
     def project(self, model: OnnxWhisper) -> FloatArray:
         """Keys and values of all states, as `OnnxWhisper.project` gives them."""
-        projected = model.project(self.own)
+        projected = self._kept(model)
         if self.silence is None:
             return projected
         num_own, num_all = self.own.shape[1], self.num_states
