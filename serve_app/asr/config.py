@@ -47,7 +47,8 @@ class RecogniserConfig:
     """What to load and how to share the workers.
 
     `engine`: auto, or the name of one that is installed (`serve_app/asr/engines/choice.py`); `offline` tells
-    one that is no Whisper not to ask the network.
+    one that is no Whisper not to ask the network. `cache_dir`: where an
+    engine keeps what it makes of a model.
     `models` per role; a role without one is served by another's. The same name and
     precision twice are loaded once.
     `needs_attention`: a session may ask for AlignAtt, so that an engine is chosen that can.
@@ -82,6 +83,7 @@ class RecogniserConfig:
     guards: GuardOptions = GuardOptions()
     detect_floor_s: float = 6.0
     offline: bool = False
+    cache_dir: Path | None = None
 
     def compute_type_for(self, model: HostedModel) -> str:
         """The model's own precision, else `compute_type`."""
@@ -98,6 +100,7 @@ class RecogniserConfig:
             threads_per_worker=self.threads_per_worker,
             max_batch=self.max_batch,
             offline=self.offline,
+            cache_dir=self.cache_dir,
         )
 
     def engine_for(self, model: HostedModel) -> str:

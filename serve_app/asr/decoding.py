@@ -46,6 +46,7 @@ class Item(NamedTuple):
     forced: list[int]
     own_states: int
     is_short: bool = False
+    draft: tuple[int, ...] = ()
 
 
 class WindowDecoder:
@@ -103,7 +104,7 @@ class WindowDecoder:
     ) -> list[Hypothesis]:
         """`max_new_tokens` None: as the window of the key allows."""
         prompts = [
-            Prompt(self._start(item, language), item.own_states, tuple(item.forced))
+            Prompt(self._start(item, language), item.own_states, tuple(item.forced), draft=item.draft)
             for item, language in zip(items, languages, strict=True)
         ]
         longest = max(len(prompt.start) + len(prompt.forced) for prompt in prompts)

@@ -31,7 +31,8 @@ class ModelToLoad:
     default), and the path is the folder that this name means, None where it means none.
     `device` (auto, cpu, cuda, mps) and `compute_type` (auto, int8, float16, ...) as they were set.
     `num_workers` threads may call what is loaded at the same time, each with `threads_per_worker` of the CPU
-    and at most `max_batch` jobs. `offline`: the network must not be asked for weights.
+    and at most `max_batch` jobs. `offline`: the network must not be asked for weights. `cache_dir`: where an
+    engine may keep what it makes of a model; None: the usual place.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ModelToLoad:
     threads_per_worker: int = 1
     max_batch: int = 1
     offline: bool = False
+    cache_dir: Path | None = None
 
     @property
     def folder(self) -> Path:
@@ -118,7 +120,7 @@ MAX_PREFIX_CHARS = 1_000
 def complaint(job: DecodeJob, info: TranscriberInfo) -> str | None:
     """What is wrong with the job, safe to send to the caller; None for a sound one."""
     if job.attention is not None and not info.attention:
-        return f"the engine {info.engine} gives no attention: align_att needs the torch or the mlx engine"
+        return f"the engine {info.engine} gives no attention: align_att needs the onnx, torch or mlx engine"
     return audio_complaint(job) or language_complaint(job, info)
 
 

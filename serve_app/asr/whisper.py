@@ -304,7 +304,8 @@ class WhisperTranscriber:
         own_states = max(1, num_frames_of(len(job.audio)) // FRAMES_PER_STATE)
         forced = self._vocabulary.encode(job.prefix)
         is_short = job.audio_s <= self._policy(job).short_s
-        return Item(job, self._previous(job), forced, min(MAX_STATES, own_states), is_short)
+        draft = tuple(self._vocabulary.encode(job.draft)) if self._engine.capabilities.drafts else ()
+        return Item(job, self._previous(job), forced, min(MAX_STATES, own_states), is_short, draft)
 
     def _previous(self, job: DecodeJob) -> list[int]:
         """Hotwords, then previous text; its oldest part makes room where lengths must be equal."""

@@ -66,6 +66,7 @@ def load_recogniser(
         short_floor_s=settings.short_final_window_s,
         guards=_guards(settings) if whisper else GuardOptions(enabled=False),
         offline=settings.offline,
+        cache_dir=settings.cache_dir,
     )
     share = own_share(settings.device, gpu_fraction) if whisper else None
     config = config if share is None else kept_to_share(config, share)
@@ -119,7 +120,8 @@ def _as_named(settings: Settings, role: Role) -> HostedModel:
 
 def _formats(settings: Settings) -> tuple[ModelFormat, ...]:
     """Which folders the engine that may be chosen can read."""
-    if settings.engine == "ctranslate2" or not (is_installed("torch") or is_installed("mlx")):
+    others = is_installed("torch") or is_installed("mlx")
+    if settings.engine == "ctranslate2" or not (others or settings.engine == "onnx"):
         return (ModelFormat.CTRANSLATE2,)
     return tuple(ModelFormat)
 

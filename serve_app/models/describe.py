@@ -14,8 +14,8 @@ from serve_app.models.report import FolderReport, ModelFormat
 from serve_app.models.verify import expected_sums, inspect_folder, model_files
 
 ENGINES = {
-    ModelFormat.CTRANSLATE2: ("ctranslate2", "torch", "mlx"),
-    ModelFormat.HUGGINGFACE: ("torch", "mlx"),
+    ModelFormat.CTRANSLATE2: ("ctranslate2", "onnx", "torch", "mlx"),
+    ModelFormat.HUGGINGFACE: ("onnx", "torch", "mlx"),
 }
 """Which engines can read which format."""
 

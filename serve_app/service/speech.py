@@ -259,7 +259,7 @@ class Speech:
         if policy is PolicyName.ALIGN_ATT and models and not any(model.attention for model in models):
             engines = ", ".join(dict.fromkeys(model.engine for model in models))
             raise UnsupportedPolicy(
-                f"streaming_policy align_att needs the torch or the mlx engine, this server runs {engines}"
+                f"streaming_policy align_att needs the onnx, torch or mlx engine, this server runs {engines}"
             )
 
     def _refuse_speakers(self, mode: SpeakerMode) -> None:

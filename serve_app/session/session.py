@@ -40,7 +40,7 @@ from serve_app.session.options import SessionOptions
 from serve_app.session.speaker_requests import SpeakerRequests
 from serve_app.session.speakers import SpeakerTrack
 from serve_app.session.ticket import IssueTicket
-from serve_app.session.utterance import PendingInterim, Speculation, Utterance, timing_of
+from serve_app.session.utterance import PendingInterim, Speculation, Utterance, draft_of, timing_of
 from serve_app.session.voice import BegunAnew, Cut, EndReached, Mark, VoiceSignal, VoiceTrack
 from serve_app.speakers.turns import SpeakerMode
 from serve_app.streaming.choice import policy_maker
@@ -272,7 +272,9 @@ class Session:
             words = self._wants_words or pending.needs_words
             rest = audio[pending.ask.start_sample - pending.closed.start_sample :]
             ask = replace(pending.ask, word_timestamps=words)
-            effects.append(self._request(pending.key, Purpose.FINAL, ask, rest, pending.language))
+            effects.append(
+                self._request(pending.key, Purpose.FINAL, ask, rest, pending.language, shown=pending.shown)
+            )
         return effects
 
     def _deliver(self) -> list[Effect]:
@@ -320,7 +322,8 @@ class Session:
         words = self._wants_words or self._voice.after_cut_sample is not None
         audio = self._voice.slice(ask.start_sample, end)
         ask = replace(ask, word_timestamps=words)
-        return self._request(utterance.speculation.key, Purpose.SPECULATIVE, ask, audio, utterance.language)
+        key, language = utterance.speculation.key, utterance.language
+        return self._request(key, Purpose.SPECULATIVE, ask, audio, language, shown=utterance.shown)
 
     @property
     def interim_age_samples(self) -> int:
@@ -347,8 +350,8 @@ class Session:
         fresh, utterance.covered_sample = end - utterance.covered_sample, end
         audio = self._voice.slice(ask.start_sample, end)
         language = utterance.interim_language
-        fresh_s = fresh / SAMPLE_RATE_HZ
-        return self._request(utterance.interim.key, Purpose.INTERIM, ask, audio, language, fresh_s)
+        key, fresh_s, shown = utterance.interim.key, fresh / SAMPLE_RATE_HZ, utterance.shown
+        return self._request(key, Purpose.INTERIM, ask, audio, language, fresh_s, shown)
 
     def on_decoded(self, key: int, transcript: Transcript, total_ms: float) -> list[Effect]:
         """Take the text of a request; an answer to a request that was given up is ignored."""
@@ -396,8 +399,9 @@ class Session:
         audio: Pcm16,
         language: str | None,
         fresh_s: float | None = None,
+        shown: Transcript | None = None,
     ) -> DecodeRequest:
-        """`language`: what text of the utterance was written in already."""
+        """`language`: what text of the utterance was written in already. `shown`: its newest text."""
         known = language or self._language.locked
         parts = (self.options.prompt, self.checkpoint.context, ask.previous)
         job = DecodeJob(
@@ -410,6 +414,7 @@ class Session:
             word_timestamps=ask.word_timestamps,
             hotwords=self.options.hotwords,
             prefix=ask.prefix,
+            draft=draft_of(ask, shown),
             attention=ask.attention,
             model=ask.model,
             fresh_s=fresh_s,

@@ -102,6 +102,15 @@ class Utterance:
         )
 
 
+def draft_of(ask: Ask, shown: Transcript | None) -> str:
+    """What the answer probably goes on with behind the ask's prefix: the utterance's newest text, less what
+    is known to lie before. A window that has moved on may begin inside of it."""
+    text = "" if shown is None else shown.text.strip()
+    for known in (ask.previous.strip(), ask.prefix.strip()):
+        text = text.removeprefix(known).strip()
+    return text
+
+
 def timing_of(transcript: Transcript, total_ms: float) -> Timing:
     """What a client is told of where a decode's time went."""
     parts = transcript.timing

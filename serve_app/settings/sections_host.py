@@ -108,11 +108,11 @@ class ModelSection(Section):
         gt=0,
         le=86_400,
     )
-    engine: Literal["auto", "ctranslate2", "mlx", "torch"] | str = setting(
+    engine: Literal["auto", "ctranslate2", "mlx", "onnx", "torch"] | str = setting(
         "auto",
         "What runs the models; auto: mlx on Apple silicon, else ctranslate2, or torch for folders that it "
         "cannot read and for align_att. `faster-whisper` means ctranslate2, `mlx-whisper` mlx, `whisper` "
-        "torch. Also the name of an engine that an installed package brings (extending.md).",
+        "torch. onnx: CPUs only. Also the name of an engine that an installed package brings (extending.md).",
         "WHISPER_BACKEND",
     )
     device: Device = setting(

@@ -95,7 +95,7 @@ class RecognitionSection(Section):
         PolicySpelling,
         "BACKEND_POLICY",
         more="; `simulstreaming` means align_att, `localagreement` local_agreement. align_att needs "
-        "the torch or the mlx engine",
+        "the onnx, the torch or the mlx engine",
     )
     min_chunk_s: float = setting(
         _SESSION.policy.min_chunk_ms,

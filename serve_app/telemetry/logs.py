@@ -30,7 +30,19 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LogFormat: TypeAlias = Literal["auto", "json", "text"]
 
 SPOKEN_FIELDS = frozenset(
-    {"text", "transcript", "words", "word", "prompt", "hotwords", "keyterms", "filename", "segments", "audio"}
+    {
+        "text",
+        "transcript",
+        "words",
+        "word",
+        "prompt",
+        "draft",
+        "hotwords",
+        "keyterms",
+        "filename",
+        "segments",
+        "audio",
+    }
 )
 """Fields that would carry what was said: their values are replaced, in libraries' lines too."""
 

@@ -24,6 +24,7 @@ class Capabilities:
     `attention`: it gives the encoder state that each new token attends to, which AlignAtt needs.
     `mixed_prompts`: previous texts of different lengths may share a batch. `short_windows`: it encodes less
     than 30 s (a dynamic audio context). `batching`: a batch costs less than its items one by one.
+    `drafts`: it checks drafts; others take no notice of them.
     """
 
     engine: str
@@ -35,6 +36,7 @@ class Capabilities:
     mixed_prompts: bool
     short_windows: bool
     max_beam_size: int
+    drafts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +54,16 @@ class Prompt:
 
     `start`: previous text, start of transcript, language, task and no-timestamps ids. `forced`: text that
     the answer begins with. `num_states` of the item hold its audio, what is behind them is silence;
-    `attention_limit`: stop before the first new token that attends to this state or a later one.
+    `attention_limit`: stop before the first new token that attends to this state or a later one. `draft`:
+    what the answer probably goes on with behind `forced`. It changes no text, and saves time in engines that
+    can check it; beams, samples and attention do without.
     """
 
     start: tuple[int, ...]
     num_states: int
     forced: tuple[int, ...] = ()
     attention_limit: int | None = None
+    draft: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

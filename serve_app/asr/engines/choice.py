@@ -4,6 +4,7 @@
 | --- | --- | --- |
 | mlx | Apple silicon | always there, where it is installed |
 | ctranslate2 | NVIDIA cards, CPUs | everywhere else, for CTranslate2 folders |
+| onnx | CPUs | never, it is asked for |
 | torch | NVIDIA cards, Apple silicon, CPUs | for Hugging Face folders, and where attention is needed |
 
 An installed package brings more of them through an entry point, in one of two groups: `sotto.engines` for
@@ -28,9 +29,11 @@ ENGINES = "sotto.engines"
 TRANSCRIBERS = "sotto.transcribers"
 BUILT_IN = {
     name: EntryPoint(name, f"serve_app.asr.engines.{name}_engine:load", ENGINES)
-    for name in ("ctranslate2", "mlx", "torch")
+    for name in ("ctranslate2", "mlx", "onnx", "torch")
 }
 """Ours, each named after the package that it stands on. Another's of the same name is not looked at."""
+_PACKAGES = {"onnx": "onnxruntime"}
+"""Where the package's name is another."""
 AUTO = ("", "auto")
 HOW_TO_INSTALL = "install it with `make engines`"
 
@@ -53,7 +56,7 @@ def installed_engines() -> tuple[str, ...]:
 
 def is_installed(engine: str) -> bool:
     """Whether the package that one of our engines stands on is there; imports nothing."""
-    return find_spec(engine) is not None
+    return find_spec(_PACKAGES.get(engine, engine)) is not None
 
 
 def runs_whisper(name: str) -> bool:
@@ -68,7 +71,9 @@ def choose_engine(wanted: str, path: Path, *, device: str = "auto", needs_attent
         if find_engine(wanted).name in BUILT_IN and not is_installed(wanted):
             raise ModelUnavailable(f"the engine {wanted} is not installed: {HOW_TO_INSTALL}")
         if wanted == "ctranslate2" and not converted:
-            raise ModelUnavailable(f"{path} is no CTranslate2 folder: use the torch or mlx engine for it")
+            raise ModelUnavailable(
+                f"{path} is no CTranslate2 folder: use the onnx, torch or mlx engine for it"
+            )
         return wanted
     on_apple = sys.platform == "darwin" and platform.machine() == "arm64"
     if (device == "mps" or (device == "auto" and on_apple)) and is_installed("mlx"):

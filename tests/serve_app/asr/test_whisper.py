@@ -196,7 +196,7 @@ def test_attention_is_refused_where_the_engine_gives_none(tiny: WhisperTranscrib
     job = DecodeJob(1, Role.INTERIM, speech("short_0.flac"), "en", attention=AttentionRule())
     (failure,) = tiny.transcribe([job])
     assert isinstance(failure, DecodeFailure)
-    assert "torch or the mlx engine" in failure.message
+    assert "onnx, torch or mlx engine" in failure.message
     assert not failure.retryable
 
 

@@ -47,7 +47,7 @@ def test_list_as_json() -> None:
     status, out, _ = run("list", "--json")
     assert status == 0
     rows = {row["name"]: row for row in json.loads(out)}
-    assert rows["small"]["engines"] == ["torch", "mlx"]
+    assert rows["small"]["engines"] == ["onnx", "torch", "mlx"]
     assert rows["clinic-de"]["used_for"] == ["finals", "recordings"]
     assert rows["large-v3"]["source"] is None
     assert rows["large-v3"]["min_vram_gb"] == 4.5

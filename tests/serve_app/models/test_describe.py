@@ -78,11 +78,11 @@ def test_the_hubs_cache_in_either_format(tmp_path: Path, cache: Path) -> None:
     plain = write_hub_cache(tmp_path, "openai/whisper-small", converted=False)
     facts = describe_model("small", cache_dir=cache, hf_home=tmp_path)
     assert facts is not None
-    assert (facts.path, facts.engines) == (str(plain), ("torch", "mlx"))
+    assert (facts.path, facts.engines) == (str(plain), ("onnx", "torch", "mlx"))
     converted = write_hub_cache(tmp_path, "Systran/faster-whisper-small")
     facts = describe_model("small", cache_dir=cache, hf_home=tmp_path)
     assert facts is not None
-    assert (facts.path, facts.engines) == (str(converted), ("ctranslate2", "torch", "mlx"))
+    assert (facts.path, facts.engines) == (str(converted), ("ctranslate2", "onnx", "torch", "mlx"))
 
 
 def test_packages_before_and_after_they_are_joined(cache: Path, packaged: ModelSpec) -> None:

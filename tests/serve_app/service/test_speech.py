@@ -158,7 +158,7 @@ async def test_what_the_models_for_finals_cannot_do_is_refused_at_the_door() -> 
     service = speech(models=(turbo,))
     with pytest.raises(UnsupportedLanguage, match="translates into English.*turbo"):
         service.open_session(SessionOptions("a", language="de", task=Task.TRANSLATE))
-    with pytest.raises(UnsupportedPolicy, match="align_att needs the torch or the mlx engine"):
+    with pytest.raises(UnsupportedPolicy, match="align_att needs the onnx, torch or mlx engine"):
         service.open_session(SessionOptions("a", policy=PolicyOptions(PolicyName.ALIGN_ATT)))
     with pytest.raises(UnsupportedLanguage, match="'fr'"):
         await service.transcribe(np.zeros(1600, np.int16), RecordingOptions(language="fr"))

@@ -171,3 +171,20 @@ def test_context_ends_with_a_loop() -> None:
     driver = Driver(Session(replace(options(PolicyName.DUAL), carry_context=True)), rng, decode)
     driver.run(speak(SHORT))
     assert all(request.job.prompt == "" for request in driver.requests)
+
+
+@pytest.mark.parametrize("name", list(PolicyName))
+def test_what_was_shown_is_the_next_decodes_draft(name: PolicyName) -> None:
+    """Less what the answer begins with anyway, and what lies before its audio."""
+    driver = run(options(name, trimming_s=3.0), LONG)
+    shown = {event.text for event in driver.events if isinstance(event, Partial)}
+    first, *others = driver.requests
+    assert first.job.draft == ""
+    num_drafted = 0
+    for request in others:
+        job = request.job
+        assert not job.prefix or not job.draft.startswith(job.prefix)
+        assert any(text.endswith(job.draft) for text in shown)
+        num_drafted += bool(job.draft)
+    assert num_drafted > len(others) // 2
+    assert driver.requests[-1].purpose is not Purpose.INTERIM

@@ -1,0 +1,167 @@
+"""A draft changes no text, however wrong it is; a good one saves calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fakes.tiny_weights import MELS, TEXT_POSITIONS, VOCABULARY, WIDTH, converted, tiny_variables
+from serve_app.asr.engines.base import DecodeOptions, Hypothesis, Prompt
+from serve_app.asr.engines.drafts import Predictions, search_drafted, uses_drafts
+from serve_app.asr.engines.onnx_decoder import OnnxBatch, OnnxDraftDecoder, OnnxStepDecoder
+from serve_app.asr.engines.onnx_files import graphs_of
+from serve_app.asr.engines.onnx_model import OnnxStates, OnnxWhisper
+from serve_app.asr.engines.search import search
+from serve_app.asr.engines.weights import read_weights
+
+END = 9
+NUM_POSITIONS = 96
+
+tokens = st.integers(0, VOCABULARY - 1)
+
+
+@st.composite
+def drafts(draw: st.DrawFn, answer: Sequence[int]) -> tuple[int, ...]:
+    """Anything, or the answer with tokens missing, added, replaced or cut off."""
+    if draw(st.booleans()):
+        return tuple(draw(st.lists(tokens, max_size=60)))
+    draft = list(answer)
+    for _ in range(draw(st.integers(0, 4))):
+        place = draw(st.integers(0, len(draft)))
+        draft[place : place + draw(st.integers(0, 3))] = draw(st.lists(tokens, max_size=3))
+    return tuple(draft)
+
+
+# -- the search alone --------------------------------------------------------------------------------------
+
+
+class HashedText:
+    """A decoder whose next token is a hash of all before it: any that is wrong changes all that follow."""
+
+    def __init__(self, prompts: Sequence[Prompt]) -> None:
+        self._rows = [[*prompt.start, *prompt.forced] for prompt in prompts]
+        self._guesses: Sequence[Sequence[int]] = ()
+        self.num_calls = 0
+
+    def begin(self, guesses: Sequence[Sequence[int]]) -> tuple[list[Predictions], Any]:
+        probs = np.array([sum(row) / 1000 for row in self._rows], dtype=np.float32)
+        return self._read(guesses), probs
+
+    def read(self, tokens: Sequence[int], guesses: Sequence[Sequence[int]]) -> list[Predictions]:
+        for row, token in zip(self._rows, tokens, strict=True):
+            row.append(token)
+        return self._read(guesses)
+
+    def keep(self, rows: Sequence[int], num_guessed: Sequence[int]) -> None:
+        self._rows = [
+            [*self._rows[row], *self._guesses[row][:kept]]
+            for row, kept in zip(rows, num_guessed, strict=True)
+        ]
+
+    def _read(self, guesses: Sequence[Sequence[int]]) -> list[Predictions]:
+        self._guesses = guesses
+        self.num_calls += 1
+        return [
+            Predictions(
+                np.array([self._next([*row, *guess[:n]]) for n in range(len(guess) + 1)]),
+                np.array([-(len(row) + n) / 64 for n in range(len(guess) + 1)], dtype=np.float32),
+            )
+            for row, guess in zip(self._rows, guesses, strict=True)
+        ]
+
+    @staticmethod
+    def _next(text: Sequence[int]) -> int:
+        return hash(tuple(text)) % (VOCABULARY if len(text) > 12 else END)
+
+
+def read(prompts: Sequence[Prompt], options: DecodeOptions) -> tuple[list[Hypothesis], int]:
+    decoder = HashedText(prompts)
+    return search_drafted(decoder, prompts, options, end=END), decoder.num_calls
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_the_text_is_the_one_without_a_draft(data: st.DataObject) -> None:
+    starts = data.draw(st.lists(st.lists(tokens, min_size=1, max_size=4), min_size=1, max_size=4))
+    options = DecodeOptions(max_new_tokens=data.draw(st.integers(1, 50)))
+    prompts = [Prompt(tuple(start), 1, forced=tuple(start[1:])) for start in starts]
+    expected, num_calls = read(prompts, options)
+    drafted = [
+        replace(prompt, draft=data.draw(drafts(answer.ids[len(prompt.forced) :])))
+        for prompt, answer in zip(prompts, expected, strict=True)
+    ]
+    found, num_with_drafts = read(drafted, options)
+    assert found == expected
+    assert num_with_drafts <= num_calls
+    for answer, prompt in zip(found, prompts, strict=True):
+        assert len(answer.ids) <= len(prompt.forced) + options.max_new_tokens
+
+
+def test_a_right_draft_is_read_in_one_call() -> None:
+    prompts, options = [Prompt((1, 2), 1), Prompt((3,), 1)], DecodeOptions(max_new_tokens=30)
+    expected, num_calls = read(prompts, options)
+    assert num_calls > 8
+    drafted = [replace(prompt, draft=answer.ids) for prompt, answer in zip(prompts, expected, strict=True)]
+    assert read(drafted, options) == (expected, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "used"),
+    [({}, True), ({"beam_size": 2}, False), ({"temperature": 0.5}, False), ({"attention": True}, False)],
+)
+def test_beams_samples_and_attention_do_without(change: dict[str, Any], used: bool) -> None:
+    options = DecodeOptions(**change)
+    assert uses_drafts([Prompt((1,), 1, draft=(2,)), Prompt((1,), 1)], options) is used
+    assert not uses_drafts([Prompt((1,), 1)], options)
+
+
+# -- on onnxruntime ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["float32", "int8_float32"])
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> OnnxWhisper:
+    """A random model with room for some text."""
+    path = tmp_path_factory.mktemp("tiny")
+    random = np.random.default_rng(5)
+    assert TEXT_POSITIONS < NUM_POSITIONS
+    positions = random.normal(size=(NUM_POSITIONS, WIDTH)).astype("<f2")
+    converted(path, tiny_variables() | {"decoder/position_encodings/encodings": positions})
+    return OnnxWhisper(graphs_of(path, request.param, path / "cache"), read_weights(path).shape, threads=1)
+
+
+@pytest.fixture(scope="module")
+def states(model: OnnxWhisper) -> OnnxStates:
+    features = np.random.default_rng(6).normal(size=(4, MELS, 8)).astype(np.float32)
+    return OnnxStates(model.encode(features))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_onnxruntime_gives_the_tokens_without_a_draft(
+    model: OnnxWhisper, states: OnnxStates, data: st.DataObject
+) -> None:
+    """Batches of different prompts and drafts, with suppressed tokens."""
+    starts = data.draw(st.lists(st.lists(tokens, min_size=1, max_size=6), min_size=1, max_size=4))
+    prompts = [Prompt(tuple(start), 4, forced=tuple(start[3:])) for start in starts]
+    options = DecodeOptions(max_new_tokens=40, suppressed=(3,), suppressed_first=(END, 1))
+    rows = list(range(len(prompts)))
+
+    def batch(of: Sequence[Prompt]) -> OnnxBatch:
+        return OnnxBatch(model, states.take(rows), of, options, start=starts[0][0], no_speech=2)
+
+    expected = search(OnnxStepDecoder(batch(prompts)), prompts, options, end=END)
+    drafted = [
+        replace(prompt, draft=data.draw(drafts(answer.ids[len(prompt.forced) :])))
+        for prompt, answer in zip(prompts, expected, strict=True)
+    ]
+    found = search_drafted(OnnxDraftDecoder(batch(drafted)), drafted, options, end=END)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert (ours.ids, ours.ended, ours.num_scored) == (theirs.ids, theirs.ended, theirs.num_scored)
+        assert ours.sum_logprob == pytest.approx(theirs.sum_logprob, abs=0.05)
+        assert ours.no_speech_prob == pytest.approx(theirs.no_speech_prob, abs=1e-3)
