@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from importlib.util import find_spec
 
 import numpy as np
 import psutil
@@ -67,7 +68,9 @@ def test_replicas_have_the_priority_of_other_processes_and_the_diarizer_less(
     for deployment in ("Ingress", "Recogniser", "VoiceActivity"):
         assert {value for title, value in niceness.items() if f":{deployment}" in title} == {own}
     lowered = {value for title, value in niceness.items() if ":Diarization" in title}
-    assert lowered == {min(19, own + CPU_NICENESS)}
+    # There is one where something tells speakers apart (`make speakers`).
+    assert lowered <= {min(19, own + CPU_NICENESS)}
+    assert bool(lowered) == (find_spec("pyannote") is not None)
 
 
 @pytest.mark.parametrize("deployment", ["Recogniser", "VoiceActivity"])

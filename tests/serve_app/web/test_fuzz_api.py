@@ -15,6 +15,7 @@ from schemathesis import GenerationMode
 from schemathesis.checks import content_type_conformance, response_schema_conformance
 from structlog.testing import capture_logs
 
+from fakes.door_errors import shape_of
 from fakes.encoded_audio import chirp, wav
 from fakes.fake_service import FakeService, FakeSettings
 from serve_app.access.keyring import Keyring
@@ -65,7 +66,9 @@ def has_the_shape_of_its_door(path, answer):
     body = json.loads(answer.content)
     if path in ("/v1/listen", "/v1/auth/grant"):
         return {"err_code", "err_msg", "request_id"} <= set(body)
-    return "message" in body["error"] if path.startswith("/v1/") else bool(body["detail"])
+    if path.startswith("/v1/"):
+        return "message" in body["error"]
+    return bool(body.get(shape_of(path)) or body.get("detail"))
 
 
 @pytest.mark.slow
