@@ -17,15 +17,17 @@ from dataclasses import dataclass
 
 from serve_app.capacity.plan import Speaking
 
-BUSY = 0.85
+BUSY = 0.7
+"""Of the cores, so that finals are in time: short utterances cost more than the measured ones, and interims and
+speculation keep some of their share."""
 FIXED_CORES = 0.13
 """Ray and the proxy, without any session."""
 SESSION_CORES = 0.018
 """Ingress, voice detection and proxy, per session."""
 TALK_TIME_S = 120.0
-PRIOR_SESSION_S = 120.0
-"""What was assumed counts as much as so many seconds of one session."""
-LEAST_TALK = 0.25
+PRIOR_TIME_S = 60.0
+"""What was assumed counts as so many seconds of every session: who has just begun has no final yet, and is no
+silent speaker."""
 SLOWER = 0.9
 """Decodes that are slower than expected by less than this share are noise."""
 
@@ -61,13 +63,16 @@ class SpeakerEstimate:
     def __init__(self, cores: float | None, now_s: float) -> None:
         self._cores = cores
         self._seen_s = now_s
-        self._session_s = PRIOR_SESSION_S
-        self._talk_s = PRIOR_SESSION_S * Speaking().speech_share
+        self._session_s = 0.0
+        self._talk_s = 0.0
+        self._num_sessions = 1
 
     @property
     def speech_share(self) -> float:
         """How much of a session is speech that finals are decoded from."""
-        return min(1.0, max(LEAST_TALK, self._talk_s / self._session_s))
+        prior_s = PRIOR_TIME_S * self._num_sessions
+        talk_s = self._talk_s + prior_s * Speaking().speech_share
+        return min(1.0, talk_s / (self._session_s + prior_s))
 
     def heard(self, audio_s: float) -> None:
         """A final of so many seconds was asked for."""
@@ -77,6 +82,7 @@ class SpeakerEstimate:
         """So many sessions were open since the last call."""
         elapsed_s, self._seen_s = max(0.0, now_s - self._seen_s), now_s
         if num_sessions:
+            self._num_sessions = num_sessions
             kept = math.exp(-elapsed_s / TALK_TIME_S)
             self._session_s = self._session_s * kept + elapsed_s * num_sessions
             self._talk_s *= kept

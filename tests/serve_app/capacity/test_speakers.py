@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from serve_app.capacity.speakers import LEAST_TALK, SpeakerEstimate, Speed, speakers_at_once
+from serve_app.capacity.speakers import SpeakerEstimate, Speed, speakers_at_once
 
 TINY = Speed(at_start=34.0, cpu_s=0.058)
 """Two cores, `tiny.en`."""
 
 
 def test_two_cores_hold_what_was_measured_on_two_cores() -> None:
-    assert 20 <= speakers_at_once(TINY, cores=2) <= 26
+    assert 16 <= speakers_at_once(TINY, cores=2) <= 22
 
 
 def test_nothing_measured_is_not_known() -> None:
@@ -30,7 +30,7 @@ def test_under_a_quota_all_of_the_service_has_less() -> None:
 
 
 def test_on_a_card_only_the_decoding_counts() -> None:
-    assert speakers_at_once(Speed(200.0, 0.001), cores=None) == 195
+    assert speakers_at_once(Speed(200.0, 0.001), cores=None) == 160
 
 
 def test_who_talks_less_leaves_room_for_more() -> None:
@@ -39,16 +39,25 @@ def test_who_talks_less_leaves_room_for_more() -> None:
         for estimate, share in ((quiet, 0.4), (loud, 0.95)):
             estimate.passed(10, float(second))
             estimate.heard(10 * share)
-    assert quiet.speech_share == pytest.approx(0.4, abs=0.02)
-    assert loud.speech_share == pytest.approx(0.95, abs=0.02)
-    assert quiet.speakers(TINY, 10) > 1.5 * loud.speakers(TINY, 10)
+    assert 0.4 < quiet.speech_share < 0.6
+    assert 0.87 < loud.speech_share < 0.95
+    assert quiet.speakers(TINY, 10) > 1.3 * loud.speakers(TINY, 10)
 
 
 def test_silent_sessions_are_believed_only_so_far() -> None:
     estimate = SpeakerEstimate(2.0, 0.0)
     for second in range(1, 1_000):
         estimate.passed(10, float(second))
-    assert estimate.speech_share == LEAST_TALK
+    assert 0.25 < estimate.speech_share < 0.35
+
+
+def test_a_crowd_that_has_not_spoken_yet_is_not_taken_for_a_silent_one() -> None:
+    """Or twice as many would be let in, in the seconds before the first finals."""
+    estimate = SpeakerEstimate(2.0, 0.0)
+    most = estimate.speakers(TINY, 0)
+    for second in range(1, 6):
+        estimate.passed(20, float(second))
+        assert estimate.speakers(TINY, 20) <= 1.15 * most
 
 
 def test_an_idle_service_forgets_nothing() -> None:
