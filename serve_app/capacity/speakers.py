@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 from serve_app.capacity.plan import Speaking
 
-BUSY = 0.7
-"""Of the cores, so that finals are in time: short utterances cost more than the measured ones, and interims and
-speculation keep some of their share."""
+BUSY = 0.65
+"""Of the cores, so that finals are in time: short utterances cost more than the measured ones, and interims
+and speculation keep some of their share."""
 FIXED_CORES = 0.13
 """Ray and the proxy, without any session."""
 SESSION_CORES = 0.018
