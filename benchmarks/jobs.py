@@ -150,7 +150,7 @@ async def run_job(
 
 
 async def _asked_patiently(url: str, job_id: str) -> JobStatus:
-    """Whatever is being killed: the job is not lost."""
+    """Asked again while the service does not answer: its processes are being killed."""
     while True:
         try:
             return await get_job(job_id, url=url)

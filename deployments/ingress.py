@@ -11,10 +11,9 @@ from starlette.applications import Starlette
 from deployments.limits import shared_counts
 from deployments.ports import CacheHandle, RecogniserHandle, SpeakerHandle, VoiceHandle
 from deployments.serve_patches import bound_receive_queues, name_requests_once
-from serve_app.assembly.access import keyring
+from serve_app.assembly.access import keyring, limiter_of
 from serve_app.assembly.audit import open_audit
 from serve_app.assembly.jobs import JobEraser, assemble_jobs, transcribing_jobs
-from serve_app.assembly.limits import limiter_of
 from serve_app.assembly.process import set_up_process
 from serve_app.assembly.service import assemble, traces_of
 from serve_app.assembly.speakers import status_of

@@ -40,7 +40,7 @@ CACHE_DEADLINE_S = 3.0
 LISTENING_DEADLINE_S = 120.0
 """The first call waits for pyannote.audio to be imported and its models to be loaded."""
 DESCRIBE_DEADLINE_S = 5.0
-"""A replica's loop answers at once, whatever its models do."""
+"""A replica answers from its event loop, which does not wait for its models."""
 
 Item = TypeVar("Item")
 
@@ -188,7 +188,7 @@ class CacheHandle:
 
     @staticmethod
     async def _asked(answer: Any) -> Any:
-        """Whatever goes wrong there, an upload goes on without the cache."""
+        """Raises `CacheLost` for every failure of the cache: the upload goes on without it."""
         try:
             async with asyncio.timeout(CACHE_DEADLINE_S):
                 return await answer

@@ -6,7 +6,7 @@
 Three parts, on one server started for it:
 
 1. The figure that the server gives for itself, before any session (`/health/status`).
-2. A ramp on a server without a limit of sessions: so many speakers, then more, each step a run of its own.
+2. A ramp on a server without a limit of sessions: runs with more and more speakers.
    The capacity is the most for which no session failed and the p95 of finals stayed under the bar (900 ms, or
    `--bar-ms`), between the last step that held and the first that did not.
 3. `--times` (5) the capacity on a server with its own limit, for `--seconds` (60). Of those who were
@@ -59,7 +59,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """So many speakers at once, and what came of it."""
+    """One run of the ramp: its number of speakers, and how late their finals were."""
 
     sessions: int
     failed: int

@@ -10,10 +10,9 @@ from serve_app.access.sealing import Seal, Unreadable
 from serve_app.core.erasure import Erasure
 from serve_app.core.jobs import Role
 from serve_app.core.samples import Pcm16
-from serve_app.jobs.addresses import OutboundRules
+from serve_app.jobs.addresses import OutboundRules, networks
 from serve_app.jobs.audio_files import StoredAudio
 from serve_app.jobs.desk import JobDesk
-from serve_app.jobs.networks import networks
 from serve_app.jobs.opening import database_address, open_store
 from serve_app.jobs.outbound import Outbound
 from serve_app.jobs.sealed_store import SealedStore

@@ -13,15 +13,15 @@ import re
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, TypeAlias
 
 import httpx
 
 from serve_app.core.errors import AddressRefused
-from serve_app.jobs.networks import Network
 
 Address: TypeAlias = IPv4Address | IPv6Address
+Network: TypeAlias = IPv4Network | IPv6Network
 Resolver: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
 """The addresses of a host, to be connected to at a port. Raises `OSError`."""
 
@@ -58,6 +58,11 @@ _NEVER_PUBLIC: Final = tuple(
         ),
     )
 )
+
+
+def networks(names: Sequence[str]) -> tuple[Network, ...]:
+    """`10.0.0.0/8`, `::1` and the like, as settings name them. Raises `ValueError`."""
+    return tuple(ip_network(name, strict=False) for name in names)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from serve_app.audio.formats import canonical_formats
 from serve_app.core.errors import ModelUnavailable, UnsupportedLanguage
 from serve_app.core.jobs import AttentionRule, Role
 from serve_app.formatting import FormattingOptions
-from serve_app.jobs.networks import networks
+from serve_app.jobs.addresses import networks
 from serve_app.jobs.opening import database_address
 from serve_app.jobs.signing import signing_key
 from serve_app.models.languages import normalise_language, normalise_languages

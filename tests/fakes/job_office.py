@@ -16,10 +16,9 @@ from fakes.local_metrics import LocalInstruments
 from serve_app.access.caller import Caller
 from serve_app.clips.store import StoredClips
 from serve_app.core.samples import Pcm16
-from serve_app.jobs.addresses import OutboundRules
+from serve_app.jobs.addresses import OutboundRules, networks
 from serve_app.jobs.audio_files import StoredAudio
 from serve_app.jobs.desk import JobDesk
-from serve_app.jobs.networks import networks
 from serve_app.jobs.opening import open_store
 from serve_app.jobs.outbound import Outbound
 from serve_app.jobs.threads import StoreThreads

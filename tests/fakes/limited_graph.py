@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from deployments.limits import shared_counts
 from fakes.fake_service import FakeService, FakeSettings
-from serve_app.assembly.limits import limiter_of
+from serve_app.assembly.access import limiter_of
 from serve_app.settings import Settings
 from serve_app.web.app import Guards, create_app
 

@@ -13,10 +13,9 @@ import httpx
 import pytest
 
 from serve_app.core.errors import InferenceError, InvalidAudio, JobsUnavailable, QueueFull
-from serve_app.jobs.addresses import OutboundRules
+from serve_app.jobs.addresses import OutboundRules, networks
 from serve_app.jobs.audio_files import StoredAudio
 from serve_app.jobs.desk import JobDesk, NewJob
-from serve_app.jobs.networks import networks
 from serve_app.jobs.opening import open_store
 from serve_app.jobs.outbound import Outbound
 from serve_app.jobs.records import Job, JobState

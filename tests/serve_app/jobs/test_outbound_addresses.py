@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve_app.core.errors import AddressRefused, InvalidAudio, PayloadTooLarge
-from serve_app.jobs.addresses import OutboundRules
-from serve_app.jobs.networks import networks
+from serve_app.jobs.addresses import OutboundRules, networks
 from serve_app.jobs.outbound import NotReached, Outbound
 
 PUBLIC = "93.184.215.14"

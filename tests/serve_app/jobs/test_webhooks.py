@@ -16,8 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from fakes.app_server import running_app
-from serve_app.jobs.addresses import OutboundRules
-from serve_app.jobs.networks import networks
+from serve_app.jobs.addresses import OutboundRules, networks
 from serve_app.jobs.opening import open_store
 from serve_app.jobs.outbound import Outbound
 from serve_app.jobs.records import Delivery, DeliveryState, Job, JobState, Outcome

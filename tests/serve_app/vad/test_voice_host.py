@@ -38,9 +38,6 @@ class Loudness:
         probs = (np.abs(batch.windows.astype(int)).max(1) > 1_000).astype(np.float32) + np.float32(self.bias)
         return PackedResults(probs, batch.counts, batch.recurrent, batch.context)
 
-    def detect(self, requests: object) -> list[object]:
-        raise NotImplementedError
-
 
 def host(detector: Loudness, clock: FakeClock) -> VoiceHost:
     return VoiceHost(detector, SPEECH, clock=clock)  # type: ignore[arg-type]
