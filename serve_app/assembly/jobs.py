@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from serve_app.access.sealing import Seal, Unreadable
+from serve_app.core.addresses import Networks
 from serve_app.core.erasure import Erasure
 from serve_app.core.jobs import Role
 from serve_app.core.samples import Pcm16
-from serve_app.jobs.addresses import OutboundRules, networks
+from serve_app.jobs.addresses import OutboundRules
 from serve_app.jobs.audio_files import StoredAudio
 from serve_app.jobs.desk import JobDesk
 from serve_app.jobs.opening import database_address, open_store
@@ -79,7 +80,7 @@ def assemble_jobs(settings: Settings, kinds: Mapping[str, JobKind]) -> Jobs:
 
     store = StoreThreads(opened)
     audio = StoredAudio(settings.jobs_storage_path or str(folder / "jobs"), seal if seal.is_on else None)
-    rules = OutboundRules(networks(settings.outbound_networks))
+    rules = OutboundRules(Networks(settings.outbound_networks))
     outbound = Outbound(rules)
     limits = WorkerLimits(
         num_at_once=settings.job_workers,

@@ -9,15 +9,15 @@ from typing import Any
 
 from pydantic import SecretStr, ValidationError, field_validator, model_validator
 
-from serve_app.access.addresses import AddressRules, Networks
+from serve_app.access.addresses import AddressRules
 from serve_app.access.sealing import Seal
 from serve_app.asr.engines.choice import runs_whisper
 from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.audio.formats import canonical_formats
+from serve_app.core.addresses import Networks
 from serve_app.core.errors import ModelUnavailable, UnsupportedLanguage
 from serve_app.core.jobs import AttentionRule, Role
 from serve_app.formatting import FormattingOptions
-from serve_app.jobs.addresses import networks
 from serve_app.jobs.opening import database_address
 from serve_app.jobs.signing import signing_key
 from serve_app.models.languages import normalise_language, normalise_languages
@@ -184,17 +184,11 @@ class Settings(
             raise ValueError(str(error)) from None
         return value
 
-    @field_validator("trusted_proxies", "allow_addresses", "deny_addresses")
+    @field_validator("trusted_proxies", "allow_addresses", "deny_addresses", "outbound_networks")
     @classmethod
     def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         Networks(value)
         return value
-
-    @field_validator("keys_file")
-    @classmethod
-    def _from_here(cls, value: Path | None) -> Path | None:
-        """Replicas may have another working folder."""
-        return None if value is None else value.expanduser().absolute()
 
     @field_validator("storage_key")
     @classmethod
@@ -211,7 +205,7 @@ class Settings(
         except UnsupportedLanguage as error:
             raise ValueError(str(error)) from None
 
-    @field_validator("log_file", "audit_log_dir")
+    @field_validator("log_file", "audit_log_dir", "keys_file")
     @classmethod
     def _from_anywhere(cls, value: Path | None) -> Path | None:
         """Other processes, with other working folders, mean the same."""
@@ -231,12 +225,6 @@ class Settings(
             if given:
                 raise ValueError(f"privacy is strict, which contradicts {'; '.join(given)}")
         return self
-
-    @field_validator("outbound_networks")
-    @classmethod
-    def _outbound(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        networks(value)
-        return value
 
     @field_validator("webhook_secret")
     @classmethod

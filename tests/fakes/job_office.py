@@ -15,8 +15,9 @@ from fakes.fake_service import FakeService, FakeSettings
 from fakes.local_metrics import LocalInstruments
 from serve_app.access.caller import Caller
 from serve_app.clips.store import StoredClips
+from serve_app.core.addresses import Networks
 from serve_app.core.samples import Pcm16
-from serve_app.jobs.addresses import OutboundRules, networks
+from serve_app.jobs.addresses import OutboundRules
 from serve_app.jobs.audio_files import StoredAudio
 from serve_app.jobs.desk import JobDesk
 from serve_app.jobs.opening import open_store
@@ -62,7 +63,7 @@ async def job_office(folder: Path, **changes: Any) -> AsyncIterator[JobOffice]:
     service, settings = FakeService(), FakeSettings(**changes)
     store = StoreThreads(lambda: open_store(f"sqlite:///{folder / 'jobs.db'}"))
     audio = StoredAudio(str(folder / "audio"))
-    rules = OutboundRules(networks(("127.0.0.0/8",)))
+    rules = OutboundRules(Networks(("127.0.0.0/8",)))
     outbound = Outbound(rules)
 
     def transcribe_with(parts: Parts) -> Transcribe:
