@@ -4,19 +4,17 @@ and `POST /upload+transcribe`."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from time import perf_counter
 from typing import BinaryIO
 
-import structlog
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from serve_app.audio.recordings import examine_recording
 from serve_app.clips.ports import AudioFacts, Clip, Clips
-from serve_app.core.errors import InternalError, InvalidAudio, NothingKept, SottoError, UnknownClip
+from serve_app.core.errors import InvalidAudio, NothingKept, UnknownClip
 from serve_app.protocols.choices import convert_parameters
 from serve_app.protocols.native.clips import (
     ClipChoices,
@@ -28,15 +26,12 @@ from serve_app.protocols.native.clips import (
 from serve_app.service.contract import RecordingOptions
 from serve_app.speakers.turns import SpeakerMode
 from serve_app.web.callers import caller_of
-from serve_app.web.door import Door, Endpoint, Endpoints
-from serve_app.web.errors import error_response
+from serve_app.web.door import Door, Endpoints
 from serve_app.web.jobs import accepted, queue_this
 from serve_app.web.recordings import Audio, heard
 from serve_app.web.records import RecordResponse
 from serve_app.web.transcribe import answer_of
 from serve_app.web.uploads import Upload, receive_upload, warning_headers
-
-log = structlog.get_logger(__name__)
 
 
 def clip_endpoints(door: Door) -> Endpoints:
@@ -62,43 +57,24 @@ def clip_endpoints(door: Door) -> Endpoints:
         return RecordResponse(ClipDeleted(clip_id=clip_id))
 
     async def transcribe(request: Request) -> Response:
-        choices = _choices(request)
-        if choices.clip_id is None:
-            return await _transcribe_body(request, door, choices, by_default=False)
-        return await _transcribe_clip(request, door, choices, choices.clip_id)
+        with door.transcription():
+            choices = _choices(request)
+            if choices.clip_id is None:
+                return await _transcribe_body(request, door, choices, by_default=False)
+            return await _transcribe_clip(request, door, choices, choices.clip_id)
 
     async def upload_and_transcribe(request: Request) -> Response:
-        return await _transcribe_body(request, door, _choices(request), by_default=True)
+        with door.transcription():
+            return await _transcribe_body(request, door, _choices(request), by_default=True)
 
-    single_step = _counted(upload_and_transcribe, door)
     return {
         "storeClip": store,
         "clip": find,
         "deleteClip": delete,
-        "transcribeClip": _counted(transcribe, door),
-        "uploadAndTranscribe": single_step,
-        "uploadAndTranscribeApi": single_step,
+        "transcribeClip": transcribe,
+        "uploadAndTranscribe": upload_and_transcribe,
+        "uploadAndTranscribeApi": upload_and_transcribe,
     }
-
-
-def _counted(answer: Callable[[Request], Awaitable[Response]], door: Door) -> Endpoint:
-    """`answer` while there is room for it, and with its failures counted."""
-
-    async def counted(request: Request) -> Response:
-        try:
-            with door.upload():
-                return await answer(request)
-        except ClientDisconnect:
-            raise
-        except SottoError:
-            door.metrics.request_failed()
-            raise
-        except Exception:
-            door.metrics.request_failed()
-            log.exception("transcription failed")
-            return error_response(request.scope, InternalError("Transcription failed"))
-
-    return counted
 
 
 def _clips(door: Door) -> Clips:

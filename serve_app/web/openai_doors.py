@@ -21,7 +21,6 @@ from serve_app.protocols.subtitles import to_srt, to_text, to_vtt
 from serve_app.service.contract import RecordingOptions, RecordingTranscript
 from serve_app.speakers.turns import openai_label
 from serve_app.web.door import Door, Endpoints
-from serve_app.web.openai_errors import answering
 from serve_app.web.openai_realtime import realtime_endpoints
 from serve_app.web.openai_stream import streamed_answer
 from serve_app.web.recordings import heard
@@ -47,20 +46,20 @@ def openai_endpoints(door: Door) -> Endpoints:
         return RecordResponse(model_entry(name, found.name, created_s))
 
     return {
-        "createTranscription": answering(transcriptions, door),
-        "createTranslation": answering(translations, door),
-        "listModels": answering(models),
-        "retrieveModel": answering(model),
+        "createTranscription": transcriptions,
+        "createTranslation": translations,
+        "listModels": models,
+        "retrieveModel": model,
         **realtime_endpoints(door),
     }
 
 
 async def _recording(request: Request, door: Door, task: Task) -> Response:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "multipart/form-data":
-        raise RefusedParameter("the body must be multipart/form-data with a file and a model")
     with ExitStack() as held:
-        held.enter_context(door.upload())
+        held.enter_context(door.transcription())
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type != "multipart/form-data":
+            raise RefusedParameter("the body must be multipart/form-data with a file and a model")
         upload, asked, options = await _received(request, door, task)
         if asked.stream:
             held.callback(upload.close)

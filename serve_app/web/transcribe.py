@@ -9,11 +9,9 @@ from time import perf_counter
 from typing import Any, Final
 
 import msgspec
-import structlog
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
-from serve_app.core.errors import SottoError
 from serve_app.protocols.native import ndjson
 from serve_app.protocols.native.transcribe import (
     ProcessingTime,
@@ -31,28 +29,16 @@ from serve_app.web.recordings import Heard, heard
 from serve_app.web.records import RecordResponse
 from serve_app.web.token_doors import token_endpoint
 from serve_app.web.uploads import receive_upload, warning_headers
-from sotto_client.wire import Detail, Transcript
+from sotto_client.wire import Transcript
 
 TSV_TYPE: Final = "text/tab-separated-values"
-
-log = structlog.get_logger(__name__)
 
 
 def transcribe_endpoints(door: Door) -> Endpoints:
     async def transcribe(request: Request) -> Response:
-        try:
-            with ExitStack() as held:
-                held.enter_context(door.upload())
-                return await _transcribe(request, door, held)
-        except ClientDisconnect:
-            raise
-        except SottoError:
-            door.metrics.request_failed()
-            raise
-        except Exception:
-            door.metrics.request_failed()
-            log.exception("transcription failed")
-            return RecordResponse(Detail(detail="Transcription failed"), status_code=500)
+        with ExitStack() as held:
+            held.enter_context(door.transcription())
+            return await _transcribe(request, door, held)
 
     async def stream(request: Request) -> Response:
         parameters, content_type = request.query_params.multi_items(), request.headers.get("content-type")

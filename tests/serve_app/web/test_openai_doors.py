@@ -228,7 +228,7 @@ async def test_a_refused_recording_is_a_status_even_when_streamed(client, servic
 
 @pytest.mark.parametrize(
     ("error", "message"),
-    [(InferenceError("model failed"), "model failed"), (RuntimeError("secret"), "internal error")],
+    [(InferenceError("model failed"), "model failed"), (RuntimeError("secret"), "Transcription failed")],
 )
 async def test_a_stream_that_fails_on_its_way(service, error, message, monkeypatch):
     class Failing(FakeService):
