@@ -28,8 +28,8 @@ from serve_app.launch.cluster import LaunchError
 from serve_app.settings import load_settings
 from sotto_client.errors import SottoClientError
 from sotto_client.live import SessionConfig
+from sotto_client.live_streams import stream_samples
 from sotto_client.messages import ErrorMessage, FinalTranscript, Message, PartialTranscript, SpeakerRevision
-from sotto_client.pacing import stream_samples
 from sotto_client.recordings import UploadOptions, transcribe_file
 from sotto_client.streams import file_chunks, transcribe_stream
 

@@ -14,8 +14,8 @@ from benchmarks.service import ServiceUnderTest
 from cluster.conftest import SPOKEN, clip, reference, word_error_rate
 from serve_app.launch.processes import loaded_libraries, process_title, processes_of
 from sotto_client.live import SessionConfig
+from sotto_client.live_streams import stream_samples
 from sotto_client.messages import FinalTranscript, Message, SpeakerRevision
-from sotto_client.pacing import stream_samples
 from sotto_client.recordings import UploadOptions, transcribe_file
 
 pytestmark = [
