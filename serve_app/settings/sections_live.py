@@ -219,6 +219,10 @@ class DoorSection(Section):
     )
 
 
+_COUNT = {"ge": 1, "le": 1_000_000_000}
+_AMOUNT = {"gt": 0, "le": 1_000_000_000}
+
+
 class LimitSection(Section):
     """Limits"""
 
@@ -242,49 +246,38 @@ class LimitSection(Section):
     )
     max_frame_bytes: int = setting(1_048_576, "Largest WebSocket message.", ge=1_024, le=67_108_864)
     sessions_per_key: int | None = setting(
-        None,
-        "Live sessions at once of one key that has no limit of its own. Empty: no limit.",
-        ge=1,
-        le=1_000_000_000,
+        None, "Live sessions at once of one key that has no limit of its own. Empty: no limit.", **_COUNT
     )
     requests_per_minute_per_key: int | None = setting(
         None,
         "Requests and connections a minute of one key that has no limit of its own. Empty: no limit.",
-        ge=1,
-        le=1_000_000_000,
+        **_COUNT,
     )
     requests_per_day_per_key: int | None = setting(
         None,
         "Requests and connections a day of one key that has no limit of its own. Empty: no limit.",
-        ge=1,
-        le=1_000_000_000,
+        **_COUNT,
     )
     audio_minutes_per_minute_per_key: float | None = setting(
-        None,
-        "Minutes of audio a minute of one key that has no limit of its own. Empty: no limit.",
-        gt=0,
-        le=1_000_000_000,
+        None, "Minutes of audio a minute of one key that has no limit of its own. Empty: no limit.", **_AMOUNT
     )
     audio_minutes_per_day_per_key: float | None = setting(
-        None,
-        "Minutes of audio a day of one key that has no limit of its own. Empty: no limit.",
-        gt=0,
-        le=1_000_000_000,
+        None, "Minutes of audio a day of one key that has no limit of its own. Empty: no limit.", **_AMOUNT
     )
     sessions_per_address: int | None = setting(
-        None, "Live sessions at once of one address. Empty: no limit.", ge=1, le=1_000_000_000
+        None, "Live sessions at once of one address. Empty: no limit.", **_COUNT
     )
     requests_per_minute_per_address: int | None = setting(
-        None, "Requests and connections a minute of one address. Empty: no limit.", ge=1, le=1_000_000_000
+        None, "Requests and connections a minute of one address. Empty: no limit.", **_COUNT
     )
     requests_per_day_per_address: int | None = setting(
-        None, "Requests and connections a day of one address. Empty: no limit.", ge=1, le=1_000_000_000
+        None, "Requests and connections a day of one address. Empty: no limit.", **_COUNT
     )
     audio_minutes_per_minute_per_address: float | None = setting(
-        None, "Minutes of audio a minute of one address. Empty: no limit.", gt=0, le=1_000_000_000
+        None, "Minutes of audio a minute of one address. Empty: no limit.", **_AMOUNT
     )
     audio_minutes_per_day_per_address: float | None = setting(
-        None, "Minutes of audio a day of one address. Empty: no limit.", gt=0, le=1_000_000_000
+        None, "Minutes of audio a day of one address. Empty: no limit.", **_AMOUNT
     )
     start_timeout_s: float = setting(
         60, "Close a socket on which no session has started for so long.", gt=0, le=86_400

@@ -25,7 +25,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from serve_app.core.errors import InvalidMessage, SottoError
+from serve_app.core.errors import SottoError
 from serve_app.core.events import (
     Event,
     Final,
@@ -44,7 +44,7 @@ from serve_app.protocols.choices import (
     SessionChoices,
     choices_from_query,
     convert_parameters,
-    message_of,
+    decode_message,
 )
 from serve_app.protocols.deltas import NewWords
 from serve_app.protocols.dialect import (
@@ -124,7 +124,7 @@ class InterimFinalDialect(Dialect):
         if isinstance(frame, bytes):
             audio = Audio(frame)
             return (audio,) if self._asked else (self._open(None), audio)
-        match _decoded(frame):
+        match decode_message(_decoder, frame, MAX_CONTROL_CHARS):
             case Start(language):
                 return (self._open(language),)
             case Set(rate):
@@ -288,17 +288,6 @@ def _sentences(words: Sequence[Word]) -> Iterator[list[Word]]:
             sentence = []
     if sentence:
         yield sentence
-
-
-def _decoded(frame: str) -> Control:
-    if len(frame) > MAX_CONTROL_CHARS:
-        raise InvalidMessage(f"control message of {len(frame)} characters, the limit is {MAX_CONTROL_CHARS}")
-    try:
-        return _decoder.decode(frame)
-    except msgspec.ValidationError as error:
-        raise InvalidMessage(message_of(error)) from None
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise InvalidMessage(f"malformed JSON: {message_of(error)}") from None
 
 
 def _encoded(message: Written) -> str:
