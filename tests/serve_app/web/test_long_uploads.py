@@ -13,6 +13,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect
 
+from fakes.asgi_scope import post_scope
 from fakes.encoded_audio import wav
 from fakes.fake_service import FakeService, FakeSettings
 from fakes.local_metrics import LocalInstruments
@@ -165,16 +166,7 @@ class Uploading:
         self._incoming: asyncio.Queue[Any] = asyncio.Queue()
         self._sent: asyncio.Queue[Any] = asyncio.Queue()
         self._incoming.put_nowait({"type": "http.request", "body": RECORDING})
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.4"},
-            "http_version": "1.1",
-            "method": "POST",
-            "path": "/transcribe",
-            "raw_path": b"/transcribe",
-            "query_string": query.encode(),
-            "headers": [(b"content-type", b"audio/wav")],
-        }
+        scope = post_scope("/transcribe", "audio/wav", query=query)
         app = Starlette(routes=routes_of(self.door, [NATIVE]))
         self.task = asyncio.create_task(app(scope, self._incoming.get, self._sent.put))
 
