@@ -31,7 +31,7 @@ from serve_app.protocols.deepgram.live import DeepgramDialect
 from serve_app.protocols.deepgram.models import require_model
 from serve_app.protocols.deepgram.options import CALLBACKS, ListenOptions, OptionWarning, parse_options
 from serve_app.protocols.deepgram.recorded import RequestFacts, listen_body
-from serve_app.protocols.deepgram.records import ListenAccepted
+from serve_app.protocols.deepgram.records import ListenAccepted, ListenAnswer
 from serve_app.protocols.dialect import Open, RawAudio
 from serve_app.protocols.jobs.messages import MAX_JSON_BYTES, json_parameters
 from serve_app.service.contract import RecordingOptions, RecordingTranscript
@@ -119,6 +119,19 @@ class DecodedListen(NamedTuple):
             return self
         return self._replace(warning=stream.warning, complete=stream.complete)
 
+    def answer(
+        self,
+        transcripts: Sequence[RecordingTranscript],
+        options: ListenOptions,
+        request_id: str,
+        created: datetime,
+    ) -> ListenAnswer:
+        """With a warning where something is wrong with the audio."""
+        kind = "audio" if self.complete else "damaged_audio"
+        warnings = [OptionWarning("body", self.warning, kind)] if self.warning else []
+        facts = RequestFacts(request_id, self.sha256, created)
+        return listen_body(transcripts, options, facts, warnings)
+
 
 async def _listen(request: Request, door: Door) -> Response:
     request_id, created = str(uuid.uuid4()), datetime.now(UTC)
@@ -143,10 +156,7 @@ async def _listen(request: Request, door: Door) -> Response:
     door.metrics.request_done(perf_counter() - began_s, recording.duration_s)
     for transcript in transcripts:
         current_record().transcribed(transcript)
-    kind = "damaged_audio" if not recording.complete else "audio"
-    warnings = [OptionWarning("body", recording.warning, kind)] if recording.warning else []
-    facts = RequestFacts(request_id, recording.sha256, created)
-    body = listen_body(transcripts, options, facts, warnings)
+    body = recording.answer(transcripts, options, request_id, created)
     return RecordResponse(body, headers={"dg-request-id": request_id})
 
 

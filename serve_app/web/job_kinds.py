@@ -16,8 +16,7 @@ from serve_app.core.errors import SottoError
 from serve_app.core.samples import Pcm16
 from serve_app.jobs.records import Job, JobState
 from serve_app.jobs.worker import JobKind, Parts, Progress
-from serve_app.protocols.deepgram.options import OptionWarning, parse_options
-from serve_app.protocols.deepgram.recorded import RequestFacts, listen_body
+from serve_app.protocols.deepgram.options import parse_options
 from serve_app.protocols.deepgram.records import ListenError
 from serve_app.protocols.jobs.messages import NATIVE, webhook_body
 from serve_app.protocols.native.transcribe import upload_choices
@@ -89,11 +88,8 @@ async def _listen(door: Door, transcribe: Transcribe, job: Job, file: BinaryIO, 
         transcripts.append(await transcribe(samples, asked, so_far))
     recording = recording.read()
     door.metrics.request_done(perf_counter() - began_s, recording.duration_s)
-    kind = "damaged_audio" if not recording.complete else "audio"
-    warnings = [OptionWarning("body", recording.warning, kind)] if recording.warning else []
     created = datetime.fromtimestamp(job.created_s, UTC)
-    facts = RequestFacts(job.job_id, recording.sha256, created)
-    return msgspec.json.encode(listen_body(transcripts, options, facts, warnings))
+    return msgspec.json.encode(recording.answer(transcripts, options, job.job_id, created))
 
 
 def _sha256(file: BinaryIO) -> str:

@@ -29,5 +29,5 @@ async def small_body(
     async for chunk in request.stream():
         body += chunk
         if len(body) > max_bytes:
-            raise refusal(f"a body of more than {max_bytes} bytes")
+            raise refusal(f"a JSON body has at most {max_bytes} bytes")
     return bytes(body)
