@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
 import tempfile
 import threading
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
@@ -21,14 +19,13 @@ from serve_app.cli.console import complain, err, note, out
 from serve_app.launch.cluster import ClusterOptions, LaunchError
 from serve_app.launch.deploy_config import DeployConfigError
 from serve_app.launch.plan import plan_service
-from serve_app.launch.serving import RunningService, start_service
+from serve_app.launch.serving import RunningService, start_service, status_of
 from serve_app.settings import Settings, SettingsError
 from serve_app.telemetry.logs import reopen_log_files
 
 log = structlog.get_logger(__name__)
 
 FORCED_EXIT = 130
-STATUS_TIMEOUT_S = 5.0
 
 
 def run_service(
@@ -152,7 +149,7 @@ def _announce(service: RunningService, metrics: str | None) -> None:
     out.print(f"  health     {base}/health/status{shown}", markup=False)
     if service.edge is not None and service.edge.is_self_signed:
         out.print(f"  trust      {service.edge.files.cert} (self-signed)", markup=False)
-    for line in describe_models(_status(service.service_url)):
+    for line in describe_models(status_of(service.service_url)):
         out.print(f"  {line}", markup=False)
     if service.log_dir is not None:
         out.print(f"  logs       {service.log_dir}", markup=False)
@@ -165,14 +162,3 @@ def describe_models(status: Mapping[str, Any]) -> list[str]:
         f"{model['role']:<10} {model['name']} on {model['device']}, {model['compute_type']}"
         for model in status.get("models", [])
     ]
-
-
-def _status(base: str) -> dict[str, Any]:
-    """The server's own account of itself; empty where it gives none."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(f"{base}/health/status", timeout=STATUS_TIMEOUT_S) as answer:
-            body = json.load(answer)
-    except (OSError, ValueError):
-        return {}
-    return body if isinstance(body, dict) else {}
