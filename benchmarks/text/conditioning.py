@@ -26,7 +26,7 @@ from benchmarks.service import say
 from serve_app.audio.conditioning import Conditioner, ConditioningOptions, normalise_peak, to_pcm16
 from serve_app.audio.filters import Signal
 from serve_app.core.errors import SottoError
-from serve_app.core.samples import FULL_SCALE, SAMPLE_RATE_HZ, Pcm16
+from serve_app.core.samples import FULL_SCALE, SAMPLE_RATE_HZ, Pcm16, as_float
 
 FRAME_SAMPLES = SAMPLE_RATE_HZ // 50
 
@@ -164,7 +164,7 @@ def recogniser(model: str, language: str, num_threads: int) -> Recognise:
 
     def recognise(samples: Pcm16) -> str:
         segments, _ = whisper.transcribe(
-            samples.astype(np.float32) / FULL_SCALE,
+            as_float(samples),
             language=language,
             beam_size=1,
             temperature=0.0,

@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 
 from serve_app.assembly.process import set_up_process
-from serve_app.cli.console import complain, err, note, out
+from serve_app.cli.console import FAILED, INTERRUPTED, OK, complain, fail, note, out, warn
 from serve_app.launch.cluster import ClusterOptions, LaunchError
 from serve_app.launch.deploy_config import DeployConfigError
 from serve_app.launch.plan import plan_service
@@ -25,8 +25,6 @@ from serve_app.telemetry.logs import reopen_log_files
 
 log = structlog.get_logger(__name__)
 
-FORCED_EXIT = 130
-
 
 def run_service(
     flags: Mapping[str, Any], *, config_path: Path | None, env_file: Path | None, cluster: ClusterOptions
@@ -34,22 +32,16 @@ def run_service(
     """Run until SIGINT or SIGTERM; the exit status. A second signal ends at once."""
     try:
         plan = plan_service(flags, config_path=config_path, env_file=env_file, cluster=cluster)
-    except (SettingsError, DeployConfigError) as error:
-        complain(str(error))
-        return 2
-    try:
         metrics = _metrics_address(plan.settings)
-    except OSError as error:
-        complain(str(error))
-        return 2
+    except (SettingsError, DeployConfigError, OSError) as error:
+        fail(str(error))
     for warning in plan.warnings:
-        err.print(f"warning: {warning}", style="yellow", markup=False)
+        warn(warning)
     note(f"{plan.config_path.name}, profile {plan.profile}")
     for reason in plan.reasons:
         note(reason)
     if (problem := unwritable(plan.settings)) is not None:
-        complain(problem)
-        return 2
+        fail(problem)
     set_up_process(plan.settings)
     stop, hung_up = threading.Event(), threading.Event()
     # Until the service runs, a signal must interrupt any wait.
@@ -64,10 +56,10 @@ def run_service(
         )
     except LaunchError as error:
         complain(str(error))
-        return 1
+        return FAILED
     except KeyboardInterrupt:
         note("stopped")
-        return FORCED_EXIT
+        return INTERRUPTED
     listen_to_signals(stop, hung_up)
     _announce(service, metrics)
     log.info("service started", url=service.url)
@@ -76,7 +68,7 @@ def run_service(
     note("stopping (once more: at once)")
     service.stop()
     note("stopped")
-    return 0
+    return OK
 
 
 def unwritable(settings: Settings) -> str | None:
@@ -106,7 +98,7 @@ def listen_to_signals(stop: threading.Event, hung_up: threading.Event) -> None:
     def handle(_: int, __: FrameType | None) -> None:
         if stop.is_set():
             # The keeper ends the processes and removes the folder once we are gone.
-            os._exit(FORCED_EXIT)
+            os._exit(INTERRUPTED)
         stop.set()
 
     if hasattr(signal, "SIGHUP") and not sys.stdin.isatty():
