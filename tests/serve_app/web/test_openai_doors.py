@@ -220,7 +220,7 @@ async def test_a_refused_recording_is_a_status_even_when_streamed(client, servic
 
 @pytest.mark.parametrize(
     ("error", "message"),
-    [(InferenceError("model failed"), "model failed"), (RuntimeError("secret"), "Transcription failed")],
+    [(InferenceError("model failed"), "model failed"), (RuntimeError("secret"), "internal error")],
 )
 async def test_a_stream_that_fails_on_its_way(service, error, message, monkeypatch):
     class Failing(FakeService):
@@ -284,7 +284,7 @@ async def test_nothing_internal_leaves(client, service):
     answer = await post(client)
     assert answer.status_code == 500
     assert answer.json()["error"] == {
-        "message": "internal error",
+        "message": "Transcription failed",
         "type": "server_error",
         "param": None,
         "code": "internal_error",
