@@ -112,28 +112,18 @@ class Settings(
     roles' models, except a role's that was given by its own name.
     """
 
-    @field_validator(*OTHER_SPELLINGS, "device", "profile", "task", "vad_backend", mode="before")
+    @field_validator(
+        *OTHER_SPELLINGS,
+        *("device", "profile", "task", "vad_backend", "compute_type", "interim_compute", "final_compute"),
+        *("result_cache_type", "privacy", "log_format", "buffer_trimming", "language_mode"),
+        mode="before",
+    )
     @classmethod
     def _known_spelling(cls, value: Any, info: Any) -> Any:
         if not isinstance(value, str):
             return value
         name = value.strip().upper() if info.field_name == "log_level" else value.strip().lower()
         return OTHER_SPELLINGS.get(info.field_name, {}).get(name, name)
-
-    @field_validator(
-        "compute_type",
-        "interim_compute",
-        "final_compute",
-        "result_cache_type",
-        "privacy",
-        "log_format",
-        "buffer_trimming",
-        "language_mode",
-        mode="before",
-    )
-    @classmethod
-    def _lower_case(cls, value: Any) -> Any:
-        return value.strip().lower() if isinstance(value, str) else value
 
     @field_validator(
         "allowed_formats",
