@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -148,19 +148,27 @@ def build_recogniser(
     """Load every model once, warm it up and try it with its role's canary, where there is one. Blocking:
     seconds. Raises `ModelUnavailable`."""
     tried: dict[Role, CanaryOf] = {}
-    loaded: dict[tuple[Path | str, str], Transcriber] = {}
     hosted: dict[Role, Transcriber] = {}
+    for role, transcriber in load_transcribers(config):
+        if transcriber not in hosted.values():
+            if warm_up:
+                transcriber.warm_up()
+            if canaries and role in canaries:
+                tried[role] = canaries[role].first(transcriber, role)
+        hosted[role] = transcriber
+    on_card = any(transcriber.info.device != "cpu" for transcriber in hosted.values())
+    return Recogniser(hosted, config.limits(on_card=on_card), canaries=tried)
+
+
+def load_transcribers(config: RecogniserConfig) -> Iterator[tuple[Role, Transcriber]]:
+    """Each role with its model, as it is loaded; one that serves two roles is loaded once. Blocking. Raises
+    `ModelUnavailable`."""
+    loaded: dict[tuple[Path | str, str], Transcriber] = {}
     for role, model in config.models.items():
         key = (model.path or model.name, config.compute_type_for(model))
         if key not in loaded:
             loaded[key] = _load(config, model)
-            if warm_up:
-                loaded[key].warm_up()
-            if canaries and role in canaries:
-                tried[role] = canaries[role].first(loaded[key], role)
-        hosted[role] = loaded[key]
-    on_card = any(transcriber.info.device != "cpu" for transcriber in loaded.values())
-    return Recogniser(hosted, config.limits(on_card=on_card), canaries=tried)
+        yield role, loaded[key]
 
 
 def transcriber_of(config: RecogniserConfig, model: HostedModel, engine: Engine) -> WhisperTranscriber:
