@@ -3,7 +3,7 @@
     python -m benchmarks.engines --models tiny.en tiny.en+base --clips FOLDER --json out/engines.json
 
 Every clip is decoded as a live session decodes it (`serve_app/service/replay.py`), an interim every half
-second with the newest text as a draft and then the final, by one engine after the other before the next
+second (`--step-s`) with the newest text as a draft and then the final, by one engine after the other before the next
 clip comes: one thread, CPU time of the process. `tiny.en+base` has interims by the first model, finals by the
 second; languages that the first does not know are interims of the second. Without `--clips` the committed
 recordings are read. CTranslate2 can be kept from instructions with CT2_FORCE_CPU_ISA (AVX2, say), onnxruntime
@@ -191,12 +191,14 @@ def _settings(
     return settings if cache_dir is None else settings.model_copy(update={"cache_dir": cache_dir})
 
 
-def measure_clip(contender: Contender, clip: Clip, policy: str, figures: Figures) -> None:
+def measure_clip(
+    contender: Contender, clip: Clip, policy: str, figures: Figures, step_s: float = 0.5
+) -> None:
     """Add what one clip costs and says. Nothing where the models do not know its language."""
     models = contender.roles_for(clip.language)
     if models is None:
         return
-    options = ReplayOptions(PolicyOptions(PolicyName(policy)))
+    options = ReplayOptions(PolicyOptions(PolicyName(policy)), step_s)
     texts = []
     for piece in pieces_of(clip):
         contender.taken()
@@ -361,7 +363,11 @@ def measure_starts(pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
 
 
 def measure(
-    engines: Sequence[str], models: Sequence[str], policies: Sequence[str], clips: Sequence[Clip]
+    engines: Sequence[str],
+    models: Sequence[str],
+    policies: Sequence[str],
+    clips: Sequence[Clip],
+    step_s: float,
 ) -> list[dict[str, Any]]:
     """A row for each engine, pair of models and policy."""
     rows = []
@@ -372,7 +378,7 @@ def measure(
         for clip in clips:
             say(f"{pair}: {clip.name}")
             for contender, policy, figures in runs:
-                measure_clip(contender, clip, policy, figures)
+                measure_clip(contender, clip, policy, figures, step_s)
         rows += [row_of(*run) for run in runs if run[2].audio_s]
     return rows
 
@@ -406,6 +412,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--clips", nargs="+", type=Path, help="folders of recordings with their words")
     parser.add_argument("--languages", help="only these, like en,de")
     parser.add_argument("--limit", type=int, help="most clips of a language and folder")
+    parser.add_argument("--step-s", type=float, default=0.5, help="seconds between two interims")
     parser.add_argument("--no-starts", action="store_true", help="without memory and start-up")
     parser.add_argument("--plot", type=Path)
     return parser.parse_args(arguments)
@@ -421,7 +428,8 @@ def clips_of(options: argparse.Namespace) -> Iterator[Clip]:
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_arguments(arguments)
     processor = str(this_processor())
-    rows = measure(options.engines, options.models, options.policies, list(clips_of(options)))
+    clips = list(clips_of(options))
+    rows = measure(options.engines, options.models, options.policies, clips, options.step_s)
     pairs = [(engine, pair) for pair in options.models for engine in options.engines]
     starts = [] if options.no_starts else measure_starts(pairs)
     switches = {name: os.environ[name] for name in SWITCHES if name in os.environ}
@@ -435,7 +443,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     if switches:
         print(f"kept from instructions by {switches}")
-    result = {"processor": processor, "switches": switches, "rows": rows, "starts": starts}
+    result = {
+        "processor": processor,
+        "switches": switches,
+        "step_s": options.step_s,
+        "rows": rows,
+        "starts": starts,
+    }
     write_json(options.json, result)
     if options.plot:
         plot(options.plot, rows)
