@@ -2,9 +2,9 @@
 
     python -m benchmarks.engines --models tiny.en tiny.en+base --clips FOLDER --json out/engines.json
 
-Every clip is decoded as a live session decodes it (`serve_app/service/replay.py`), an interim every half
-second (`--step-s`) with the newest text as a draft and then the final, by one engine after the other before the next
-clip comes: one thread, CPU time of the process. `tiny.en+base` has interims by the first model, finals by the
+Every clip is decoded as a live session decodes it (`serve_app/service/replay.py`): an interim every
+`--step-s` with the newest text as a draft, then the final; by one engine after the other before the next clip
+comes; one thread, CPU time of the process. `tiny.en+base` has interims by the first model, finals by the
 second; languages that the first does not know are interims of the second. Without `--clips` the committed
 recordings are read. CTranslate2 can be kept from instructions with CT2_FORCE_CPU_ISA (AVX2, say), onnxruntime
 cannot.
