@@ -3,9 +3,9 @@
 | engine | hardware | chosen by itself |
 | --- | --- | --- |
 | mlx | Apple silicon | always there, where it is installed |
-| ctranslate2 | NVIDIA cards, CPUs | everywhere else, for CTranslate2 folders |
-| onnx | CPUs | never, it is asked for |
-| torch | NVIDIA cards, Apple silicon, CPUs | for Hugging Face folders, and where attention is needed |
+| onnx | CPUs | on CPUs, unless another was measured to be cheaper (`measured`) |
+| ctranslate2 | NVIDIA cards, CPUs | on cards, for CTranslate2 folders |
+| torch | NVIDIA cards, Apple silicon, CPUs | on cards, for other folders and where attention is needed |
 
 An installed package brings more of them through an entry point, in one of two groups: `sotto.engines` for
 what runs Whisper models (its factory takes a `ModelToLoad` and returns an `Engine`), `sotto.transcribers`
@@ -33,7 +33,8 @@ BUILT_IN = {
     for name in ("ctranslate2", "mlx", "onnx", "torch")
 }
 """Ours, each named after the package that it stands on. Another's of the same name is not looked at."""
-CPU_ENGINES = ("ctranslate2", "onnx")
+CPU_ENGINES = ("onnx", "ctranslate2")
+"""Of every installation; the first where nothing was measured."""
 _PACKAGES = {"onnx": "onnxruntime"}
 """Where the package's name is another."""
 AUTO = ("", "auto")
