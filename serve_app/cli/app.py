@@ -236,7 +236,9 @@ def live(
 @app.command()
 def doctor(
     port: Annotated[int, typer.Option(help="The port you mean to serve on.")] = 8000,
-    measure: Annotated[bool, typer.Option(help="Decode a while: how many may talk at once?")] = True,
+    measure: Annotated[
+        bool, typer.Option(help="Decode a while: which engine costs less, how many may talk at once?")
+    ] = True,
 ) -> None:
     """Check this machine: Python, packages, cores, memory, GPU, models, ports, HAProxy, Ray, its speed."""
     from serve_app.cli.doctor import examine

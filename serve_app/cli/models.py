@@ -84,9 +84,7 @@ def warm_models(names: Sequence[str] | None) -> int:
     def warm(name: str, settings: Settings) -> str:
         model = find_model(name, settings)
         started_s = time.perf_counter()
-        info = load_and_warm(
-            model.name, model.path, settings.device, settings.compute_type, engine=settings.engine
-        )
+        info = load_and_warm(model.name, model.path, settings)
         took_s = time.perf_counter() - started_s
         runs = f"{info.engine} on {info.device}, {info.compute_type}"
         return f"{_found(model)}, loaded with {runs} in {took_s:.1f} s"
@@ -161,9 +159,7 @@ def _found(model: ResolvedModel) -> str:
     return f"{model.source} {model.path}"
 
 
-def load_and_warm(
-    name: str, path: Path, device: str, compute_type: str, *, engine: str = "auto"
-) -> ModelInfo:
+def load_and_warm(name: str, path: Path, settings: Settings) -> ModelInfo:
     """Load the model of a folder with the service's own engine and decode once. Blocking: seconds.
 
     What it says is what runs: engine, device and precision as they were chosen. Raises `ModelUnavailable`.
@@ -173,7 +169,11 @@ def load_and_warm(
     from serve_app.core.jobs import Role
 
     config = RecogniserConfig(
-        models={Role.FINAL: HostedModel(name, path)}, engine=engine, device=device, compute_type=compute_type
+        models={Role.FINAL: HostedModel(name, path)},
+        engine=settings.engine,
+        device=settings.device,
+        compute_type=settings.compute_type,
+        cache_dir=settings.cache_dir,
     )
     (info,) = build_recogniser(config).models()
     return info

@@ -33,8 +33,8 @@ from serve_app.core.errors import ModelUnavailable
 
 MAX_BEAM_SIZE = 20
 _AUTO = frozenset({"", "auto", "default"})
-_TYPES = ("int8_float32", "int8", "float32")
-"""The first is the default: the decoder in 8 bits, the encoder in float32."""
+_TYPES = ("int8", "int8_float32", "float32")
+"""The first is the default. `int8_float32` has the decoder in 8 bits, the encoder in float32."""
 
 _log = structlog.get_logger(__name__)
 
