@@ -63,7 +63,7 @@ class Ingress:
         self._settings = Settings.from_dict(settings)
         bound_receive_queues()
         name_requests_once()
-        let_audio_be_a_sign_of_life()
+        let_audio_be_a_sign_of_life(self._settings.max_frame_bytes)
         set_up_process(self._settings)
         self._metrics = Metrics(RayInstruments()) if self._settings.metrics_enabled else no_metrics()
         self._audit = open_audit(self._settings, self._metrics)
