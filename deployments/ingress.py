@@ -18,7 +18,7 @@ from serve_app.assembly.process import set_up_process
 from serve_app.assembly.service import assemble, traces_of
 from serve_app.assembly.speakers import status_of
 from serve_app.assembly.storage import clips_of, erasers_of, keeps_nothing, result_cache_of
-from serve_app.assembly.voice_activity import state_shape
+from serve_app.assembly.voice_activity import local_voice, state_shape
 from serve_app.core.erasure import Eraser
 from serve_app.core.jobs import ModelInfo
 from serve_app.service.ports import ReplicaLost
@@ -51,7 +51,7 @@ class Ingress:
     def __init__(  # noqa: PLE0100 - Serve awaits the constructor of an ingress
         self,
         settings: dict[str, Any],
-        voice: DeploymentHandle[Any],
+        voice: DeploymentHandle[Any] | None,
         interim: DeploymentHandle[Any],
         final: DeploymentHandle[Any],
         shared_cores: bool,
@@ -59,10 +59,11 @@ class Ingress:
         short: DeploymentHandle[Any] | None = None,
         cache: DeploymentHandle[Any] | None = None,
     ) -> None:
+        """Without a `voice` deployment the detector runs on a thread here."""
         self._settings = Settings.from_dict(settings)
         bound_receive_queues()
         name_requests_once()
-        let_audio_be_a_sign_of_life()
+        let_audio_be_a_sign_of_life(self._settings.max_frame_bytes)
         set_up_process(self._settings)
         self._metrics = Metrics(RayInstruments()) if self._settings.metrics_enabled else no_metrics()
         self._audit = open_audit(self._settings, self._metrics)
@@ -75,7 +76,8 @@ class Ingress:
             recognisers.append(RecogniserHandle(final))
         cluster_metrics = ClusterMetrics(ray_exporter_urls)
         self._recognisers = ("Recogniser",) if shared_cores else ("InterimAsr", "FinalAsr")
-        hearing = VoiceHandle(voice, state_shape(self._settings.vad_backend))
+        self._own_voice = local_voice(self._settings) if voice is None else None
+        hearing = self._own_voice or VoiceHandle(voice, state_shape(self._settings.vad_backend))
         deployments: dict[str, Described] = {"VoiceActivity": hearing}
         deployments |= zip(self._recognisers, recognisers, strict=True)
         required, optional = list(deployments), list[str]()
@@ -176,7 +178,10 @@ class Ingress:
             audit[0].close()
 
     async def check_health(self) -> None:
-        """Serve restarts the replica when this raises: a task that stopped is one that died."""
+        """Serve restarts the replica when this raises: a task that stopped is one that died, and a voice
+        detector that failed twice may be cured by a new process."""
+        if self._own_voice is not None:
+            self._own_voice.check()
         for task in self._tasks:
             if task.done() and not task.cancelled():
                 raise RuntimeError(f"the task {task.get_name()} stopped") from task.exception()

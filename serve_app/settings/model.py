@@ -298,6 +298,10 @@ class Settings(
         value: str = getattr(self, own)
         return value if own in self.model_fields_set else self.compute_type
 
+    def voice_in_ingress(self, *, on_gpu: bool) -> bool:
+        """Whether the ingress detects voice itself, and the graph has no deployment for it."""
+        return self.vad_placement == "ingress" or (self.vad_placement == "auto" and not on_gpu)
+
     def beam_size_for(self, role: Role) -> int:
         """The beams of a role; recordings go with finals."""
         if role is Role.RECORDING:

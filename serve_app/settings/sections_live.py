@@ -122,6 +122,11 @@ class SpeechSection(Section):
 
     vad_enabled: bool = setting(_SESSION.endpointing.enabled, VadEnabled, "VAD_ENABLED")
     vad_backend: Literal["silero", "webrtc"] = setting("silero", "What tells speech from silence.")
+    vad_placement: Literal["auto", "ingress", "deployment"] = setting(
+        "auto",
+        "Where that runs: on a thread of each ingress replica, which costs least where models share its "
+        "cores, or in the `VoiceActivity` deployment; auto: in the ingress on CPUs.",
+    )
     vad_threshold: float = setting(_SESSION.endpointing.threshold, VadThreshold)
     vad_min_speech_ms: int = setting(_SESSION.endpointing.min_speech_ms, MinSpeechMs)
     vad_min_silence_ms: int = setting(_SESSION.endpointing.min_silence_ms, MinSilenceMs)

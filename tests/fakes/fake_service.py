@@ -261,6 +261,9 @@ class FakeService:
             estimated_max_concurrent=3,
         )
 
+    def interim_load(self) -> InterimLoad:
+        return self.status().interims
+
     async def metrics_text(self) -> str:
         return "# HELP stt_active_connections Active WebSocket connections\n"
 
