@@ -239,23 +239,27 @@ def curve_json(curve: Curve, speakers: int | None) -> dict[str, Any]:
 
 
 def _print_curves(device: str, curves: Sequence[Curve]) -> None:
-    columns = ("model", "engine, precision", "window s", "batch", "latency ms", "encoder ms", "streams", "GB")
+    columns = (
+        *("model", "engine, precision", "window s", "batch"),
+        *("latency ms", "encoder ms", "drafted ms", "streams", "GB"),
+    )
     rows = []
     for curve in curves:
         name = f"{curve.engine}, {curve.compute_type}"
         if curve.failure:
-            rows.append((curve.model, f"{name}: {curve.failure}", *[""] * 6))
+            rows.append((curve.model, f"{name}: {curve.failure}", *[""] * 7))
         for point in curve.points:
-            figures = (point.failure, "", "", "") if point.failure else _figures(point)
+            figures = (point.failure, *[""] * 4) if point.failure else _figures(point)
             rows.append((curve.model, name, f"{point.audio_s:g}", str(point.batch), *figures))
     print_columns(f"Batches on {device}", columns, rows)
 
 
-def _figures(point: Point) -> tuple[str, str, str, str]:
+def _figures(point: Point) -> tuple[str, str, str, str, str]:
     memory = "" if point.memory_bytes is None else f"{point.memory_bytes / 1e9:.2f}"
     return (
         f"{1000 * point.latency_s:.0f}",
         f"{1000 * point.encode_s:.0f}",
+        "" if point.drafted_s is None else f"{1000 * point.drafted_s:.0f}",
         f"{point.streams:.1f}",
         memory,
     )
