@@ -21,7 +21,6 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket
 
 from serve_app.access.keys import answered_subprotocol
-from serve_app.access.limits import Usage
 from serve_app.audio.pcm import SAMPLE_BYTES, PcmStream
 from serve_app.audio.recording_stream import RecordingStream
 from serve_app.core.errors import (
@@ -49,7 +48,14 @@ from serve_app.web.live.serve import serve_websocket
 from serve_app.web.records import RecordResponse
 from serve_app.web.request_records import current_record
 from serve_app.web.token_doors import grant_endpoint
-from serve_app.web.uploads import decode_upload, header_text, open_upload, receive_upload, while_connected
+from serve_app.web.uploads import (
+    AudioUsage,
+    decode_upload,
+    header_text,
+    open_upload,
+    receive_upload,
+    while_connected,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -162,7 +168,9 @@ async def _listen(request: Request, door: Door, request_id: str) -> Response:
     upload = await receive_upload(_as_audio(request), door.max_body_bytes, door.upload_memory)
     try:
         usage = door.usage(request.scope)
-        recording = await open_listen(upload.file, upload.sha256, options, asked, door, usage)
+        recording = await while_connected(
+            request, open_listen(upload.file, upload.sha256, options, asked, door, usage)
+        )
         if not recording.is_streamed:
             upload.close()
         began_s = perf_counter()
@@ -190,6 +198,7 @@ async def _queue(request: Request, door: Door, options: ListenOptions, asked: Re
     parameters = request.query_params.multi_items()
     new = NewJob(
         owner=caller_of(request.scope).key_id,
+        address=door.charged_address(request.scope),
         kind=DEEPGRAM_JOB,
         parameters=tuple((name, value) for name, value in parameters if name not in CALLBACKS),
         webhook_url=options.callback,
@@ -277,7 +286,7 @@ async def open_listen(
     options: ListenOptions,
     asked: RecordingOptions,
     door: Door,
-    usage: Usage | None = None,
+    usage: AudioUsage | None = None,
 ) -> DecodedListen:
     """As it is read where nothing needs the whole of it; charged and raises as `open_upload`."""
     if not (asked.needs_whole or options.multichannel or isinstance(options.audio, RawAudio)):

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from serve_app.access.caller import owner_name
 from serve_app.access.sealing import Seal
 from serve_app.clips.ports import AudioFacts
 from serve_app.clips.store import MIB, ORPHAN_AGE_S, ClipLimits, StoredClips
@@ -59,8 +60,7 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def stored(address: str, key: str | None = None, **changes: Any) -> StoredClips:
-    now_s = changes.pop("now_s", None)
-    more = {} if now_s is None else {"now_s": now_s}
+    more = {name: changes.pop(name) for name in ("now_s", "forget") if name in changes}
     return StoredClips(address, ClipLimits(**changes), Seal(key), **more)
 
 
@@ -129,6 +129,46 @@ async def test_what_is_too_old_is_not_served_and_is_swept(address: str) -> None:
     assert await late.sweep() == 2
     with pytest.raises(UnknownClip):
         await clips.find(clip_id, "a")
+
+
+async def test_what_was_made_of_a_clip_goes_before_it(address: str) -> None:
+    forgotten: list[tuple[str, str]] = []
+    fails = False
+
+    async def forget(owner: str, sha256: str) -> None:
+        if fails:
+            raise StorageUnavailable("the cache does not answer")
+        forgotten.append((owner, sha256))
+
+    clips = stored(address, KEY, forget=forget)
+    deleted, erased, kept_text, expired, failing = [await kept(clips, "a") for _ in range(5)]
+    await clips.delete(deleted, "a")
+    assert await clips.erase(clip_id=erased) == 1
+    assert forgotten == [(owner_name("a"), "5ha")] * 2
+    await clips.delete(kept_text, "a", keep_text=True)
+    assert len(forgotten) == 2
+    fails = True
+    for failed in (clips.delete(failing, "a"), clips.erase(clip_id=failing)):
+        with pytest.raises(StorageUnavailable):
+            await failed
+    expires_s = (await clips.find(failing, "a")).expires_s  # it is still there
+    fails = False
+    late = stored(address, KEY, forget=forget, now_s=lambda: expires_s + 2)
+    assert await late.sweep() == 4
+    assert len(forgotten) == 4
+    for clip_id in (expired, failing):
+        with pytest.raises(UnknownClip):
+            await clips.find(clip_id, "a")
+
+
+async def test_a_clip_expires_though_what_was_made_of_it_cannot_be_forgotten(address: str) -> None:
+    async def forget(owner: str, sha256: str) -> None:
+        raise StorageUnavailable("the cache does not answer")
+
+    clips = stored(address)
+    clip = await clips.find(await kept(clips), "a")
+    late = stored(address, forget=forget, now_s=lambda: clip.expires_s + 2)
+    assert await late.sweep() == 2
 
 
 async def test_without_its_key_a_clip_is_gone(address: str) -> None:
