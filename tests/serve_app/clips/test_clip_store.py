@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,37 +27,65 @@ FACTS = AudioFacts("wav", 2.0, 44_100, 2)
 DATA = bytes(range(256)) * 1000
 KEY = "k" * 32
 BUCKET = "sotto-clips"
+SWIFT_SERVER = Path(__file__).parents[2] / "fakes" / "swift_server.py"
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    """The address of a folder on moto's server."""
-    server_module = pytest.importorskip("moto.server")
-    pytest.importorskip("s3fs")
-    server = server_module.ThreadedMotoServer("127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
+@contextmanager
+def bucket_on(port: int) -> Iterator[str]:
+    """The address of a folder on the S3 server at a port of this machine."""
+    s3fs = pytest.importorskip("s3fs")
     given = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "sotto:tester",
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_DEFAULT_REGION": "us-east-1",
     }
     with pytest.MonkeyPatch.context() as environment:
         for name, value in given.items():
             environment.setenv(name, value)
-        import s3fs
-
         s3fs.S3FileSystem(skip_instance_cache=True).mkdir(BUCKET)
         yield f"s3://{BUCKET}/clips"
-    server.stop()
 
 
-@pytest.fixture(params=["folder", "s3"])
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@contextmanager
+def moto() -> Iterator[int]:
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", port=0)
+    server.start()
+    try:
+        yield server.get_host_and_port()[1]
+    finally:
+        server.stop()
+
+
+@contextmanager
+def swift(folder: Path) -> Iterator[int]:
+    """OpenStack Swift as Debian has it."""
+    python = "/usr/bin/python3"
+    found = [python, "-c", "import swift.common.middleware.s3api"]
+    if not Path(python).exists() or subprocess.run(found, capture_output=True).returncode:
+        pytest.skip("needs Debian's python3-swift")
+    with subprocess.Popen([python, str(SWIFT_SERVER), str(folder)], stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        try:
+            yield int(server.stdout.readline())
+        finally:
+            server.kill()
+
+
+@pytest.fixture(scope="module", params=["folder", "moto", "swift"])
+def storage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where folders of tests are; "" for the tests' own."""
     if request.param == "folder":
-        return str(tmp_path / "clips")
-    return f"{request.getfixturevalue('s3')}/{tmp_path.name}"
+        yield ""
+        return
+    folder = tmp_path_factory.mktemp("swift")
+    with moto() if request.param == "moto" else swift(folder) as port, bucket_on(port) as bucket:
+        yield bucket
+
+
+@pytest.fixture
+def address(storage: str, tmp_path: Path) -> str:
+    return f"{storage}/{tmp_path.name}" if storage else str(tmp_path / "clips")
 
 
 def stored(address: str, key: str | None = None, **changes: Any) -> StoredClips:
