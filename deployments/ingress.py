@@ -108,10 +108,10 @@ class Ingress:
             readiness=self._readiness,
         )
         self._keys = keyring(self._settings)
-        self._clips = clips_of(self._settings)
         self._cache = (
             None if cache is None else result_cache_of(self._settings, CacheHandle(cache), self._metrics)
         )
+        self._clips = clips_of(self._settings, self._cache)
         transcribe_with = transcribing_jobs(
             self._settings,
             voice=hearing,
@@ -119,8 +119,12 @@ class Ingress:
             speakers=telling_apart,
             require_served=self._speech.require_served,
         )
-        kinds = job_kinds(Door(self._speech, self._settings, self._metrics), transcribe_with)
-        self._jobs = None if keeps_nothing(self._settings) else assemble_jobs(self._settings, kinds)
+        self._limiter = limiter_of(self._settings, shared_counts())
+        door = Door(self._speech, self._settings, self._metrics, keys=self._keys, limiter=self._limiter)
+        kinds = job_kinds(door, transcribe_with)
+        self._jobs = (
+            None if keeps_nothing(self._settings) else assemble_jobs(self._settings, kinds, self._metrics)
+        )
         self._tasks = [
             asyncio.create_task(conductor.run(), name="conductor"),
             asyncio.create_task(self._keep_describing(deployments), name="models"),
@@ -149,7 +153,7 @@ class Ingress:
                 keys_in_address=self._settings.keys_in_address,
                 metrics_need_key=self._settings.metrics_need_key,
                 addresses=self._settings.address_rules(),
-                limiter=limiter_of(self._settings, shared_counts()),
+                limiter=self._limiter,
                 pace=BodyPace(self._settings.min_upload_bytes_per_s, self._settings.upload_timeout_s),
             ),
             kept=Kept(

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from serve_app.core.errors import InvalidMessage, JobConflict, JobsUnavailable, QueueFull, UnknownJob
 from serve_app.jobs.addresses import OutboundRules
 from serve_app.jobs.audio_files import AudioFiles
+from serve_app.jobs.counting import JobCounts, Uncounted
 from serve_app.jobs.records import Delivery, Job, JobState
 from serve_app.jobs.threads import StoreThreads
 
@@ -37,6 +38,7 @@ class NewJob:
     webhook_url: str = ""
     webhook_method: str = "POST"
     idempotency_key: str | None = None
+    address: str = ""
 
 
 class JobDesk:
@@ -52,6 +54,7 @@ class JobDesk:
         result_ttl_s: float = 86_400,
         on_added: Callable[[], None] = lambda: None,
         on_cancelled: Callable[[str], None] = lambda job_id: None,
+        counts: JobCounts | None = None,
         now_s: Callable[[], float] = time.time,
         watch_s: float = WATCH_S,
     ) -> None:
@@ -62,6 +65,7 @@ class JobDesk:
         self._result_ttl_s = result_ttl_s
         self._on_added = on_added
         self._on_cancelled = on_cancelled
+        self._counts = counts or Uncounted()
         self._now_s = now_s
         self._watch_s = watch_s
 
@@ -100,6 +104,7 @@ class JobDesk:
             webhook_url=new.webhook_url,
             webhook_method=new.webhook_method,
             idempotency_key=new.idempotency_key,
+            address=new.address,
             fingerprint=_fingerprint(new, sha256),
         )
         kept: Job | None = None
@@ -155,7 +160,8 @@ class JobDesk:
         )
         if job is None:
             raise UnknownJob("there is no such job")
-        if job.state is JobState.CANCELLED:
+        if job.state is JobState.CANCELLED and job.ended_s == now_s:
+            self._counts.job_ended(job.state)
             self._on_cancelled(job_id)
         return job
 

@@ -20,7 +20,6 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket
 
 from serve_app.access.keys import answered_subprotocol
-from serve_app.access.limits import Usage
 from serve_app.audio.pcm import SAMPLE_BYTES, PcmStream
 from serve_app.audio.recording_stream import RecordingStream
 from serve_app.core.errors import InvalidAudio, InvalidMessage, PayloadTooLarge, SottoError
@@ -43,7 +42,13 @@ from serve_app.web.live.serve import serve_websocket
 from serve_app.web.records import RecordResponse, small_body
 from serve_app.web.request_records import current_record
 from serve_app.web.token_doors import grant_endpoint
-from serve_app.web.uploads import decode_upload, open_upload, receive_upload, while_connected
+from serve_app.web.uploads import (
+    AudioUsage,
+    decode_upload,
+    open_upload,
+    receive_upload,
+    while_connected,
+)
 
 DEEPGRAM_JOB = "deepgram"
 """The kind of a job that a callback made."""
@@ -143,7 +148,9 @@ async def _listen(request: Request, door: Door) -> Response:
     upload = await receive_upload(_as_audio(request), door.max_body_bytes, door.upload_memory)
     try:
         usage = door.usage(request.scope)
-        recording = await open_listen(upload.file, upload.sha256, options, asked, door, usage)
+        recording = await while_connected(
+            request, open_listen(upload.file, upload.sha256, options, asked, door, usage)
+        )
         if not recording.is_streamed:
             upload.close()
         began_s = perf_counter()
@@ -168,6 +175,7 @@ async def _queue(request: Request, door: Door, options: ListenOptions, asked: Re
     parameters = request.query_params.multi_items()
     new = NewJob(
         owner=caller_of(request.scope).key_id,
+        address=door.charged_address(request.scope),
         kind=DEEPGRAM_JOB,
         parameters=tuple((name, value) for name, value in parameters if name not in CALLBACKS),
         webhook_url=options.callback,
@@ -250,7 +258,7 @@ async def open_listen(
     options: ListenOptions,
     asked: RecordingOptions,
     door: Door,
-    usage: Usage | None = None,
+    usage: AudioUsage | None = None,
 ) -> DecodedListen:
     """As it is read where nothing needs the whole of it; charged and raises as `open_upload`."""
     if not (asked.needs_whole or options.multichannel or isinstance(options.audio, RawAudio)):

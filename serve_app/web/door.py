@@ -106,6 +106,11 @@ class Door:
         """What the caller of a request or a WebSocket uses of its limits."""
         return self.limiter.usage(caller_of(scope))
 
+    def charged_address(self, scope: Scope) -> str:
+        """The client's, to be kept with work that is done later; "" where addresses have no limits of
+        audio."""
+        return caller_of(scope).address if self.limiter.limits_audio_of_addresses else ""
+
     @property
     def max_body_bytes(self) -> int:
         return int(self.settings.max_file_size_mb * 1024 * 1024)

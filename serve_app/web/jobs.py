@@ -128,6 +128,7 @@ async def queue_this(
         return await desk.submit(
             NewJob(
                 owner=_owner(request),
+                address=door.charged_address(request.scope),
                 kind=messages.NATIVE,
                 parameters=messages.options_of(parameters),
                 file=recording,
