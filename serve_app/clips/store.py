@@ -30,8 +30,9 @@ from fsspec.implementations.local import LocalFileSystem
 
 from serve_app.access.caller import OWNER_CHARS, owner_name
 from serve_app.access.sealing import Seal, Unreadable
-from serve_app.clips.ports import AudioFacts, Clip
+from serve_app.clips.ports import AudioFacts, Clip, ClipPage
 from serve_app.core.errors import ClientError, QuotaExceeded, ServerError, StorageUnavailable, UnknownClip
+from serve_app.core.paging import NEWEST, Place
 
 log = structlog.get_logger(__name__)
 
@@ -112,6 +113,9 @@ class StoredClips:
 
     async def find(self, clip_id: str, key_id: str) -> Clip:
         return await self._in_thread(self._find, clip_id, key_id)
+
+    async def newest(self, key_id: str, limit: int, before: Place = NEWEST) -> ClipPage:
+        return await self._in_thread(self._newest, key_id, limit, before)
 
     @contextlib.asynccontextmanager
     async def opened(self, clip_id: str, key_id: str) -> AsyncIterator[BinaryIO]:
@@ -216,6 +220,20 @@ class StoredClips:
             return msgspec.json.decode(self._seal.unseal(sealed, self._name(f"{base}.json")), type=_Kept)
         except (FileNotFoundError, Unreadable, msgspec.DecodeError):
             return None
+
+    def _newest(self, key_id: str, limit: int, before: Place) -> ClipPage:
+        """By when they were stored, as the store says: no more is opened than is answered."""
+        files = ((self._modified_s(one), _last(one["name"])) for one in self._ls(self._folder(key_id)))
+        places = [
+            Place(when_s, name.removesuffix(".json")) for when_s, name in files if name.endswith(".json")
+        ]
+        clips: list[Clip] = []
+        for place in sorted((one for one in places if one < before), reverse=True):
+            with contextlib.suppress(UnknownClip, FileNotFoundError):
+                clips.append(self._find(place.item_id, key_id))
+            if len(clips) == limit:
+                return ClipPage(tuple(clips), place)
+        return ClipPage(tuple(clips))
 
     def _open(self, clip_id: str, key_id: str) -> BinaryIO:
         self._find(clip_id, key_id)

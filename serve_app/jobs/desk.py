@@ -15,6 +15,7 @@ from typing import BinaryIO, Final
 from msgspec.structs import replace
 
 from serve_app.core.errors import InvalidMessage, JobConflict, JobsUnavailable, QueueFull, UnknownJob
+from serve_app.core.paging import NEWEST, Place
 from serve_app.jobs.addresses import OutboundRules
 from serve_app.jobs.audio_files import AudioFiles
 from serve_app.jobs.counting import JobCounts, Uncounted
@@ -147,10 +148,18 @@ class JobDesk:
                 return
             await asyncio.sleep(self._watch_s)
 
-    async def newest(self, owner: str, state: JobState | None, limit: int) -> list[Job]:
-        """Newest first. Raises `JobsUnavailable`."""
+    async def newest(
+        self, owner: str, state: JobState | None, limit: int, before: Place = NEWEST
+    ) -> list[Job]:
+        """Newest first, from the first one that is older than `before`. Raises `JobsUnavailable`."""
         most = min(limit, MAX_LISTED)
-        return await self._store.call(lambda store: store.newest(owner, state=state, limit=most))
+        return await self._store.call(
+            lambda store: store.newest(owner, state=state, limit=most, before=before)
+        )
+
+    async def num_waiting(self) -> int:
+        """Queued jobs of all keys. Raises `JobsUnavailable`."""
+        return await self._store.call(lambda store: store.num_waiting())
 
     async def cancel(self, job_id: str, owner: str) -> Job:
         """Stop a job; one that has ended is forgotten, with its result. Raises `UnknownJob`."""

@@ -16,12 +16,15 @@ from starlette.responses import Response
 from serve_app.audio.recordings import examine_recording
 from serve_app.clips.ports import AudioFacts, Clip, Clips
 from serve_app.core.errors import InvalidAudio, NothingKept, UnknownClip
+from serve_app.core.paging import place_of
 from serve_app.protocols.choices import convert_parameters
 from serve_app.protocols.native.clips import (
     ClipChoices,
     ClipDeleted,
+    ClipQuery,
     ClipStored,
     clip_info,
+    clip_list,
     short_body,
 )
 from serve_app.service.contract import RecordingOptions
@@ -58,6 +61,12 @@ def clip_endpoints(door: Door) -> Endpoints:
         clip_id = request.path_params["clip_id"]
         return RecordResponse(clip_info(await _clips(door).find(clip_id, caller_of(request.scope).key_id)))
 
+    async def newest(request: Request) -> Response:
+        query = convert_parameters(request.query_params.multi_items(), ClipQuery)
+        before = place_of(query.before)
+        page = await _clips(door).newest(caller_of(request.scope).key_id, query.limit, before)
+        return RecordResponse(clip_list(page))
+
     async def delete(request: Request) -> Response:
         clip_id = request.path_params["clip_id"]
         await _clips(door).delete(clip_id, caller_of(request.scope).key_id)
@@ -78,6 +87,7 @@ def clip_endpoints(door: Door) -> Endpoints:
 
     return {
         "storeClip": store,
+        "listClips": newest,
         "clip": find,
         "deleteClip": delete,
         "transcribeClip": transcribe,

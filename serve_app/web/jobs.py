@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serve_app.core.errors import InvalidMessage, NothingKept, SottoError
+from serve_app.core.paging import place_of
 from serve_app.jobs.desk import JobDesk, NewJob
 from serve_app.jobs.records import Job
 from serve_app.protocols.choices import Parameters, convert_parameters
@@ -56,8 +57,9 @@ def job_endpoints(door: Door) -> Endpoints:
 
     async def newest(request: Request) -> Response:
         query = convert_parameters(request.query_params.multi_items(), messages.ListQuery)
-        jobs = await desk_of(door).newest(_owner(request), query.status, query.limit)
-        return RecordResponse(wire.JobList(jobs=tuple(messages.job_body(job) for job in jobs)))
+        before = place_of(query.before)
+        jobs = await desk_of(door).newest(_owner(request), query.status, query.limit, before)
+        return RecordResponse(messages.list_body(jobs, query.limit))
 
     async def cancel(request: Request) -> Response:
         job = await desk_of(door).cancel(request.path_params["job_id"], _owner(request))

@@ -370,6 +370,10 @@ class JobList(Written, frozen=True, kw_only=True):
     """Jobs of one key, the newest first, without their results."""
 
     jobs: tuple[JobStatus, ...]
+    next: Annotated[
+        str | UnsetType,
+        means("Where older ones may begin: send it as `before`; left out behind the last page."),
+    ] = UNSET
 
 
 class Replayed(Written, frozen=True, kw_only=True):

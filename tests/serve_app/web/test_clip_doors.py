@@ -322,3 +322,19 @@ async def test_failures_and_answers_are_counted(service: Service, clips: StoredC
     assert local.value(requests, {"status": "success", "cached": "false"}) == 1
     assert local.value(requests, {"status": "error", "cached": "false"}) == 1
     assert local.value("whisper_active_requests") == 0
+
+
+async def test_a_list_of_clips_has_pages(
+    client: httpx.AsyncClient, service: Service, clips: StoredClips
+) -> None:
+    made = [await stored(client) for _ in range(3)]
+    first = (await client.get("/api/audio", params={"limit": "2"})).json()
+    second = (await client.get("/api/audio", params={"limit": "2", "before": first["next"]})).json()
+    assert [clip["clip_id"] for clip in first["clips"] + second["clips"]] == made[::-1]
+    assert "next" not in second
+    assert first["clips"][0] == (await client.get(f"/api/audio/{made[-1]}")).json()
+    assert (await client.get("/api/audio", params={"before": "wrong"})).status_code == 400
+    async with client_of(service, clips, "b") as other:
+        assert (await other.get("/api/audio")).json() == {"clips": []}
+    async with client_of(service, None) as without:
+        assert (await without.get("/api/audio")).status_code == 409

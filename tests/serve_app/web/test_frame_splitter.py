@@ -158,7 +158,7 @@ def test_what_is_large_is_passed_on_and_not_held() -> None:
     assert splitter.take_rest() == b""
 
 
-@pytest.mark.parametrize("behind", [b"", Frame(Opcode.BINARY, b"ab").serialize(mask=True)])
+@pytest.mark.parametrize("behind", [b"", Frame(Opcode.BINARY, b"ab").serialize(mask=True)], ids=["", "ab"])
 def test_a_client_that_does_not_wait_for_the_handshake_is_read_by_the_general_parser(behind: bytes) -> None:
     protocol = connection(PatientWebSocket)
     protocol.conn.state = State.CONNECTING
