@@ -29,7 +29,7 @@ MAX_WAITING_MESSAGES = 8
 
 
 class BoundedReceive(ASGIDIReceiveProxy):  # type: ignore[misc]
-    """Serve's receive proxy with at most `MAX_WAITING_MESSAGES` messages fetched ahead. Of a WebSocket none is:
+    """Serve's receive proxy with at most `MAX_WAITING_MESSAGES` messages fetched ahead. Of a WebSocket none:
     its door reads until the client has left, and each frame would wake one more task."""
 
     def __init__(self, scope: Scope, receive: Receive, user_event_loop: asyncio.AbstractEventLoop) -> None:
