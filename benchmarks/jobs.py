@@ -169,6 +169,7 @@ def main() -> int:
             "jobs_database": f"sqlite:///{folder}/jobs.db",
             "jobs_storage_path": f"{folder}/audio",
             "outbound_networks": "127.0.0.0/8",
+            "vad_placement": "deployment",
         }
         with service_under_test(None, settings=settings) as service:
             undisturbed = asyncio.run(run_job(service, recording, hook))
