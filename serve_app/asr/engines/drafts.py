@@ -47,11 +47,13 @@ class Predictions:
 
 
 class Opening(NamedTuple):
-    """What comes of reading the prompts, as `Beginning` has it, and a guess behind each."""
+    """What comes of reading the prompts, as `Beginning` has it, and a guess behind each; and the forced
+    tokens' log-probabilities as in `Predictions.text_logprobs`."""
 
     predictions: list[Predictions]
     no_speech_probs: FloatArray
     attention: Sequence[FloatArray] | None = None
+    forced_logprobs: Sequence[FloatArray] | None = None
 
 
 class DraftDecoder(Protocol):
@@ -85,12 +87,15 @@ def search_drafted(
     answers = [_Answer(prompt, options, start, end) for prompt in prompts]
     live = list(range(len(prompts)))
     guesses = [answer.first_guess() for answer in answers]
-    predictions, no_speech_probs, attention = decoder.begin(guesses)
+    predictions, no_speech_probs, attention, forced_logprobs = decoder.begin(guesses)
     if needs_weights(prompts, options):
         if attention is None:
             raise ValueError("the decoder gave no attention")
         for answer, of_prompt in zip(answers, attention, strict=True):
             answer.begin_attention(of_prompt)
+    if forced_logprobs is not None:
+        for answer, of_forced in zip(answers, forced_logprobs, strict=True):
+            answer.text_logprobs.extend(of_forced.tolist())
     while True:
         num_agreed = [
             answers[item].follow(guess, found)
@@ -118,7 +123,7 @@ class _Answer:
     logprobs: list[float] = field(default_factory=list)
     text_logprobs: list[float] = field(default_factory=list)
     attended: list[int] = field(default_factory=list)
-    """Of forced tokens and new ones."""
+    """Both of forced tokens and new ones."""
     weights: list[FloatArray] = field(default_factory=list)
     """Of the prompt and of each prediction, `(num_heads, num_tokens, num_states)`."""
     attention: CausalAttention | None = None
@@ -223,12 +228,11 @@ class _Answer:
         )
 
     def _alignment(self) -> Alignment | None:
-        """None where the text did not end, or has forced tokens, whose probabilities are not known."""
-        known = self.ended and not self.prompt.forced and all(token < self.end for token in self.ids)
-        if not self.options.alignment or not known:
+        """None where the text did not end: nothing was read of what its last token attends to."""
+        ids, num_own = (*self.prompt.forced, *self.ids), self.prompt.num_states
+        if not self.options.alignment or not self.ended or any(token >= self.end for token in ids):
             return None
-        num_own = self.prompt.num_states
-        if not self.ids or num_own < 1:
+        if not ids or num_own < 1:
             return Alignment((), ())
         begin = self.prompt.start
         first = begin.index(self.start) if self.start in begin else 0

@@ -80,7 +80,7 @@ class MlxEngine(WhisperEngine):
         return np.array(self._model.logits(hidden[:, 0])[:, mx.array(list(ids))])
 
     def _read(
-        self, states: States, rows: Sequence[Sequence[int]], first: int, texts: Sequence[Sequence[int]]
+        self, states: States, rows: list[list[int]], first: int, texts: Sequence[Sequence[int]]
     ) -> Iterator[tuple[FloatArray, FloatArray]]:
         cache = self._model.cache(states.project(), [0] * len(rows))
         hidden, scores = self._model.decode(mx.array(rows), cache, attention=True)

@@ -47,14 +47,17 @@ class OnnxBatch:
         self._suppressed = list(options.suppressed)
 
     def begin(
-        self, guesses: Sequence[Sequence[int]], *, attention: bool = False
+        self, guesses: Sequence[Sequence[int]], num_forced: Sequence[int], *, attention: bool
     ) -> tuple[FloatArray, FloatArray, FloatArray | None]:
-        """Read the prompts and a guess behind each: logits `(num_rows, longest guess + 1, vocabulary_size)`
-        behind the prompt and each guessed token, no-speech probabilities, scores."""
+        """Read the prompts and a guess behind each: logits `(num_rows, longest + 1, vocabulary_size)` of the
+        last so many forced tokens, behind the prompt and behind each guessed token; no-speech probabilities;
+        scores."""
         given = [(*prompt.start, *prompt.forced) for prompt in self.prompts]
         rows = [(*prompt, *guess) for prompt, guess in zip(given, guesses, strict=True)]
         at_start = places_of(self._start, self.prompts, [0] * len(rows))
-        behind = places_behind([len(prompt) - 1 for prompt in given], guesses)
+        first = [len(prompt) - 1 - count for prompt, count in zip(given, num_forced, strict=True)]
+        num_behind = [count + len(guess) for count, guess in zip(num_forced, guesses, strict=True)]
+        behind = places_behind(first, num_behind)
         places = np.concatenate([np.array(at_start, dtype=np.int64)[:, None], behind], axis=1)
         logits, scores = self.cache.read(rows, places, attention=attention)
         no_speech = np.exp(log_softmax(logits[:, 0])[:, self._no_speech])
@@ -81,7 +84,8 @@ class OnnxStepDecoder:
 
     def begin(self, draws: Draws | None) -> Beginning:
         prompts = self._batch.prompts
-        logits, no_speech, scores = self._batch.begin([()] * len(prompts), attention=self._attention)
+        nothing = [()] * len(prompts)
+        logits, no_speech, scores = self._batch.begin(nothing, [0] * len(prompts), attention=self._attention)
         logprobs = self._batch.logprobs(logits, first=True)
         weights = self._weights(scores)
         if weights is None:
@@ -126,20 +130,29 @@ class OnnxDraftDecoder:
 
     def begin(self, guesses: Sequence[Sequence[int]]) -> Opening:
         self._guesses = guesses
-        logits, no_speech, scores = self._batch.begin(guesses, attention=self._attention)
-        last = [len(prompt.start) + len(prompt.forced) - 1 for prompt in self._batch.prompts]
+        prompts = self._batch.prompts
+        forced = [prompt.forced if self._batch.options.alignment else () for prompt in prompts]
+        num_forced = [len(ids) for ids in forced]
+        logits, no_speech, scores = self._batch.begin(guesses, num_forced, attention=self._attention)
+        last = [len(prompt.start) + len(prompt.forced) - 1 for prompt in prompts]
         weights = self._weights(scores)
-        predictions = self._predictions(logits, weights, last, first=True)
+        predictions = self._predictions(logits, weights, last, num_forced, first=True)
         if weights is None:
             return Opening(predictions, no_speech)
-        return Opening(predictions, no_speech, [weights[row, :, :end] for row, end in enumerate(last)])
+        of_forced = [
+            self._of_text(logits[row, : len(ids)], np.array(ids, dtype=np.int64))
+            for row, ids in enumerate(forced)
+        ]
+        attention = [weights[row, :, :end] for row, end in enumerate(last)]
+        return Opening(predictions, no_speech, attention, of_forced)
 
     def read(self, tokens: Sequence[int], guesses: Sequence[Sequence[int]]) -> list[Predictions]:
         self._guesses = guesses
         rows = [(token, *guess) for token, guess in zip(tokens, guesses, strict=True)]
         at = [0] * len(rows)
-        logits, scores = self._batch.cache.read(rows, places_behind(at, guesses), attention=self._attention)
-        return self._predictions(logits, self._weights(scores), at, first=False)
+        places = places_behind(at, [len(guess) for guess in guesses])
+        logits, scores = self._batch.cache.read(rows, places, attention=self._attention)
+        return self._predictions(logits, self._weights(scores), at, at, first=False)
 
     def keep(self, rows: Sequence[int], num_guessed: Sequence[int]) -> None:
         cache = self._batch.cache
@@ -147,38 +160,49 @@ class OnnxDraftDecoder:
         cache.drop_last([len(self._guesses[row]) - kept for row, kept in zip(rows, num_guessed, strict=True)])
 
     def _predictions(
-        self, logits: FloatArray, weights: FloatArray | None, at: Sequence[int], *, first: bool
+        self,
+        logits: FloatArray,
+        weights: FloatArray | None,
+        at: Sequence[int],
+        skipped: Sequence[int],
+        *,
+        first: bool,
     ) -> list[Predictions]:
-        """`at`: where each row's first prediction is among the tokens that were read."""
+        """`at`: where each row's first prediction is among the tokens that were read, `skipped`: and among
+        its logits."""
         logprobs = self._batch.logprobs(logits, first=first)
         best = logprobs.argmax(axis=-1)
         values = np.take_along_axis(logprobs, best[..., None], axis=-1)[..., 0]
-        of_text = None
-        if self._batch.options.alignment:
-            chosen = np.take_along_axis(logits, best[..., None], axis=-1)[..., 0]
-            of_text = chosen - log_sum(logits[..., : self._end])[..., 0]
-        return [
-            Predictions(
-                best[row, : len(guess) + 1],
-                values[row, : len(guess) + 1],
-                None if weights is None else weights[row, :, at[row] : at[row] + len(guess) + 1],
-                None if of_text is None else of_text[row, : len(guess) + 1],
+        of_text = self._of_text(logits, best) if self._batch.options.alignment else None
+        found = []
+        for row, guess in enumerate(self._guesses):
+            own = slice(skipped[row], skipped[row] + len(guess) + 1)
+            read = slice(at[row], at[row] + len(guess) + 1)
+            found.append(
+                Predictions(
+                    best[row, own],
+                    values[row, own],
+                    None if weights is None else weights[row, :, read],
+                    None if of_text is None else of_text[row, own],
+                )
             )
-            for row, guess in enumerate(self._guesses)
-        ]
+        return found
+
+    def _of_text(self, logits: FloatArray, ids: IntArray) -> FloatArray:
+        """Log-probabilities of these tokens among those under the end token, none of them suppressed."""
+        chosen = np.take_along_axis(logits, ids[..., None], axis=-1)
+        found: FloatArray = (chosen - log_sum(logits[..., : self._end]))[..., 0]
+        return found
 
     def _weights(self, scores: FloatArray | None) -> FloatArray | None:
         return None if scores is None else softmax(scores)[..., : self._num_states]
 
 
-def places_behind(first: Sequence[int], guesses: Sequence[Sequence[int]]) -> IntArray:
-    """The place before each row's guess and those of its tokens, `(num_rows, longest guess + 1)`; the last
-    again where a row's guess is shorter."""
-    longest = max(map(len, guesses))
-    lengths = np.array([len(guess) for guess in guesses])[:, None]
-    places: IntArray = np.asarray(first, dtype=np.int64)[:, None] + np.minimum(
-        np.arange(longest + 1), lengths
-    )
+def places_behind(first: Sequence[int], num_behind: Sequence[int]) -> IntArray:
+    """Each row's first place and those behind it, `(num_rows, most of them + 1)`; the last again where a row
+    has fewer."""
+    steps = np.minimum(np.arange(max(num_behind) + 1), np.array(num_behind)[:, None])
+    places: IntArray = np.asarray(first, dtype=np.int64)[:, None] + steps
     return places
 
 

@@ -40,6 +40,8 @@ def load(model: ModelToLoad) -> OnnxEngine:
 class OnnxEngine(WhisperEngine):
     """One Whisper model; calls run side by side."""
 
+    _model: OnnxWhisper
+
     def __init__(
         self,
         path: Path,
@@ -82,7 +84,7 @@ class OnnxEngine(WhisperEngine):
         return found
 
     def _read(
-        self, states: States, rows: Sequence[Sequence[int]], first: int, texts: Sequence[Sequence[int]]
+        self, states: States, rows: list[list[int]], first: int, texts: Sequence[Sequence[int]]
     ) -> Iterator[tuple[FloatArray, FloatArray]]:
         cache = TextCache(self._model, states.project())
         longest = max(map(len, texts))

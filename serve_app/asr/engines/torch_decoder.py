@@ -208,11 +208,12 @@ class TorchBatch:
         self._suppressed = self._bias(options.suppressed)
 
     def begin(
-        self, guesses: Sequence[Sequence[int]]
+        self, guesses: Sequence[Sequence[int]], num_forced: int = 0
     ) -> tuple[Tensor, FloatArray, FloatArray | None, Sequence[FloatArray] | None]:
-        """Read the prompts and a guess behind each: logits `(num_rows, longest guess + 1, vocabulary_size)`
-        behind the prompt and each guessed token, no-speech probabilities, attention of the same places, and
-        of the prompts before them."""
+        """Read the prompts and a guess behind each: logits `(num_rows, num_forced + longest guess + 1,
+        vocabulary_size)` of the last so many tokens of each prompt, behind it and behind each guessed token;
+        no-speech probabilities; attention behind the prompt and the guessed tokens; and of the prompts before
+        that."""
         given, num_padding = pad_left([(*prompt.start, *prompt.forced) for prompt in self.prompts])
         last = len(given[0]) - 1
         tokens = torch.tensor(given, device=self.model.device)
@@ -221,7 +222,7 @@ class TorchBatch:
         at_start = self.model.logits(hidden[torch.arange(len(places)), places])
         no_speech = at_start.softmax(dim=-1)[:, self._no_speech].cpu().numpy()
         weights = self.weights(scores)
-        logits = self.model.logits(hidden[:, last:])
+        logits = self.model.logits(hidden[:, last - num_forced :])
         if weights is None:
             return logits, no_speech, None, None
         of_prompts = [weights[row, :, padding:last] for row, padding in enumerate(num_padding)]
@@ -302,8 +303,17 @@ class TorchDraftDecoder:
 
     def begin(self, guesses: Sequence[Sequence[int]]) -> Opening:
         self._guesses = guesses
-        logits, no_speech, weights, of_prompts = self._batch.begin(guesses)
-        return Opening(self._predictions(logits, weights, first=True), no_speech, of_prompts)
+        forced: list[Sequence[int]] = []
+        if self._batch.options.alignment:
+            forced = [prompt.forced for prompt in self._batch.prompts]
+        longest = max(map(len, forced), default=0)
+        logits, no_speech, weights, of_prompts = self._batch.begin(guesses, longest)
+        of_forced = [
+            self._of_text(logits[row, longest - len(ids) : longest], self._batch.padded([ids])[0])
+            for row, ids in enumerate(forced)
+        ]
+        predictions = self._predictions(logits[:, longest:], weights, first=True)
+        return Opening(predictions, no_speech, of_prompts, of_forced if forced else None)
 
     def read(self, tokens: Sequence[int], guesses: Sequence[Sequence[int]]) -> list[Predictions]:
         self._guesses = guesses
@@ -321,10 +331,7 @@ class TorchDraftDecoder:
         allowed = self._batch.allowed(logits, first=first)
         best, ids = allowed.max(dim=-1)
         logprobs = (best - allowed.logsumexp(dim=-1)).cpu().numpy()
-        of_text = None
-        if self._batch.options.alignment:
-            chosen = logits.gather(-1, ids[..., None])[..., 0]
-            of_text = (chosen - logits[..., : self._end].logsumexp(dim=-1)).cpu().numpy()
+        of_text = self._of_text(logits, ids) if self._batch.options.alignment else None
         found = ids.cpu().numpy()
         return [
             Predictions(
@@ -335,3 +342,9 @@ class TorchDraftDecoder:
             )
             for row, count in enumerate(len(guess) + 1 for guess in self._guesses)
         ]
+
+    def _of_text(self, logits: Tensor, ids: Tensor) -> FloatArray:
+        """Log-probabilities of these tokens among those under the end token, none of them suppressed."""
+        chosen = logits.gather(-1, ids[..., None])[..., 0]
+        found: FloatArray = (chosen - logits[..., : self._end].logsumexp(dim=-1)).cpu().numpy()
+        return found

@@ -128,7 +128,7 @@ class TorchEngine(WhisperEngine):
         return _numpy(logits[:, 0, list(ids)])
 
     def _read(
-        self, states: States, rows: Sequence[Sequence[int]], first: int, texts: Sequence[Sequence[int]]
+        self, states: States, rows: list[list[int]], first: int, texts: Sequence[Sequence[int]]
     ) -> Iterator[tuple[FloatArray, FloatArray]]:
         runner = EagerRunner(self._model, states.project(), [0] * len(rows), len(rows[0]), attention=True)
         hidden, scores = runner.prefill(torch.tensor(rows, device=self._model.device))

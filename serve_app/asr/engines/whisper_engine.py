@@ -99,7 +99,7 @@ class WhisperEngine(ABC):
 
     @abstractmethod
     def _read(
-        self, states: States, rows: Sequence[Sequence[int]], first: int, texts: Sequence[Sequence[int]]
+        self, states: States, rows: list[list[int]], first: int, texts: Sequence[Sequence[int]]
     ) -> Iterator[tuple[FloatArray, FloatArray]]:
         """Read rows of equal length. Of each item the probabilities `(num_tokens,)` of its text, the first of
         which is predicted at place `first`, among the tokens under the end token, as CTranslate2 has it; and

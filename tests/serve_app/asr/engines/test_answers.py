@@ -315,6 +315,14 @@ def test_word_times_come_with_the_search(tiny_model: Model, turns: Turns) -> Non
         if before is not answers[0]:
             assert again_found.ids == before.ids
             assert again_found.alignment.path == before.alignment.path
+    prompts[0] = replace(prompts[0], start=prompts[1].start)
+    forced = [replace(prompt, forced=answer.ids[:3]) for prompt, answer in zip(prompts, answers, strict=True)]
+    for whole, before in zip(engine.generate(states, forced, options), answers, strict=True):
+        assert whole.alignment is not None
+        assert before.alignment is not None
+        assert whole.ids == before.ids
+        assert whole.alignment.path == before.alignment.path
+        assert whole.alignment.token_probs == pytest.approx(before.alignment.token_probs, abs=2e-3)
     beams = engine.generate(states, prompts, replace(options, beam_size=2))
     assert beams[0].alignment is None
 

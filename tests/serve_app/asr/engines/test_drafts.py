@@ -235,13 +235,13 @@ def check(run: Search, data: st.DataObject) -> None:
     ]
     aligned = data.draw(st.booleans())
     found = run(drafted, replace(options, alignment=aligned))
-    for ours, theirs, prompt in zip(found, expected, prompts, strict=True):
+    for ours, theirs in zip(found, expected, strict=True):
         assert (ours.ids, ours.ended, ours.num_scored) == (theirs.ids, theirs.ended, theirs.num_scored)
         assert ours.attended == theirs.attended
         assert ours.sum_logprob == pytest.approx(theirs.sum_logprob, abs=0.05)
         assert ours.no_speech_prob == pytest.approx(theirs.no_speech_prob, abs=1e-3)
         is_text = all(token < END for token in ours.ids)
-        assert (ours.alignment is not None) is (aligned and ours.ended and not prompt.forced and is_text)
+        assert (ours.alignment is not None) is (aligned and ours.ended and is_text)
         if ours.alignment is not None and ours.ids:
             assert {token for token, _ in ours.alignment.path} == set(range(len(ours.ids) + 1))
             assert len(ours.alignment.token_probs) == len(ours.ids)
