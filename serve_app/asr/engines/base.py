@@ -96,7 +96,8 @@ class Hypothesis:
     `ids`: forced text included, end token not. `sum_logprob` of the `num_scored` new tokens, the end token
     among them where it was `ended`: False where the token or attention limit stopped it. `no_speech_prob`
     at the start of transcript. `attended`: the state that each of `ids` attends to most, forced ones
-    included; empty unless asked for. `alignment` of `ids` with the states of the prompt; None: not known.
+    included; empty unless asked for. `num_calls` of the decoder, 0: one for each scored token.
+    `alignment` of `ids` with the states of the prompt; None: not known.
     """
 
     ids: tuple[int, ...]
@@ -105,6 +106,7 @@ class Hypothesis:
     no_speech_prob: float
     ended: bool
     attended: tuple[int, ...] = ()
+    num_calls: int = 0
     alignment: Alignment | None = None
 
     @property

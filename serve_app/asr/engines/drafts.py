@@ -134,6 +134,7 @@ class _Answer:
     """The first token of the draft that was not compared yet."""
     num_agreed: int = 0
     """In the last call."""
+    num_calls: int = 0
 
     @property
     def max_new_tokens(self) -> int:
@@ -168,6 +169,7 @@ class _Answer:
     def follow(self, guess: Sequence[int], found: Predictions) -> int:
         """Take predictions up to the first that differs from the guess. How many of the guess agreed."""
         self.num_agreed = 0
+        self.num_calls += 1
         for place, (token, logprob) in enumerate(zip(found.ids, found.logprobs, strict=True)):
             if token == self.end:
                 self.logprobs.append(float(logprob))
@@ -220,6 +222,7 @@ class _Answer:
             num_scored=len(self.logprobs),
             no_speech_prob=no_speech_prob,
             ended=self.ended,
+            num_calls=self.num_calls,
             attended=tuple(self.attended) if self.options.attention else (),
             alignment=self._alignment(),
         )

@@ -22,8 +22,8 @@ from serve_app.asr.features import FloatArray
 from serve_app.asr.ports import ModelToLoad
 from serve_app.core.errors import ModelUnavailable
 
-COMPUTE_TYPES = ("int8_float32", "int8", "float32")
-"""The first is the default: the decoder in 8 bits, the encoder in float32."""
+COMPUTE_TYPES = ("int8", "int8_float32", "float32")
+"""The first is the default. `int8_float32` has the decoder in 8 bits, the encoder in float32."""
 
 
 def load(model: ModelToLoad) -> OnnxEngine:
