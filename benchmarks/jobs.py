@@ -39,15 +39,7 @@ from sotto_client.jobs import create_job, get_job, is_passing, wait_for_job
 from sotto_client.recordings import UploadOptions
 from sotto_client.wire import JobStatus
 
-VICTIMS = (
-    "Ingress",
-    "Recogniser",
-    "VoiceActivity",
-    "Diarization",
-    "controller",
-    "haproxy manager",
-    "haproxy",
-)
+VICTIMS = ("Ingress", "Recogniser", "VoiceActivity", "controller", "haproxy")
 STEP = 0.04
 """The share of the recording that is decoded between two deaths."""
 SETTLE_S = 20.0
