@@ -166,6 +166,9 @@ class JobDesk:
             raise UnknownJob("there is no such job")
         if job.state is JobState.CANCELLED:
             self._on_cancelled(job_id)
+        if job.audio and job.ended_s != now_s:  # it had ended, and nobody has swept its audio yet
+            await self._delete_audio(job)
+            return await self.cancel(job_id, owner)
         return job
 
     async def forget_all(self, owner: str) -> int:
