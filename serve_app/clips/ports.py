@@ -66,5 +66,5 @@ class Clips(Protocol):
     def opened(self, clip_id: str, key_id: str) -> AbstractAsyncContextManager[BinaryIO]:
         """The audio as it was uploaded: a file to read and seek in, in a thread. Raises `UnknownClip`."""
 
-    async def delete(self, clip_id: str, key_id: str) -> None:
-        """Raises `UnknownClip`."""
+    async def delete(self, clip_id: str, key_id: str, *, keep_text: bool = False) -> None:
+        """With what was cached of it unless `keep_text`. Raises `UnknownClip`."""

@@ -221,9 +221,10 @@ class RedisStore:
 
         return self._transaction(change, f"{_P}job:{job_id}")
 
-    def num_waiting(self) -> int:
+    def num_open(self) -> tuple[int, int]:
         owners = self._redis.zrange(_TURNS, 0, -1)
-        return sum(self._redis.zcard(f"{_P}waiting:{owner.decode()}") for owner in owners)
+        num_queued = sum(self._redis.zcard(f"{_P}waiting:{owner.decode()}") for owner in owners)
+        return num_queued, self._redis.zcard(_RUNNING)
 
     # -- webhooks ----------------------------------------------------------------------------------------
 

@@ -93,8 +93,8 @@ class SealedStore:
     def forget_expired(self, now_s: float) -> int:
         return self._store.forget_expired(now_s)
 
-    def num_waiting(self) -> int:
-        return self._store.num_waiting()
+    def num_open(self) -> tuple[int, int]:
+        return self._store.num_open()
 
     def claim_deliveries(self, *, now_s: float, lease_s: float, limit: int) -> list[Delivery]:
         claimed = []

@@ -226,10 +226,12 @@ class SqlStore:
         with self._writing.begin() as connection:
             return _forget(connection, expired)
 
-    def num_waiting(self) -> int:
-        query = select(func.count()).where(JOBS.c.state == JobState.QUEUED)
+    def num_open(self) -> tuple[int, int]:
+        states = (JobState.QUEUED, JobState.RUNNING)
+        query = select(JOBS.c.state, func.count()).where(JOBS.c.state.in_(states)).group_by(JOBS.c.state)
         with self._engine.begin() as connection:
-            return int(connection.execute(query).scalar_one())
+            found = {state: int(number) for state, number in connection.execute(query)}
+        return found.get(JobState.QUEUED, 0), found.get(JobState.RUNNING, 0)
 
     # -- webhooks ----------------------------------------------------------------------------------------
 

@@ -69,8 +69,8 @@ class JobStore(Protocol):
         """Drop jobs whose results have been kept long enough, and webhooks that came to nothing until then;
         how many jobs."""
 
-    def num_waiting(self) -> int:
-        """Jobs that are queued."""
+    def num_open(self) -> tuple[int, int]:
+        """How many jobs are queued, and how many are running."""
 
     # -- webhooks ----------------------------------------------------------------------------------------
 

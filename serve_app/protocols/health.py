@@ -293,14 +293,7 @@ def status_body(status: ServiceStatus) -> Status:
 
 
 def loaded_model(model: ModelInfo) -> LoadedModel:
-    return LoadedModel(
-        name=model.name,
-        role=model.role,
-        engine=model.engine,
-        device=model.device,
-        compute_type=model.compute_type,
-        multilingual=model.multilingual,
-    )
+    return LoadedModel(**{name: getattr(model, name) for name in LoadedModel.__struct_fields__})
 
 
 def _final_model(status: ServiceStatus) -> ModelInfo | None:

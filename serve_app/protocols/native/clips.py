@@ -124,24 +124,8 @@ class ShortTranscript(wire.Written, frozen=True, kw_only=True):
 
 def short_body(body: wire.Transcript, missing_speakers: str = "") -> ShortTranscript:
     """`missing_speakers`: why they are not told apart where they would be."""
-    return ShortTranscript(
-        transcript=body.transcript,
-        confidence=body.confidence,
-        language=body.language,
-        duration_s=body.duration_s,
-        segments=body.segments,
-        processing_time=body.processing_time,
-        cached=body.cached,
-        model=body.model,
-        cached_at=body.cached_at,
-        cache_hit_at=body.cache_hit_at,
-        words=body.words,
-        num_speakers=body.num_speakers,
-        speakers=body.speakers,
-        diarization=missing_speakers or UNSET,
-        warning=body.warning,
-        complete=body.complete,
-    )
+    taken = {name: getattr(body, name) for name in ShortTranscript.__struct_fields__ if hasattr(body, name)}
+    return ShortTranscript(**taken, diarization=missing_speakers or UNSET)
 
 
 def clip_info(clip: Clip) -> ClipInfo:

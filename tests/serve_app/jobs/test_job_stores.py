@@ -53,7 +53,7 @@ def test_a_job_goes_from_queued_to_done(store: JobStore) -> None:
     new = job("a", "kim", audio="a.flac", webhook_url="https://example.com/hook", fingerprint="f" * 64)
     add(store, new)
     assert store.get("a", "kim") == new
-    assert store.num_waiting() == 1
+    assert store.num_open() == (1, 0)
     held = claim(store, "t1")
     assert held is not None
     assert (held.state, held.attempts, held.started_s, held.parameters) == (
@@ -62,7 +62,7 @@ def test_a_job_goes_from_queued_to_done(store: JobStore) -> None:
         NOW,
         (("language", "pt"),),
     )
-    assert store.num_waiting() == 0
+    assert store.num_open() == (0, 1)
     assert claim(store, "t2") is None
     assert store.renew("a", "t1", lease_until_s=NOW + 20, progress=0.5)
     assert store.get("a", "kim").progress == 0.5
