@@ -28,7 +28,7 @@ _LEVELS: Final = ("normal", "high", "critical")
 
 
 class LiveSessions(Written, frozen=True, kw_only=True):
-    """Since the start of the replicas that there are, but for those that are open."""
+    """Since the service started, but for those that are open."""
 
     connections: Annotated[int, means("WebSockets that are open.")]
     started: int
@@ -83,7 +83,7 @@ class Failure(Written, frozen=True, kw_only=True):
     status: Annotated[str, means("Of HTTP, or the code that a WebSocket was closed with.")]
     reason: Annotated[str, means("The error's code.")]
     count: int
-    last_at: Annotated[str, means("ISO 8601.")]
+    last_at: Annotated[str | None, means("ISO 8601; null where the replica that knew has ended.")]
 
 
 class Figured(Written, frozen=True, kw_only=True):
@@ -230,12 +230,15 @@ def _cards(figures: Figures) -> tuple[Card, ...]:
 
 def _failures(figures: Figures) -> tuple[Failure, ...]:
     """The newest first."""
-    counts = {tuple(labels.values()): count for labels, count in figures.of(families.FAILURES)}
-    last = figures.of(families.LAST_FAILURE)
-    newest = heapq.nlargest(MAX_FAILURES, last, key=lambda one: one[1])
+    last_s = {tuple(labels.values()): when_s for labels, when_s in figures.of(families.LAST_FAILURE)}
+
+    def when(one: tuple[dict[str, str], float]) -> float:
+        return last_s.get(tuple(one[0].values()), 0.0)
+
+    newest = heapq.nlargest(MAX_FAILURES, figures.of(families.FAILURES), key=when)
     return tuple(
-        Failure(**labels, count=round(counts.get(tuple(labels.values()), 0)), last_at=_when(when_s))
-        for labels, when_s in newest
+        Failure(**one[0], count=round(one[1]), last_at=_when(when(one)) if when(one) else None)
+        for one in newest
     )
 
 

@@ -81,7 +81,7 @@ function show({ version, figures, replicas, models, keys }) {
     ["last", "door", "status", "why", "count"].map((key) => face.text(key)),
     [
       ...(figures?.failures ?? []).map((one) => [
-        moment(one.last_at), one.door, one.status, one.reason, number(one.count),
+        one.last_at === null ? "–" : moment(one.last_at), one.door, one.status, one.reason, number(one.count),
       ]),
       ...decodes.map(([role, count]) => ["–", face.text("decoding"), "–", role, number(count)]),
     ],

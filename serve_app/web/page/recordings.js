@@ -143,13 +143,20 @@ async function open(id) {
   view.clear();
   for (const final of finalsOf(job.result)) {
     const added = transcript.add(final);
-    if (added !== null) view.append(added, transcript.speakerNumber(added.speaker));
+    if (added !== null) view.append(added, speakerOf(added.speaker));
   }
   shownName = nameOf(id);
   byId("transcript").scrollTop = 0;
   byId("transcript").focus();
   for (const one of document.querySelectorAll("#results button")) one.disabled = false;
   view.say("status", "shownText", { name: shownName });
+}
+
+/** Who spoke, as `View.append` takes it: a number, or what has one and a name. */
+function speakerOf(label) {
+  if (label === null) return null;
+  const number = transcript.speakerNumber(label);
+  return { number, name: label, valueOf: () => number };
 }
 
 // sending

@@ -303,6 +303,10 @@ async def test_recordings_are_sent_worked_on_read_and_deleted(
             "[...document.querySelectorAll('#finals p')].map((line) => line.textContent)"
         )
         assert lines == ["SPEAKER_01Hello there.", "SPEAKER_02General Kenobi."]
+        colours = (
+            "[...document.querySelectorAll('#finals .speaker')].map((one) => getComputedStyle(one).color)"
+        )
+        assert len(set(await page.value(colours))) == 2
         for name, begins in (("srt", "1\n00:00:00,000 --> 00:00:01,000\nSPEAKER_01: Hello"), ("json", "{")):
             await page.click(f"[data-download={name}]")
             path = downloads / f"visit.wav.{name}"
