@@ -25,7 +25,7 @@ async def replica_counts() -> Sequence[DeploymentReplicas]:
         raise StorageUnavailable("Serve's controller does not answer") from error
     return [
         DeploymentReplicas(
-            name, str(one.status.value), tuple((str(state), n) for state, n in one.replica_states.items())
+            name, one.status.value, tuple((state.value, count) for state, count in one.replica_states.items())
         )
         for application in status.applications.values()
         for name, one in application.deployments.items()
