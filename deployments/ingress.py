@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 
 from deployments.limits import shared_counts
 from deployments.ports import CacheHandle, RecogniserHandle, SpeakerHandle, VoiceHandle
+from deployments.replicas import replica_counts
 from deployments.serve_patches import bound_receive_queues, name_requests_once
 from serve_app.assembly.access import keyring, limiter_of
 from serve_app.assembly.audit import open_audit
@@ -165,6 +166,7 @@ class Ingress:
             ),
             signing_key=secret.encode() if secret else None,
             traces=self._traces,
+            replicas=replica_counts,
         )
 
     def _erasers(self) -> tuple[Eraser, ...]:

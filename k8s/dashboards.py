@@ -125,6 +125,13 @@ LIVE = (
         "{{request_type}} {{reason}}",
         "ops",
     ),
+    lines("Errors", f"sum by (door, reason) ({rate('stt_failures_total')})", "{{door}} {{reason}}", "ops"),
+    lines(
+        "Last error",
+        "max by (door) (stt_last_failure_timestamp_seconds) * 1000",
+        "{{door}}",
+        "dateTimeFromNow",
+    ),
     Panel(
         "Backpressure",
         (("max(stt_backpressure_level)", "level"), ("max(stt_backpressure_rung)", "rung of the ladder")),

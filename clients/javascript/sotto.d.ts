@@ -282,7 +282,26 @@ export class UtteranceRecorder {
   stop(): Promise<Blob>;
   /** Resolves with the WAV file, however the recording is ended. */
   readonly recording: Promise<Blob>;
+  readonly isStopped: boolean;
 }
+
+export interface RecordOnceOptions extends UtteranceRecorderOptions, TranscribeOptions {
+  /** Default 800, unlike `UtteranceRecorder`'s. */
+  stopAfterSilenceMs?: number;
+  onState?: (state: RecordOnce["state"]) => void;
+}
+
+/** One utterance on its way to its text. */
+export interface RecordOnce {
+  readonly state: "idle" | "recording" | "transcribing";
+  /** End the recording now; its text still comes. */
+  stop(): Promise<void>;
+  /** Rejects with `TranscriptionError`, why there is no microphone, or why `signal` was aborted. */
+  readonly done: Promise<Transcription | string>;
+}
+
+/** Record one utterance and post it. In a click or a key press, as `Microphone.start()`. */
+export function recordOnce(url: string, options?: RecordOnceOptions): RecordOnce;
 
 export class SilenceDetector {
   constructor(silenceMs: number, options?: { minLevel?: number; ratio?: number });

@@ -159,7 +159,8 @@ class JobDesk:
 
     async def num_waiting(self) -> int:
         """Queued jobs of all keys. Raises `JobsUnavailable`."""
-        return await self._store.call(lambda store: store.num_waiting())
+        num_queued, _ = await self._store.call(lambda store: store.num_open())
+        return num_queued
 
     async def cancel(self, job_id: str, owner: str) -> Job:
         """Stop a job; one that has ended is forgotten, with its result. Raises `UnknownJob`."""
@@ -172,6 +173,9 @@ class JobDesk:
         if job.state is JobState.CANCELLED and job.ended_s == now_s:
             self._counts.job_ended(job.state)
             self._on_cancelled(job_id)
+        if job.audio and job.ended_s != now_s:  # it had ended, and nobody has swept its audio yet
+            await self._delete_audio(job)
+            return await self.cancel(job_id, owner)
         return job
 
     async def forget_all(self, owner: str) -> int:

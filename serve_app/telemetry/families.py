@@ -67,6 +67,20 @@ REFUSED = Family(
     "Live sessions, uploads and requests refused for want of room",
     ("request_type", "reason"),
 )
+_FAILED = ("door", "status", "reason")
+FAILURES = Family(
+    "stt_failures_total",
+    Kind.COUNTER,
+    "Requests and connections that met an error, by the code of the last one",
+    _FAILED,
+)
+LAST_FAILURE = Family(
+    "stt_last_failure_timestamp_seconds",
+    Kind.GAUGE,
+    "When such a request or connection last ended, Unix time",
+    _FAILED,
+    merge=Merge.MAX,
+)
 AUDIT_FAILURES = Family(
     "stt_audit_write_failures_total", Kind.COUNTER, "Times the audit log could not be written"
 )
@@ -188,6 +202,8 @@ FAMILIES: tuple[Family, ...] = (
     TEXTS_SENT,
     AUDIO_RECEIVED,
     REFUSED,
+    FAILURES,
+    LAST_FAILURE,
     AUDIT_FAILURES,
     BACKPRESSURE_LEVEL,
     BACKPRESSURE_RUNG,

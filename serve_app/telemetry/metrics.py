@@ -37,6 +37,8 @@ class Metrics:
         self._texts_sent = factory.instrument(families.TEXTS_SENT)
         self._audio_received = factory.instrument(families.AUDIO_RECEIVED)
         self._refused = factory.instrument(families.REFUSED)
+        self._failures = factory.instrument(families.FAILURES)
+        self._last_failure = factory.instrument(families.LAST_FAILURE)
         self._texts_dropped = factory.instrument(families.TEXTS_DROPPED)
         self._backpressure = factory.instrument(families.BACKPRESSURE_LEVEL)
         self._backpressure_rung = factory.instrument(families.BACKPRESSURE_RUNG)
@@ -92,6 +94,13 @@ class Metrics:
         """There was no room for a "session" or an "upload": "max_sessions", "max_uploads", "queue_full" or
         "queue_congestion"; or a key or an address has reached its "limit", of "request" and "audio" too."""
         self._refused.record(1, {"request_type": request_type, "reason": reason})
+
+    def failed(self, door: str, status: str, reason: str, at_s: float) -> None:
+        """A request or a connection that met an error has ended: its door's template, the status or close
+        code, the error's code, and Unix time."""
+        labels = {"door": door, "status": status, "reason": reason}
+        self._failures.record(1, labels)
+        self._last_failure.record(at_s, labels)
 
     def audit_failed(self) -> None:
         """The audit log could not be written; its lines wait."""

@@ -26,7 +26,7 @@ from serve_app.jobs.desk import JobDesk
 from serve_app.models.languages import normalise_language
 from serve_app.protocols.choices import SessionChoices
 from serve_app.protocols.doors import Described
-from serve_app.service.contract import RecordingOptions, SpeechService
+from serve_app.service.contract import DeploymentReplicas, RecordingOptions, SpeechService
 from serve_app.session.options import SessionOptions
 from serve_app.settings import Settings
 from serve_app.telemetry.metrics import Metrics
@@ -42,6 +42,8 @@ MAX_CONCURRENT_UPLOADS = 32
 
 T = TypeVar("T")
 Endpoint: TypeAlias = Callable[[Any], Awaitable[Any]]
+ReplicaCounts: TypeAlias = Callable[[], Awaitable[Sequence[DeploymentReplicas]]]
+"""Raises `StorageUnavailable` while nothing answers."""
 Endpoints: TypeAlias = Mapping[str, Endpoint]
 """Starlette's functions by the names of the doors that they answer."""
 KEY_BYTES = 32
@@ -68,6 +70,7 @@ class Door:
     `described`: every door of the application. `signing_key`: the same on all replicas, or a client secret is
     good at one of them only; None: one of this process. `keys`: those that are asked for; None: none are.
     `limiter`: what keys and addresses may use. `kept`: what outlives a request.
+    `replicas`: asked for what there are of each deployment; None: unknown.
     """
 
     def __init__(
@@ -81,11 +84,13 @@ class Door:
         keys: Keyring | None = None,
         limiter: Limiter | None = None,
         kept: Kept | None = None,
+        replicas: ReplicaCounts | None = None,
     ) -> None:
         kept = kept or Kept()
         self.service = service
         self.jobs, self.clips, self.cache = kept.jobs, kept.clips, kept.cache
         self.keeper, self.erasers = kept.keeper, kept.erasers
+        self.replicas = replicas
         self.limiter = limiter or Limiter()
         self.limiter.on_refused = lambda what: metrics.refused(what, "limit")
         self.described = tuple(described)

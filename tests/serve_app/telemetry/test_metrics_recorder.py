@@ -35,6 +35,8 @@ def test_the_families_of_the_service():
         "stt_texts_sent_total": ("counter", ("job_type",)),
         "stt_audio_seconds_total": ("counter", ("request_type",)),
         "stt_refused_total": ("counter", ("request_type", "reason")),
+        "stt_failures_total": ("counter", ("door", "status", "reason")),
+        "stt_last_failure_timestamp_seconds": ("gauge", ("door", "status", "reason")),
         "stt_audit_write_failures_total": ("counter", ()),
         "stt_backpressure_level": ("gauge", ()),
         "stt_backpressure_rung": ("gauge", ()),

@@ -507,3 +507,13 @@ async def test_a_list_of_jobs_has_pages(office: JobOffice) -> None:
     for wrong in ("nothing", "1_", "1e9_a", "-1_a", "1_a\n", "9" * 101):
         answer = await office.client.get("/api/jobs", params={"before": wrong})
         assert answer.status_code == 400, wrong
+
+
+async def test_an_ended_job_is_forgotten_at_once_with_its_audio(office: JobOffice, tmp_path: Path) -> None:
+    job = await create(office)
+    await office.worker.work_on_one()
+    assert any(path.is_file() for path in (tmp_path / "audio").rglob("*"))
+    answer = await office.client.delete(f"/api/jobs/{job['job_id']}", headers={"x-test-key": "kim"})
+    assert answer.json()["status"] == "done"
+    assert (await shown(office, job)).status_code == 404
+    assert not any(path.is_file() for path in (tmp_path / "audio").rglob("*"))
