@@ -170,6 +170,23 @@ UPLOADS = (
     ),
 )
 
+QUEUE = (
+    lines("Recordings in the queue", "max by (state) (stt_recording_jobs)", "{{state}}"),
+    lines(
+        "Recordings ended a second",
+        f"sum by (state) ({rate('stt_recording_jobs_ended_total')})",
+        "{{state}}",
+        "ops",
+    ),
+    quantiles("Time in the queue", "stt_recording_job_wait_seconds", "", (0.5, 0.95)),
+    lines(
+        "Webhooks a second",
+        f"sum by (outcome) ({rate('stt_webhook_attempts_total')})",
+        "{{outcome}}",
+        "ops",
+    ),
+)
+
 REPLICAS = (
     lines("Healthy", f"{BY_DEPLOYMENT} (ray_serve_deployment_replica_healthy{OURS})", "{{deployment}}"),
     lines(
@@ -226,7 +243,9 @@ NODES = (
 )
 
 SERVICE = Dashboard(
-    "sotto-service", "Sotto: the service", (("Now", NOW), ("Live", LIVE), ("Uploads", UPLOADS))
+    "sotto-service",
+    "Sotto: the service",
+    (("Now", NOW), ("Live", LIVE), ("Uploads", UPLOADS), ("Queue", QUEUE)),
 )
 CLUSTER = Dashboard(
     "sotto-cluster",

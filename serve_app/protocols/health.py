@@ -288,14 +288,7 @@ def status_body(status: ServiceStatus) -> Status:
         sessions=Sessions(active=status.active_sessions, max=status.max_sessions),
         capacity=Capacity(estimated_max_concurrent=capacity, current_load_percent=round(load, 1)),
         models=tuple(
-            LoadedModel(
-                name=model.name,
-                role=model.role,
-                engine=model.engine,
-                device=model.device,
-                compute_type=model.compute_type,
-                multilingual=model.multilingual,
-            )
+            LoadedModel(**{name: getattr(model, name) for name in LoadedModel.__struct_fields__})
             for model in status.models
         ),
         degraded=status.degraded or UNSET,

@@ -201,5 +201,8 @@ class SpeechService(Protocol):
     def status(self) -> ServiceStatus:
         """A snapshot; cheap."""
 
+    def interim_load(self) -> InterimLoad:
+        """Its part about interims, as of the last tick: every session tells its client once a second."""
+
     async def metrics_text(self) -> str:
         """Prometheus exposition text of the whole cluster."""

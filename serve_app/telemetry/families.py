@@ -118,6 +118,22 @@ REPLICA_GPU_SHARE = Family(
     merge=Merge.MAX,
 )
 
+RECORDING_JOBS = Family(
+    "stt_recording_jobs", Kind.GAUGE, "Recordings in the queue, of all keys", ("state",), merge=Merge.MAX
+)
+RECORDING_JOBS_ENDED = Family(
+    "stt_recording_jobs_ended_total", Kind.COUNTER, "Queued recordings that have ended", ("state",)
+)
+RECORDING_JOB_WAIT = Family(
+    "stt_recording_job_wait_seconds",
+    Kind.HISTOGRAM,
+    "From a recording's request to the first attempt at it",
+    buckets=(1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0),
+)
+WEBHOOKS = Family(
+    "stt_webhook_attempts_total", Kind.COUNTER, "Webhooks sent, by what came of it", ("outcome",)
+)
+
 REQUESTS = Family(
     "whisper_transcription_requests_total",
     Kind.COUNTER,
@@ -177,6 +193,10 @@ FAMILIES: tuple[Family, ...] = (
     BACKPRESSURE_RUNG,
     TEXTS_DROPPED,
     *GPU_FAMILIES,
+    RECORDING_JOBS,
+    RECORDING_JOBS_ENDED,
+    RECORDING_JOB_WAIT,
+    WEBHOOKS,
     REQUESTS,
     TRANSCRIPTION_DURATION,
     AUDIO_DURATION,

@@ -40,6 +40,10 @@ class Metrics:
         self._texts_dropped = factory.instrument(families.TEXTS_DROPPED)
         self._backpressure = factory.instrument(families.BACKPRESSURE_LEVEL)
         self._backpressure_rung = factory.instrument(families.BACKPRESSURE_RUNG)
+        self._recording_jobs = factory.instrument(families.RECORDING_JOBS)
+        self._recording_jobs_ended = factory.instrument(families.RECORDING_JOBS_ENDED)
+        self._recording_job_wait_s = factory.instrument(families.RECORDING_JOB_WAIT)
+        self._webhooks = factory.instrument(families.WEBHOOKS)
         self._requests = factory.instrument(families.REQUESTS)
         self._transcribe_s = factory.instrument(families.TRANSCRIPTION_DURATION)
         self._audio_s = factory.instrument(families.AUDIO_DURATION)
@@ -101,6 +105,23 @@ class Metrics:
         """0 normal, 1 high, 2 critical; the rung of the ladder (`capacity.ladder.Rung`)."""
         self._backpressure.record(level, {})
         self._backpressure_rung.record(rung, {})
+
+    def jobs_open(self, num_queued: int, num_running: int) -> None:
+        """Recordings in the queue; every replica that works on it says the same."""
+        self._recording_jobs.record(num_queued, {"state": "queued"})
+        self._recording_jobs.record(num_running, {"state": "running"})
+
+    def job_begun(self, waited_s: float) -> None:
+        """A queued recording's first attempt."""
+        self._recording_job_wait_s.record(waited_s, {})
+
+    def job_ended(self, state: str) -> None:
+        """A queued recording is "done", "failed" or "cancelled"."""
+        self._recording_jobs_ended.record(1, {"state": state})
+
+    def webhook_tried(self, outcome: str) -> None:
+        """A webhook was "delivered", will be "retried", or has "failed" for good."""
+        self._webhooks.record(1, {"outcome": outcome})
 
     def active_requests(self, num_active: int) -> None:
         """Uploads being worked on in this process."""

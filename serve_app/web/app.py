@@ -16,11 +16,12 @@ from serve_app.access.keyring import Keyring
 from serve_app.access.limits import Limiter
 from serve_app.protocols.doors import Described, Operation
 from serve_app.service.contract import SpeechService
+from serve_app.settings import Settings
 from serve_app.telemetry.metrics import Metrics, no_metrics
 from serve_app.telemetry.traces import Traces
 from serve_app.web.addresses import Addresses
 from serve_app.web.bounds import BodyPace, Bounds
-from serve_app.web.door import Door, DoorSettings, Kept
+from serve_app.web.door import Door, Kept
 from serve_app.web.door_table import PROTOCOLS, Protocol, doors_of, routes_of
 from serve_app.web.errors import exception_handlers
 from serve_app.web.keys import Callers
@@ -69,7 +70,7 @@ class Guards:
 
 def create_app(
     service: SpeechService,
-    settings: DoorSettings,
+    settings: Settings,
     metrics: Metrics | None = None,
     *,
     guards: Guards | None = None,
@@ -82,7 +83,7 @@ def create_app(
 
     `metrics` receives what the doors count. `kept`: what outlives a request; None: nothing. `signing_key`
     signs client secrets and tokens; None: one of this process. `traces`: where requests have spans; None:
-    nowhere. Raises `UnsupportedLanguage` for the default language.
+    nowhere.
     """
     guards, kept = guards or Guards(), kept or Kept()
     door = Door(

@@ -17,6 +17,10 @@ States: TypeAlias = Any
 keeps them. Only the engine that made them takes them back."""
 
 
+AUTO = frozenset({"", "auto", "default"})
+"""What leaves the choice of a device or an arithmetic to the engine."""
+
+
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """What an engine can do with the model that it has loaded, as data.
@@ -56,7 +60,7 @@ class Prompt:
     the answer begins with. `num_states` of the item hold its audio, what is behind them is silence;
     `attention_limit`: stop before the first new token that attends to this state or a later one. `draft`:
     what the answer probably goes on with behind `forced`. It changes no text, and saves time in engines that
-    can check it; beams, samples and attention do without.
+    can check it; beams and samples do without.
     """
 
     start: tuple[int, ...]
@@ -72,7 +76,8 @@ class DecodeOptions:
 
     `max_new_tokens`: of each item, its forced text not counted. `temperature` over 0 samples (with
     `beam_size` 1). `suppressed` ids never come; `suppressed_first` not as the first token of an answer
-    without forced text. `attention`: give the attended states (engines that can).
+    without forced text. `attention`: give the attended states (engines that can). `alignment`: say where the
+    tokens lie, where that comes with the search: engines that check drafts, for greedy answers.
     """
 
     beam_size: int = 1
@@ -81,6 +86,7 @@ class DecodeOptions:
     suppressed: tuple[int, ...] = ()
     suppressed_first: tuple[int, ...] = ()
     attention: bool = False
+    alignment: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,7 @@ class Hypothesis:
     among them where it was `ended`: False where the token or attention limit stopped it. `no_speech_prob`
     at the start of transcript. `attended`: the state that each of `ids` attends to most, forced ones
     included; empty unless asked for. `num_calls` of the decoder, 0: one for each scored token.
+    `alignment` of `ids` with the states of the prompt; None: not known.
     """
 
     ids: tuple[int, ...]
@@ -100,6 +107,7 @@ class Hypothesis:
     ended: bool
     attended: tuple[int, ...] = ()
     num_calls: int = 0
+    alignment: Alignment | None = None
 
     @property
     def avg_logprob(self) -> float:
