@@ -53,7 +53,7 @@ class NativeDialect:
     status_s: float | None = 1.0
 
     def __init__(self, parameters: Parameters = ()) -> None:
-        self._rung = "normal"
+        self._load = ToldLoad()
         self._parameters = tuple(parameters)
         self._session_id: str | None = None
         self._events: NativeEvents | None = None
@@ -121,20 +121,27 @@ class NativeDialect:
         return ()
 
     def status(self, load: Load) -> Sequence[Frame]:
-        """Where something else gives way than the client knows of."""
-        if self._session_id is None or load.rung == self._rung:
-            return ()
-        self._rung = load.rung
-        message = wire.LoadStatus(
-            session_id=self._session_id,
-            level=load.level,
-            rung=load.rung,
-            interims_paused=load.interims_paused,
-        )
-        return (_encoder.encode(message).decode(),)
+        return self._load.frames(load, self._session_id)
 
     def farewell(self, close_code: int, totals: Totals) -> Farewell:
         return Farewell((), close_code)
+
+
+class ToldLoad:
+    """What a client knows of the server's load."""
+
+    def __init__(self) -> None:
+        self._rung = "normal"
+
+    def frames(self, load: Load, session_id: str | None) -> Sequence[Frame]:
+        """A message where something else gives way than the client knows of; none before a session."""
+        if session_id is None or load.rung == self._rung:
+            return ()
+        self._rung = load.rung
+        message = wire.LoadStatus(
+            session_id=session_id, level=load.level, rung=load.rung, interims_paused=load.interims_paused
+        )
+        return (_encoder.encode(message).decode(),)
 
 
 class NativeEvents:

@@ -4,7 +4,7 @@
     (options in the address)                      <-  session_started
     binary frames: the container, cut anywhere    ->
                                                   <-  vad_event, partial_transcript, final_transcript, error
-                                                  <-  ping, every so many seconds
+                                                  <-  ping, every so many seconds; load_status behind it
     flush | end_session | cancel | pong           ->
                                                   <-  session_ended
 
@@ -43,7 +43,7 @@ from serve_app.protocols.dialect import (
     Totals,
 )
 from serve_app.protocols.native import messages as native
-from serve_app.protocols.native.dialect import NativeEvents, OnlyNewWords
+from serve_app.protocols.native.dialect import NativeEvents, OnlyNewWords, ToldLoad
 from serve_app.session.ticket import MAX_TICKET_CHARS
 from sotto_client import wire
 
@@ -82,7 +82,7 @@ _decoder = msgspec.json.Decoder(Control)
 
 
 class OpusStreamDialect:
-    """One connection; a ping goes out every `ping_s`, also between messages."""
+    """One connection; a ping goes out every `ping_s`, also between messages, and what changed of the load."""
 
     heartbeat_s: float | None = None
 
@@ -92,6 +92,7 @@ class OpusStreamDialect:
         self._session_id: str | None = None
         self._events: NativeEvents | None = None
         self._speakers = False
+        self._load = ToldLoad()
         self.status_s: float | None = ping_s
 
     def accepted(self) -> Sequence[Frame]:
@@ -136,7 +137,7 @@ class OpusStreamDialect:
         return ()
 
     def status(self, load: Load) -> Sequence[Frame]:
-        return (PING,)
+        return (PING, *self._load.frames(load, self._session_id))
 
     def farewell(self, close_code: int, totals: Totals) -> Farewell:
         return Farewell((), close_code)
