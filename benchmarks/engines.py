@@ -327,10 +327,11 @@ def start_cost(engine: str, models: str) -> dict[str, Any]:
     settings = _settings(name, compute_type, interim, final or interim)
     config = recogniser_config(settings, ROLES, shares_cores=True)
     find_engine(name).load()
-    loaded, seconds = [], []
+    loaded: list[dict[Role, Transcriber]] = []
+    seconds: list[float] = []
     with tempfile.TemporaryDirectory() as cache_dir:
         config = replace(config, cache_dir=Path(cache_dir))
-        before_bytes = psutil.Process().memory_info().rss
+        before_bytes = memory_bytes = psutil.Process().memory_info().rss
         for _ in range(2):
             started_s = time.perf_counter()
             loaded.append(dict(load_transcribers(config)))

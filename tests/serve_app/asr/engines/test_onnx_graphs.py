@@ -11,7 +11,7 @@ import pytest
 from fakes.tiny_weights import MELS, VOCABULARY, WIDTH, converted, hugging_face
 from serve_app.asr.engines import onnx_files
 from serve_app.asr.engines.choice import choose_engine, installed_engines
-from serve_app.asr.engines.onnx_engine import COMPUTE_TYPES, OnnxEngine
+from serve_app.asr.engines.onnx_engine import OnnxEngine, compute_types
 from serve_app.asr.engines.onnx_files import GRAPHS, graphs_of
 from serve_app.asr.engines.onnx_model import OnnxWhisper, TextCache
 from serve_app.asr.engines.states import SplicedStates
@@ -181,6 +181,12 @@ def test_the_engine_can_be_asked_for(folder: Path) -> None:
 def test_it_runs_on_cpus_only(folder: Path) -> None:
     with pytest.raises(ModelUnavailable, match="runs on CPUs, not on 'cuda'"):
         OnnxEngine(folder, device="cuda")
-    assert choose_type("auto", COMPUTE_TYPES, "cpu") == "int8"
-    assert choose_type("int8_float32", COMPUTE_TYPES, "cpu") == "int8_float32"
-    assert choose_type("float16", COMPUTE_TYPES, "cpu") == "int8"
+
+
+@pytest.mark.parametrize(("multilingual", "default"), [(False, "int8"), (True, "int8_float32")])
+def test_the_encoder_of_multilingual_models_is_exact_unless_asked_otherwise(
+    multilingual: bool, default: str
+) -> None:
+    types = compute_types(multilingual=multilingual)
+    expected = {"auto": default, "float16": default, "int8": "int8", "int8_float32": "int8_float32"}
+    assert {wanted: choose_type(wanted, types, "cpu") for wanted in expected} == expected
