@@ -22,6 +22,7 @@ from serve_app.assembly.storage import clips_of, erasers_of, keeps_nothing, resu
 from serve_app.assembly.voice_activity import local_voice, state_shape
 from serve_app.core.erasure import Eraser
 from serve_app.core.jobs import ModelInfo
+from serve_app.service.local_voice import LocalVoice
 from serve_app.service.ports import ReplicaLost
 from serve_app.service.readiness import Readiness
 from serve_app.settings import Settings
@@ -77,8 +78,12 @@ class Ingress:
             recognisers.append(RecogniserHandle(final))
         cluster_metrics = ClusterMetrics(ray_exporter_urls)
         self._recognisers = ("Recogniser",) if shared_cores else ("InterimAsr", "FinalAsr")
-        self._own_voice = local_voice(self._settings) if voice is None else None
-        hearing = self._own_voice or VoiceHandle(voice, state_shape(self._settings.vad_backend))
+        self._own_voice: LocalVoice | None = None
+        hearing: LocalVoice | VoiceHandle
+        if voice is not None:
+            hearing = VoiceHandle(voice, state_shape(self._settings.vad_backend))
+        else:
+            hearing = self._own_voice = local_voice(self._settings)
         deployments: dict[str, Described] = {"VoiceActivity": hearing}
         deployments |= zip(self._recognisers, recognisers, strict=True)
         required, optional = list(deployments), list[str]()

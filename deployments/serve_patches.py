@@ -37,6 +37,7 @@ class BoundedReceive(ASGIDIReceiveProxy):  # type: ignore[misc]
         self._fetch = receive
         self._taken = asyncio.Event()
         self._left = asyncio.Event()
+        self._gone: Message | None = None
 
     async def _fetch_when_wanted(self) -> Message:
         while self.queue.qsize() >= MAX_WAITING_MESSAGES:
@@ -48,19 +49,19 @@ class BoundedReceive(ASGIDIReceiveProxy):  # type: ignore[misc]
         if self._type != "websocket":
             return await super()._fetch_until_disconnect()
         await self._left.wait()
-        return self._disconnect_message["code"]
+        return (self._gone or {}).get("code")
 
     async def __call__(self) -> Message:
         message: Message
         if self._type != "websocket":
             message = await super().__call__()
             self._taken.set()
-        elif self._disconnect_message is not None:
-            message = self._disconnect_message
+        elif self._gone is not None:
+            message = self._gone
         else:
             message = await self._fetch()
             if message["type"] == "websocket.disconnect":
-                self._disconnect_message = message
+                self._gone = message
                 self._left.set()
         return message
 

@@ -14,7 +14,8 @@ clips runs alone (for its text), then a quarter of the sessions, then all of the
   the same clips gave alone as the reference.
 - `cpu_s_per_audio_s`: seconds of CPU of all processes but this one per second of audio, while all talk.
 - `overhead_core_percent_per_session`: the slope between a quarter and all of the sessions of the CPU outside
-  the model replicas; with voice activity detection under its own key.
+  the model replicas; with voice activity detection under its own key. On CPUs that is within the ingress and
+  counted there, unless `STT_VAD_PLACEMENT=deployment`.
 """
 
 from __future__ import annotations

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from websockets.frames import apply_mask
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # a platform without the compiled module
+    from websockets.utils import apply_mask
 
 _PLAIN: Final = 0x82
 """FIN, no reserved bit, opcode 2."""

@@ -9,6 +9,7 @@ import pytest
 
 from deployments.ingress import Ingress
 from fakes.fake_time import FakeClock
+from serve_app.core.errors import ReplicaUnhealthy
 from serve_app.core.jobs import ModelInfo
 from serve_app.service.ports import ReplicaLost
 from serve_app.service.readiness import LOST_AFTER_S, Readiness
@@ -84,6 +85,20 @@ async def test_the_models_of_interims_and_finals_are_known_together() -> None:
     await front.ask()
     assert front.ingress._models == (tiny, BASE)
     assert front.ingress._final_models == (BASE,)
+
+
+class BeyondHelp:
+    def check(self) -> None:
+        raise ReplicaUnhealthy("the voice detector failed twice")
+
+
+async def test_a_voice_detector_of_its_own_that_is_beyond_help_makes_the_ingress_unhealthy() -> None:
+    ingress = object.__new__(Ingress)
+    ingress._tasks, ingress._own_voice = [], None
+    await ingress.check_health()
+    ingress._own_voice = BeyondHelp()  # type: ignore[assignment]
+    with pytest.raises(ReplicaUnhealthy, match="failed twice"):
+        await ingress.check_health()
 
 
 async def test_a_deployment_that_is_lost_is_named_and_its_models_stay_known() -> None:

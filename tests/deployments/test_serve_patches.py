@@ -41,7 +41,8 @@ class Client:
         for message in self._messages:
             self.num_fetched += 1
             return message
-        return await asyncio.get_running_loop().create_future()
+        never: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        return await never
 
 
 async def settled() -> None:

@@ -162,7 +162,7 @@ def test_what_is_large_is_passed_on_and_not_held() -> None:
 def test_a_client_that_does_not_wait_for_the_handshake_is_read_by_the_general_parser(behind: bytes) -> None:
     protocol = connection(PatientWebSocket)
     protocol.conn.state = State.CONNECTING
-    protocol.conn.parser = iter(lambda: None, 1)  # type: ignore[assignment]
+    protocol.conn.parser = iter(lambda: None, 1)
     protocol.data_received(b"GET / HTTP/1.1\r\n\r\n" + behind)
     assert protocol._is_between_frames == (behind == b"")
 
