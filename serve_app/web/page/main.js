@@ -286,7 +286,7 @@ for (const button of document.querySelectorAll("[data-download]")) {
 // what the server is
 
 view.say("status", "idle");
-byId("opus").disabled = !(await OpusSocket.isPossible());
+OpusSocket.isPossible().then((isPossible) => (byId("opus").disabled = !isPossible));
 try {
   const { models: loaded } = await (await fetch(new URL("health/status", SERVER))).json();
   for (const { role, name } of loaded) named(role, name);

@@ -65,7 +65,7 @@ async def test_the_sample_plays_and_its_words_settle(
     port: int, service: FakeService, tmp_path: Path, microphone: Path
 ) -> None:
     async with live_page(port, tmp_path, microphone) as page:
-        assert await text_of(page, "#models") == "base (final), tiny.en (interim)"
+        await says(page, "#models", "base (final), tiny.en (interim)")
         await page.click("#sample")
 
         async def has_interim() -> bool:
