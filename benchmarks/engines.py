@@ -78,13 +78,20 @@ COLUMNS = (
 )
 
 
-class TimedEngine:
-    """An engine, the CPU seconds of each of its methods, and the decoder's calls for each answer."""
+@dataclass(slots=True)
+class Counted:
+    """CPU seconds by method of an engine, and the decoder's calls for each answer, in order."""
 
-    def __init__(self, engine: Engine) -> None:
+    cpu_s: Counter[str] = field(default_factory=Counter)
+    calls: list[int] = field(default_factory=list)
+
+
+class TimedEngine:
+    """An engine whose methods are counted."""
+
+    def __init__(self, engine: Engine, counted: Counted) -> None:
         self._engine = engine
-        self.cpu_s: Counter[str] = Counter()
-        self.num_calls: list[int] = []
+        self._counted = counted
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._engine, name)
@@ -94,19 +101,13 @@ class TimedEngine:
         def run(*args: Any) -> Any:
             started_s = time.process_time()
             answer = method(*args)
-            self.cpu_s[name] += time.process_time() - started_s
+            self._counted.cpu_s[name] += time.process_time() - started_s
             if name == "generate":
                 found: list[Hypothesis] = answer
-                self.num_calls += [each.num_calls or each.num_scored for each in found]
+                self._counted.calls += [each.num_calls or each.num_scored for each in found]
             return answer
 
         return run
-
-    def taken(self) -> tuple[Counter[str], list[int]]:
-        """What was counted since the last time."""
-        counted = self.cpu_s, self.num_calls
-        self.cpu_s, self.num_calls = Counter(), []
-        return counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ class Contender:
     engine: str
     models: str
     transcribers: Mapping[Role, Transcriber]
-    timed: Sequence[TimedEngine]
+    counted: Counted
 
     def roles_for(self, language: str) -> Mapping[Role, Transcriber] | None:
         """None where finals do not know the language."""
@@ -126,12 +127,11 @@ class Contender:
         knows = interim.info.can(language, Task.TRANSCRIBE)
         return {Role.FINAL: final, Role.INTERIM: interim if knows else final}
 
-    def taken(self) -> tuple[Counter[str], list[int]]:
-        cpu_s, calls = Counter[str](), list[int]()
-        for engine in self.timed:
-            some, more = engine.taken()
-            cpu_s, calls = cpu_s + some, calls + more
-        return cpu_s, calls
+    def taken(self) -> Counted:
+        """What was counted since the last time."""
+        taken = replace(self.counted)
+        self.counted.cpu_s, self.counted.calls = Counter(), []
+        return taken
 
 
 @dataclass(slots=True)
@@ -160,18 +160,14 @@ def load_contender(engine: str, models: str, cache_dir: Path | None = None) -> C
     interim, _, final = models.partition("+")
     settings = _settings(name, compute_type, interim, final or interim, cache_dir)
     config = recogniser_config(settings, ROLES, shares_cores=True)
-    loaded: dict[HostedModel, tuple[Transcriber, TimedEngine]] = {}
+    loaded: dict[HostedModel, Transcriber] = {}
+    counted = Counted()
     for model in config.models.values():
         if model not in loaded:
-            timed = TimedEngine(load_engine(config.engine_for(model), config.to_load(model)))
-            loaded[model] = transcriber_of(config, model, cast(Engine, timed)), timed
-            loaded[model][0].warm_up()
-    found = Contender(
-        engine,
-        models,
-        {role: loaded[model][0] for role, model in config.models.items()},
-        [timed for _, timed in loaded.values()],
-    )
+            timed = TimedEngine(load_engine(config.engine_for(model), config.to_load(model)), counted)
+            loaded[model] = transcriber_of(config, model, cast(Engine, timed))
+            loaded[model].warm_up()
+    found = Contender(engine, models, {role: loaded[model] for role, model in config.models.items()}, counted)
     found.taken()
     return found
 
@@ -203,14 +199,13 @@ def measure_clip(
     for piece in pieces_of(clip):
         contender.taken()
         replay = replay_utterance(models, piece, clip.language, options)
-        cpu_s, calls = contender.taken()
-        figures.encoder_s += cpu_s["encode"]
-        # One more where an answer was searched for again.
-        figures.interim_calls += calls[: replay.num_interims]
-        figures.final_calls += calls[replay.num_interims : replay.num_interims + 1]
+        counted = contender.taken()
+        figures.encoder_s += counted.cpu_s["encode"]
+        # Interims are searched for once; a final perhaps once more.
+        figures.interim_calls += counted.calls[: replay.num_interims]
+        figures.final_calls += counted.calls[replay.num_interims :][:1]
         bare, bare_s = decode_timed(models[Role.FINAL], replace(replay.final_job, draft=""))
-        _, calls = contender.taken()
-        figures.bare_calls += calls[:1]
+        figures.bare_calls += contender.taken().calls[:1]
         figures.audio_s += len(piece) / SAMPLE_RATE_HZ
         figures.bare_s += bare_s
         figures.final_s += replay.final_cpu_s

@@ -50,7 +50,7 @@ def _hum(samples: Pcm16) -> Pcm16:
     """Mains hum (50 Hz at -20 dBFS, two harmonics) on an offset of a tenth of full scale."""
     t = np.arange(len(samples)) / SAMPLE_RATE_HZ
     hum = sum(share * np.sin(2 * np.pi * 50 * n * t) for n, share in ((1, 1.0), (3, 0.2), (5, 0.1)))
-    return to_pcm16(0.6 * samples / FULL_SCALE + 0.14 * hum + 0.1)
+    return to_pcm16(samples / FULL_SCALE * 0.6 + 0.14 * hum + 0.1)
 
 
 def _rumble(samples: Pcm16) -> Pcm16:

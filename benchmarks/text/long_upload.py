@@ -97,6 +97,10 @@ async def upload(url: str, recording: Path, pace: float) -> Uploaded:
         async for line in reader:
             if line.startswith(b'{"id"'):
                 segments_s.append(time.perf_counter() - began_s)
+                if len(segments_s) == 1:
+                    say(
+                        f"first segment after {segments_s[0]:.2f} s, first minute sent at {minute_sent_s:.2f}"
+                    )
             elif line.startswith(b"{"):
                 raise ValueError(f"the answer says {line.decode().strip()}")
         if b" 200 " not in status or not segments_s:

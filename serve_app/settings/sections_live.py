@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from serve_app.core.jobs import FrameThreshold
 from serve_app.session.options import (
@@ -224,8 +224,8 @@ class DoorSection(Section):
     )
 
 
-_COUNT = {"ge": 1, "le": 1_000_000_000}
-_AMOUNT = {"gt": 0, "le": 1_000_000_000}
+_COUNT: dict[str, Any] = {"ge": 1, "le": 1_000_000_000}
+_AMOUNT: dict[str, Any] = {"gt": 0, "le": 1_000_000_000}
 
 
 class LimitSection(Section):

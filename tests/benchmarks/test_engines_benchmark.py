@@ -11,6 +11,7 @@ import pytest
 from benchmarks.clips import Clip
 from benchmarks.engines import (
     Contender,
+    Counted,
     Figures,
     TimedEngine,
     cells_of,
@@ -63,9 +64,10 @@ def clip() -> Clip:
 
 
 def test_a_row_says_what_drafts_save(clip: Clip) -> None:
-    timed = TimedEngine(CountedEngine())  # type: ignore[arg-type]
+    counted = Counted()
+    timed = TimedEngine(CountedEngine(), counted)  # type: ignore[arg-type]
     reader = Reader(timed)
-    contender = Contender("own", "reader", {Role.FINAL: reader, Role.INTERIM: reader}, [timed])  # type: ignore[dict-item]
+    contender = Contender("own", "reader", {Role.FINAL: reader, Role.INTERIM: reader}, counted)  # type: ignore[dict-item]
     figures = Figures()
     measure_clip(contender, clip, "dual", figures)
     assert reader.drafts == [
@@ -91,10 +93,11 @@ def test_a_row_says_what_drafts_save(clip: Clip) -> None:
 
 
 def test_words_are_committed_when_two_interims_agree(clip: Clip) -> None:
-    timed = TimedEngine(CountedEngine())  # type: ignore[arg-type]
+    counted = Counted()
+    timed = TimedEngine(CountedEngine(), counted)  # type: ignore[arg-type]
     reader = Reader(timed)
     figures = Figures()
-    contender = Contender("own", "reader", {Role.FINAL: reader, Role.INTERIM: reader}, [timed])  # type: ignore[dict-item]
+    contender = Contender("own", "reader", {Role.FINAL: reader, Role.INTERIM: reader}, counted)  # type: ignore[dict-item]
     measure_clip(contender, clip, "dual", figures)
     # A word is said in half a second, repeated half a second later and no longer the last one: 0.5 s, and
     # the last two come with the final.
@@ -102,9 +105,10 @@ def test_words_are_committed_when_two_interims_agree(clip: Clip) -> None:
 
 
 def test_a_language_that_finals_do_not_know_is_left_out(clip: Clip) -> None:
-    timed = TimedEngine(CountedEngine())  # type: ignore[arg-type]
+    counted = Counted()
+    timed = TimedEngine(CountedEngine(), counted)  # type: ignore[arg-type]
     reader = Reader(timed)
-    contender = Contender("own", "reader", {Role.FINAL: reader, Role.INTERIM: reader}, [timed])  # type: ignore[dict-item]
+    contender = Contender("own", "reader", {Role.FINAL: reader, Role.INTERIM: reader}, counted)  # type: ignore[dict-item]
     figures = Figures()
     measure_clip(contender, Clip("farben", clip.samples, "rot grün", "de"), "dual", figures)
     assert (figures.audio_s, reader.drafts) == (0.0, [])

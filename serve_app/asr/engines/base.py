@@ -7,7 +7,7 @@ An engine knows tensors and token ids and nothing else: windows, prompts, guards
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 from serve_app.asr.features import FloatArray
@@ -106,7 +106,7 @@ class Hypothesis:
     no_speech_prob: float
     ended: bool
     attended: tuple[int, ...] = ()
-    num_calls: int = 0
+    num_calls: int = field(default=0, compare=False)
     alignment: Alignment | None = None
 
     @property

@@ -47,11 +47,12 @@ class OnnxBatch:
         self._suppressed = list(options.suppressed)
 
     def begin(
-        self, guesses: Sequence[Sequence[int]], num_forced: Sequence[int], *, attention: bool
+        self, guesses: Sequence[Sequence[int]], num_forced: Sequence[int] = (), *, attention: bool = False
     ) -> tuple[FloatArray, FloatArray, FloatArray | None]:
         """Read the prompts and a guess behind each: logits `(num_rows, longest + 1, vocabulary_size)` of the
         last so many forced tokens, behind the prompt and behind each guessed token; no-speech probabilities;
         scores."""
+        num_forced = num_forced or [0] * len(self.prompts)
         given = [(*prompt.start, *prompt.forced) for prompt in self.prompts]
         rows = [(*prompt, *guess) for prompt, guess in zip(given, guesses, strict=True)]
         at_start = places_of(self._start, self.prompts, [0] * len(rows))
@@ -64,13 +65,17 @@ class OnnxBatch:
         return logits[:, 1:], no_speech, scores
 
     def logprobs(self, logits: FloatArray, *, first: bool) -> FloatArray:
-        """Log-probabilities after suppression. `first`: the logits are those of `begin`."""
+        """Log-probabilities after suppression."""
+        return log_softmax(self.allowed(logits, first=first))
+
+    def allowed(self, logits: FloatArray, *, first: bool) -> FloatArray:
+        """Logits after suppression. `first`: they are those of `begin`."""
         allowed = np.array(logits)
         allowed[:, :, self._suppressed] = -np.inf
         if first and self.options.suppressed_first:
             unforced = [row for row, prompt in enumerate(self.prompts) if not prompt.forced]
             allowed[np.ix_(unforced, [0], self.options.suppressed_first)] = -np.inf
-        return log_softmax(allowed)
+        return allowed
 
 
 class OnnxStepDecoder:
@@ -84,8 +89,7 @@ class OnnxStepDecoder:
 
     def begin(self, draws: Draws | None) -> Beginning:
         prompts = self._batch.prompts
-        nothing = [()] * len(prompts)
-        logits, no_speech, scores = self._batch.begin(nothing, [0] * len(prompts), attention=self._attention)
+        logits, no_speech, scores = self._batch.begin([()] * len(prompts), attention=self._attention)
         logprobs = self._batch.logprobs(logits, first=True)
         weights = self._weights(scores)
         if weights is None:
@@ -170,9 +174,9 @@ class OnnxDraftDecoder:
     ) -> list[Predictions]:
         """`at`: where each row's first prediction is among the tokens that were read, `skipped`: and among
         its logits."""
-        logprobs = self._batch.logprobs(logits, first=first)
-        best = logprobs.argmax(axis=-1)
-        values = np.take_along_axis(logprobs, best[..., None], axis=-1)[..., 0]
+        allowed = self._batch.allowed(logits, first=first)
+        best = allowed.argmax(axis=-1)
+        values = (np.take_along_axis(allowed, best[..., None], axis=-1) - log_sum(allowed))[..., 0]
         of_text = self._of_text(logits, best) if self._batch.options.alignment else None
         found = []
         for row, guess in enumerate(self._guesses):

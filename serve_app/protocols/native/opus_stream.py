@@ -4,7 +4,7 @@
     (options in the address)                      <-  session_started
     binary frames: the container, cut anywhere    ->
                                                   <-  vad_event, partial_transcript, final_transcript, error
-                                                  <-  ping, every so many seconds
+                                                  <-  ping, every so many seconds; load_status behind it
     flush | end_session | cancel | pong           ->
                                                   <-  session_ended
 
@@ -78,7 +78,7 @@ _decoder = msgspec.json.Decoder(Control)
 
 
 class OpusStreamDialect(NativeDialect):
-    """One connection; a ping goes out every `ping_s`, also between messages."""
+    """One connection; a ping goes out every `ping_s`, also between messages, and what changed of the load."""
 
     def __init__(self, parameters: Parameters = (), *, ping_s: float = 10.0) -> None:
         super().__init__(parameters)
@@ -107,4 +107,4 @@ class OpusStreamDialect(NativeDialect):
             raise InvalidMessage(f"expected a message of type {', '.join(_CONTROLS)}") from None
 
     def status(self, load: Load) -> Sequence[Frame]:
-        return (PING,)
+        return (PING, *super().status(load))

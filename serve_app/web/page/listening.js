@@ -14,13 +14,17 @@ export class Listening {
   #heardMs = 0;
   #lagMs = 0;
   #source = null;
+  #stopping = new AbortController();
 
-  /** `tell`: a function for each of the session's events, and for `level`, `interimLag`, `finalLatency`, `late`. */
-  constructor({ url, protocols, config, isRealTime, tell }) {
+  /**
+   * `tell`: a function for each of the session's events, and for `sound`, `level`, `interimLag`, `finalLatency`,
+   * `late`, `finishing`. `session`: options of the `LiveSession`.
+   */
+  constructor({ isRealTime, tell, ...session }) {
     this.#tell = tell;
     this.#isRealTime = isRealTime;
-    this.#session = new LiveSession({ url, protocols, config });
-    for (const type of ["speaker", "load", "error", "resumed", "state", "message"]) {
+    this.#session = new LiveSession(session);
+    for (const type of ["speaker", "speech", "load", "error", "resumed", "state", "message"]) {
       this.#session.on(type, tell[type]);
     }
     this.#session.on("partial", (event) => {
@@ -42,6 +46,17 @@ export class Listening {
   /** Resolves when a recording has no more sound to send at once: the pace where there is no clock. */
   room() {
     return this.#session.drained();
+  }
+
+  /** Aborted by `stop()`. */
+  get stopping() {
+    return this.#stopping.signal;
+  }
+
+  /** What `promise` resolves with, or undefined as soon as this is stopped. */
+  unlessStopped(promise) {
+    const stopped = new Promise((resolve) => this.stopping.addEventListener("abort", () => resolve(), { once: true }));
+    return Promise.race([promise, stopped]);
   }
 
   /** From `source` until it ends or `stop()`; rejects with the error that ended it before the last word. */
@@ -72,6 +87,7 @@ export class Listening {
     this.#heardMs += chunk.length / SAMPLES_PER_MS;
     this.#heard.heard(this.#heardMs, performance.now());
     this.#tell.level(levelDb(chunk));
+    this.#tell.sound(chunk);
     this.#session.sendAudio(chunk);
   }
 
@@ -82,6 +98,7 @@ export class Listening {
 
   /** No more sound; the last words still come. */
   stop() {
+    this.#stopping.abort();
     return this.#source?.stop();
   }
 }

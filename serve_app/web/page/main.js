@@ -1,7 +1,10 @@
 /** The live page: a microphone or a recording, its text as it comes, and how the engine keeps up. */
+import { SoundArchive } from "./archive.js";
 import { Microphone } from "./client/sotto.js";
 import { FORMATS, toText } from "./downloads.js";
 import { Listening } from "./listening.js";
+import { OpusSocket } from "./opus_socket.js";
+import { Player } from "./player.js";
 import { Plot } from "./plot.js";
 import { decoded, RecordingSource } from "./sources.js";
 import { pickLanguage } from "./texts.js";
@@ -13,8 +16,11 @@ const FLOOR_DB = -60;
 
 const view = new View(pickLanguage(navigator.languages));
 const transcript = new Transcript();
+const archive = new SoundArchive();
+const player = new Player(archive, (isPlaying) => (byId("quiet").disabled = !isPlaying));
 const plots = {
   level: new Plot(byId("level-plot"), { floor: FLOOR_DB, ceiling: 0 }),
+  speech: new Plot(byId("speech-plot"), { ceiling: 1 }),
   interim: new Plot(byId("interim-plot"), { ceiling: 1_000 }),
   final: new Plot(byId("final-plot"), { ceiling: 1_000 }),
 };
@@ -28,7 +34,13 @@ let isRunning = false;
 const seconds = (ms) => (ms / 1000).toFixed(1);
 const shown = (ms) => `${Math.round(ms)} ms`;
 
-function events(offsetMs) {
+/** A speaker for the view; null where nobody is known. */
+function speakerOf(label) {
+  return label === null ? null : { number: transcript.speakerNumber(label), name: transcript.nameOf(label) };
+}
+
+/** `tellsSpeakers`: who spoke a final may come behind it, and has its place. */
+function events(offsetMs, tellsSpeakers) {
   return {
     partial({ stable, unstable, timing }) {
       view.interim(stable, unstable);
@@ -38,12 +50,19 @@ function events(offsetMs) {
       view.interim("", "");
       named("final", event.timing.model);
       const entry = transcript.add(event, offsetMs);
-      if (entry !== null) view.append(entry, transcript.speakerNumber(entry.speaker));
+      if (entry === null) return;
+      const isNamed = tellsSpeakers || entry.speaker !== null;
+      view.append(entry, isNamed ? speakerOf(entry.speaker) : undefined);
     },
     speaker(event) {
       const entry = transcript.revise(event);
-      if (entry !== null) view.name(entry, transcript.speakerNumber(entry.speaker));
+      if (entry !== null) view.name(entry, speakerOf(entry.speaker));
     },
+    speech({ probability }) {
+      plots.speech.push(probability);
+      byId("speech").textContent = `${Math.round(100 * probability)} %`;
+    },
+    sound: (chunk) => archive.push(chunk),
     state({ state }) {
       const text = { connecting: "connecting", live: "listening", reconnecting: "reconnecting" }[state];
       if (text !== undefined) view.say("status", text);
@@ -94,10 +113,11 @@ function named(role, model) {
 // starting and stopping
 
 function config() {
-  const chosen = {};
+  const chosen = { speech_probability: true };
   if (byId("language").value !== "") chosen.lang_code = byId("language").value;
   if (byId("translate").checked) chosen.task = "translate";
   if (byId("diarize").checked) chosen.diarization = true;
+  if (byId("policy").value !== "") chosen.streaming_policy = byId("policy").value;
   if (byId("keyterms").value.trim() !== "") chosen.hotwords = byId("keyterms").value.trim();
   return chosen;
 }
@@ -106,13 +126,18 @@ function config() {
 async function listen(makeSource, { isRealTime = true } = {}) {
   if (isRunning) return;
   isRunning = true;
-  const tell = events(transcript.endMs);
   view.running(true);
+  const offsetMs = transcript.endMs;
+  archive.continueAt(offsetMs);
+  const tell = events(offsetMs, byId("diarize").checked);
   try {
-    if (!(await isLetIn())) return view.say("status", "idle");
-    const protocols = key === "" ? undefined : ["token", key];
-    listening = new Listening({ url: SERVER, protocols, config: config(), isRealTime, tell });
-    await listening.run(await makeSource(listening));
+    const protocols = () => (key === "" ? undefined : ["token", key]);
+    const session = { url: SERVER, protocols, config: config(), isRealTime, tell };
+    if (byId("opus").checked) session.WebSocket = OpusSocket;
+    listening = new Listening(session);
+    const source = await listening.unlessStopped(sourceFor(listening, makeSource));
+    if (source === undefined) return view.say("status", "idle");
+    await listening.run(source);
     view.say("status", "done");
   } catch (error) {
     const failure = { EncodingError: "unreadable", NotAllowedError: "noMicrophone", NotFoundError: "noMicrophone" };
@@ -125,13 +150,19 @@ async function listen(makeSource, { isRealTime = true } = {}) {
   }
 }
 
+/** Its sound, once the server takes us; undefined where it does not. */
+async function sourceFor(listening, makeSource) {
+  return (await isLetIn(listening.stopping)) ? makeSource(listening) : undefined;
+}
+
 /** Whether the server takes us, with a key where it asks for one. WebSockets do not say why they are refused. */
-async function isLetIn() {
+async function isLetIn(signal) {
   let question = "keyNeeded";
   for (;;) {
     const headers = key === "" ? {} : { authorization: `Bearer ${key}` };
-    const answer = await fetch(new URL("v1/models", SERVER), { headers });
+    const answer = await fetch(new URL("v1/models", SERVER), { headers, signal });
     if (answer.status !== 401) return true;
+    if (signal.aborted) return false;
     if (key !== "") question = "keyRefused";
     key = await askedKey(question);
     if (key === "") return false;
@@ -167,7 +198,50 @@ byId("file").onchange = ({ target }) => {
   target.value = ""; // so that the same file can be chosen again
 };
 byId("stop").onclick = () => listening?.stop();
+byId("quiet").onclick = () => player.stop();
+byId("shade").onchange = ({ target }) => byId("transcript").classList.toggle("shaded", target.checked);
 byId("interface").onchange = ({ target }) => view.speak(target.value);
+
+function playFrom(element) {
+  if (!player.play(1000 * view.wordAt(element).start)) {
+    view.say("status", "soundGone", { minutes: SoundArchive.MAX_MINUTES });
+  }
+}
+
+byId("finals").onclick = async ({ target }) => {
+  if (target.matches(".word")) {
+    if (getSelection().isCollapsed) playFrom(target); // else text was selected
+    return;
+  }
+  if (!target.matches("button.speaker")) return;
+  const name = await view.askName(target);
+  if (name === null) return;
+  const label = transcript.rename(Number(target.dataset.speaker), name);
+  view.rename(speakerOf(label));
+};
+byId("finals").onpointerover = ({ target }) => {
+  if (target.matches(".word")) view.showWord(target, { isSaid: false });
+  else view.hideWord();
+};
+byId("finals").onpointerleave = byId("transcript").onblur = () => view.hideWord();
+byId("transcript").onscroll = () => view.placeWord();
+byId("transcript").onkeydown = (event) => {
+  if (event.target !== event.currentTarget) return;
+  const element = view.currentWord();
+  if (event.key === "ArrowLeft" || event.key === "ArrowRight") {
+    const isRightToLeft = element !== null && getComputedStyle(element.parentElement).direction === "rtl";
+    const next = view.moveWord((event.key === "ArrowRight") === isRightToLeft ? -1 : 1);
+    if (next !== null) view.showWord(next, { isSaid: true });
+  } else if (event.key === "Enter" && element !== null) {
+    playFrom(element);
+  } else if (event.key === "Escape") {
+    player.stop();
+    view.hideWord();
+  } else {
+    return;
+  }
+  event.preventDefault();
+};
 
 document.body.ondragover = (event) => {
   event.preventDefault();
@@ -188,10 +262,12 @@ byId("key-form").onsubmit = (event) => {
 byId("key-cancel").onclick = () => byId("key-dialog").close("");
 
 byId("copy").onclick = async () => {
-  await navigator.clipboard.writeText(toText(transcript.entries));
+  await navigator.clipboard.writeText(toText(transcript.named()));
   view.say("status", "copied");
 };
 byId("clear").onclick = () => {
+  player.stop();
+  archive.clear();
   transcript.clear();
   view.clear();
 };
@@ -200,7 +276,7 @@ for (const button of document.querySelectorAll("[data-download]")) {
     const name = button.dataset.download;
     const { type, write } = FORMATS[name];
     const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([write(transcript.entries)], { type }));
+    link.href = URL.createObjectURL(new Blob([write(transcript.named())], { type }));
     link.download = `transcript.${name}`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
@@ -210,6 +286,7 @@ for (const button of document.querySelectorAll("[data-download]")) {
 // what the server is
 
 view.say("status", "idle");
+byId("opus").disabled = !(await OpusSocket.isPossible());
 try {
   const { models: loaded } = await (await fetch(new URL("health/status", SERVER))).json();
   for (const { role, name } of loaded) named(role, name);

@@ -9,12 +9,19 @@ const CHUNK_MS = (1000 * CHUNK_SAMPLES) / SAMPLE_RATE_HZ;
 /** A recording in any format that the browser decodes, as Int16Array chunks of 16 kHz. Rejects where it cannot. */
 export async function decoded(bytes) {
   const context = new OfflineAudioContext(1, 1, SAMPLE_RATE_HZ);
-  const buffer = await context.decodeAudioData(bytes);
-  const chunks = [];
-  const chunker = new Pcm16Chunker(CHUNK_SAMPLES, (chunk) => chunks.push(chunk));
-  chunker.push(mono(Array.from({ length: buffer.numberOfChannels }, (_, index) => buffer.getChannelData(index))));
-  chunker.finish();
-  return chunks;
+  return chunksOf(await context.decodeAudioData(bytes));
+}
+
+/** Made as they are asked for: an hour at once would hold the page up. */
+function* chunksOf(buffer) {
+  const channels = Array.from({ length: buffer.numberOfChannels }, (_, index) => buffer.getChannelData(index));
+  let chunk;
+  const chunker = new Pcm16Chunker(CHUNK_SAMPLES, (made) => (chunk = made));
+  for (let start = 0; start < buffer.length; start += CHUNK_SAMPLES) {
+    chunker.push(mono(channels.map((channel) => channel.subarray(start, start + CHUNK_SAMPLES))));
+    chunker.finish();
+    yield chunk;
+  }
 }
 
 /** `chunks` one by one: at the pace of speech, or each once `room()` resolves. */
@@ -48,9 +55,11 @@ export class RecordingSource {
 
   async #play(onChunk) {
     const startedAt = this.#now();
-    for (const [index, chunk] of this.#chunks.entries()) {
+    let numPlayed = 0;
+    for (const chunk of this.#chunks) {
+      numPlayed += 1;
       if (this.#room !== null) await this.#room();
-      else await this.#wait(startedAt + (index + 1) * CHUNK_MS - this.#now()); // late timers are made up for
+      else await this.#wait(startedAt + numPlayed * CHUNK_MS - this.#now()); // late timers are made up for
       if (this.#isStopped) return;
       onChunk(chunk);
     }

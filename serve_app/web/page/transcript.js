@@ -2,6 +2,7 @@
 export class Transcript {
   entries = [];
   #speakers = []; // labels in the order in which they were first heard
+  #names = new Map(); // of speakers that were given one, by label
 
   /** Where the text ends: times of the next session on this page count from here. */
   get endMs() {
@@ -44,8 +45,28 @@ export class Transcript {
     return this.#speakers.indexOf(label);
   }
 
+  /** Give the speaker of a number a name; without one it has its label again. Returns the label. */
+  rename(number, name) {
+    const label = this.#speakers[number];
+    if (name.trim() === "") this.#names.delete(label);
+    else this.#names.set(label, name.trim());
+    return label;
+  }
+
+  /** A speaker as it is called; null for nobody known. */
+  nameOf(label) {
+    return this.#names.get(label) ?? label;
+  }
+
+  /** The entries with speakers as they are called. */
+  named() {
+    const named = (one) => (one.speaker == null ? one : { ...one, speaker: this.nameOf(one.speaker) });
+    return this.entries.map((entry) => ({ ...named(entry), words: entry.words.map(named) }));
+  }
+
   clear() {
     this.entries = [];
     this.#speakers = [];
+    this.#names.clear();
   }
 }

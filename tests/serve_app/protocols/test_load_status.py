@@ -1,4 +1,4 @@
-"""What `/ws/stt` says of load: each change once, and nothing while there is none."""
+"""What `/ws/stt` and `/ws/stream` say of load: each change once, and nothing while there is none."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 from serve_app.capacity.ladder import Rung
 from serve_app.protocols.dialect import Load
 from serve_app.protocols.native.dialect import NativeDialect
+from serve_app.protocols.native.opus_stream import OpusStreamDialect
 from sotto_client.messages import LoadStatus, parse_message
 
 
@@ -27,3 +28,13 @@ def test_each_change_is_said_once() -> None:
         LoadStatus(session_id="a", level="critical", rung="no_interims", interims_paused=True),
         LoadStatus(session_id="a", level="normal", rung="normal", interims_paused=False),
     ]
+
+
+def test_a_browsers_recorder_is_told_too_beside_its_pings() -> None:
+    dialect = OpusStreamDialect()
+    said = [dialect.status(load(Rung.NO_INTERIMS))]
+    dialect.open_at_once()
+    dialect.opened("a")
+    said += [dialect.status(load(rung)) for rung in (Rung.NO_INTERIMS, Rung.NO_INTERIMS, Rung.NORMAL)]
+    told = [[json.loads(frame)["type"] for frame in frames] for frames in said]
+    assert told == [["ping"], ["ping", "load_status"], ["ping"], ["ping", "load_status"]]

@@ -109,7 +109,8 @@ def protocol_by_hand():
     return hand, protocol
 
 
-def frames(num_frames, num_bytes=256):
+def frames(num_frames, num_bytes=250):
+    """Of a length that is not joined to messages of several."""
     return b"".join(Frame(Opcode.BINARY, bytes(num_bytes)).serialize(mask=True) for _ in range(num_frames))
 
 

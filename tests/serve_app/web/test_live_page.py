@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import json
-import os
 import struct
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,29 +17,31 @@ from starlette.routing import Mount
 from fakes import fake_service
 from fakes.app_server import running_app
 from fakes.chromium import Page, microphone_of, needs_chromium, open_page
-from fakes.fake_service import TIMING, FakeService, FakeSession, FakeSettings
+from fakes.fake_service import FakeService, FakeSettings
+from fakes.live_page import (
+    DROP,
+    LINES,
+    SECOND,
+    SHIFTS,
+    SOCKETS,
+    STATUSES,
+    Visit,
+    at_full_speed,
+    finals,
+    live_page,
+    live_page_at,
+    picture,
+    sample,
+    says,
+    text_of,
+)
 from serve_app.access.keyring import Keyring
 from serve_app.audio.recordings import decode_recording
-from serve_app.core.events import Final, Partial, SpeakerRevision
-from serve_app.core.samples import Pcm16
 from serve_app.web.app import Guards, create_app
-from serve_app.web.page_files import page_files
 
 SPOKEN = Path(__file__).resolve().parents[3] / "audio" / "spoken"
-SECOND = 16_000
 KEY = "secret-of-the-operator"
-PICTURES_DIR = os.environ.get("STT_PICTURES_DIR")
-"""Where the picture of the documentation is written: `docs/images`."""
-
 pytestmark = [needs_chromium, pytest.mark.slow]
-
-SOCKETS = """
-window.sockets = [];
-window.WebSocket = class extends WebSocket {
-  constructor(...all) { super(...all); sockets.push(this); }
-}; 1
-"""
-"""Lets a test cut the page's connections."""
 
 
 @pytest.fixture
@@ -61,50 +59,6 @@ def microphone(tmp_path: Path) -> Path:
 def port(service: FakeService) -> Iterator[int]:
     with running_app(create_app(service, FakeSettings(idle_timeout_s=120.0))) as port:
         yield port
-
-
-@asynccontextmanager
-async def live_page(port: int, folder: Path, microphone: Path) -> AsyncIterator[Page]:
-    """The page, of which nothing may fail, be missing or be forbidden while a test uses it."""
-    async with live_page_at(f"http://127.0.0.1:{port}/", folder, microphone) as page:
-        yield page
-
-
-@asynccontextmanager
-async def live_page_at(address: str, folder: Path, microphone: Path) -> AsyncIterator[Page]:
-    async with open_page(address, folder, microphone) as page:
-        await says(page, "#status", "Ready.")
-        yield page
-        assert page.failures == []
-        assert page.complaints == []
-
-
-async def text_of(page: Page, selector: str) -> str:
-    text: str = await page.value(f"document.querySelector({json.dumps(selector)}).textContent")
-    return text
-
-
-async def says(page: Page, selector: str, text: str) -> None:
-    async def said() -> bool:
-        return await text_of(page, selector) == text
-
-    await page.until(said)
-
-
-async def finals(page: Page) -> list[str]:
-    lines: list[str] = await page.value(
-        "[...document.querySelectorAll('#finals p')].map((line) => line.textContent)"
-    )
-    return lines
-
-
-async def at_full_speed(page: Page) -> None:
-    await page.click("#options summary")
-    await page.click("#realtime")
-
-
-def sample() -> np.ndarray:
-    return decode_recording(page_files()["sample.flac"].content, max_samples=60 * SECOND).samples
 
 
 async def test_the_sample_plays_and_its_words_settle(
@@ -193,16 +147,6 @@ async def shows(page: Page, num_finals: int) -> bool:
     return len(await finals(page)) == num_finals
 
 
-DROP = """
-fetch("page/sample.flac").then((answer) => answer.blob()).then((sound) => {
-  const dataTransfer = new DataTransfer();
-  dataTransfer.items.add(new File([sound], "spoken.flac", { type: "audio/flac" }));
-  document.querySelector("#status").textContent = "";
-  document.body.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
-})
-"""
-
-
 async def downloaded(page: Page, folder: Path, name: str) -> str:
     await page.click(f"[data-download={name}]")
     path = folder / f"transcript.{name}"
@@ -236,13 +180,6 @@ async def test_a_connection_that_is_cut_twice_loses_nothing_and_the_page_says_so
     assert len(service.sessions[-1].audio) == total
     assert said.count("Connection lost. Trying again; what is said meanwhile is kept.") == 2
     assert said.count("Connected again; nothing was lost.") == 2
-
-
-STATUSES = """
-window.statuses = [];
-new MutationObserver(() => statuses.push(document.querySelector("#status").textContent))
-  .observe(document.querySelector("#status"), { childList: true }); 1
-"""
 
 
 async def test_a_server_with_keys_is_given_one(
@@ -299,34 +236,6 @@ async def test_it_works_below_a_path(service: FakeService, tmp_path: Path, micro
             assert await finals(page) == [f"Olá, mundo. {len(sample())}"]
 
 
-LINES = (
-    (0.0, 2.5, 0, "Good morning, what brings you here today?"),
-    (2.5, 5.0, 1, "I have had a headache since Tuesday, mostly on the left."),
-    (5.0, 8.0, 0, "Does light make it worse, or noise?"),
-)
-"""Start, end, speaker, words."""
-
-
-class Visit(FakeSession):
-    """Says `LINES` as their sound comes, words one by one, who spoke a line behind its final."""
-
-    async def push(self, samples: Pcm16) -> None:
-        before, self._total = self._total, self._total + len(samples)
-        for number, (start_s, end_s, speaker, text) in enumerate(LINES):
-            start, end = round(start_s * SECOND), round(end_s * SECOND)
-            words = text.split()
-            where = (f"seg-{number:04d}", number)
-            for count in range(1, len(words)):
-                due = start + (end - start) * count // len(words)
-                if before < due <= self._total:
-                    said, kept = " ".join(words[:count]), len(" ".join(words[: count - 1]))
-                    self.say(Partial(where[0], said, kept, 0.9, "en", start, due, TIMING))
-            if before < end <= self._total:
-                span = (start, end, end, TIMING)
-                self.say(Final(*where, text, (), 0.9, -0.1, "en", 0.99, *span, decided_sample=end))
-                self.say(SpeakerRevision(*where, speaker, (), start, end))
-
-
 async def test_speakers_have_colours_and_nothing_above_the_interim_line_moves(
     port: int, tmp_path: Path, microphone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -340,7 +249,7 @@ async def test_speakers_have_colours_and_nothing_above_the_interim_line_moves(
         await page.click("#sample")
         await says(page, "#stable", "Does light make")
         await page.ask("Input.dispatchMouseEvent", type="mouseMoved", x=1, y=1)
-        picture = base64.b64decode((await page.ask("Page.captureScreenshot", format="png"))["data"])
+        taken = await picture(page, "live-page")
         assert await finals(page) == ["SPEAKER_01" + LINES[0][3], "SPEAKER_02" + LINES[1][3]]
         colours = await page.value(
             "[...document.querySelectorAll('.speaker')].map((name) => getComputedStyle(name).color)"
@@ -349,21 +258,7 @@ async def test_speakers_have_colours_and_nothing_above_the_interim_line_moves(
         await page.click("#stop")
         await says(page, "#status", "Finished.")
         assert await page.value("shifted") == []
-    assert struct.unpack(">II", picture[16:24]) == (900, 720)
-    if PICTURES_DIR is not None:
-        await asyncio.to_thread(Path(PICTURES_DIR, "live-page.png").write_bytes, picture)
-
-
-SHIFTS = """
-window.shifted = [];
-const lines = document.querySelector("#finals");
-new PerformanceObserver((list) => {
-  for (const { sources } of list.getEntries()) {
-    for (const { node } of sources) if (lines.contains(node)) shifted.push(node.outerHTML);
-  }
-}).observe({ type: "layout-shift" }); 1
-"""
-"""Finals that the browser saw move."""
+    assert struct.unpack(">II", taken[16:24]) == (900, 720)
 
 
 async def test_all_languages_fit_a_phone_in_both_themes(port: int, tmp_path: Path, microphone: Path) -> None:

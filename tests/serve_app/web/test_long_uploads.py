@@ -47,7 +47,7 @@ from serve_app.web.app import Guards, create_app
 from serve_app.web.door import Door, Kept
 from serve_app.web.door_table import DEEPGRAM, NATIVE, routes_of
 
-TALK = speak([Say(n, ms=250, pause_ms=100 if n % 7 else 900) for n in range(1, 180)])
+TALK = speak([Say(n, ms=250, pause_ms=100 if n % 7 else 900) for n in range(1, 300)])
 RECORDING = wav(TALK, 16_000)
 CUT_SHORT = RECORDING[: len(RECORDING) * 2 // 3]
 DURATION_S = len(TALK) / 16_000

@@ -92,7 +92,7 @@ def closed(door: Operation) -> bool:
 
 
 async def ask(port: int, door: Operation, headers: Mapping[str, Any]) -> httpx.Response:
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=None) as http:
         return await http.request(door.method.upper(), path_of(door), headers=headers, content=b"audio")
 
 
@@ -187,7 +187,9 @@ async def test_every_socket_takes_the_keys_of_its_scope_and_no_others(
     ],
 )
 async def test_another_scope_is_told_in_the_doors_shape(strict_port: int, path: str, expected: Any) -> None:
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{strict_port}", trust_env=False) as http:
+    async with httpx.AsyncClient(
+        base_url=f"http://127.0.0.1:{strict_port}", trust_env=False, timeout=None
+    ) as http:
         answer = await http.post(path, headers=bearer(KEYS[Scope.LIVE][0]))
         assert (answer.status_code, answer.json()) == (403, expected)
         deepgram = (await http.post("/v1/listen", headers=bearer(KEYS[Scope.LIVE][0]))).json()
@@ -207,7 +209,7 @@ async def test_an_address_holds_a_key_only_of_a_socket_and_only_where_that_is_wa
     assert service.sessions[-1].options.language == "de"
     assert service.callers[-1].key_id == KEYS[Scope.LIVE][1].id
     assert (await refusal(port, f"/ws/stt?{name}={live}x")).status_code == 401
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=None) as http:
         assert (await http.get(f"/v1/models?{name}={live}")).status_code == 401
     app = create_app(
         FakeService(), FakeSettings(), guards=Guards(keys=Keyring(MemoryKeys(KEYS[Scope.LIVE][1])))

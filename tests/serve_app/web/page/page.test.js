@@ -2,11 +2,14 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
+import { SoundArchive } from "./archive.js";
 import { toJson, toSrt, toText, toVtt } from "./downloads.js";
 import { HeardTimes, levelDb } from "./lags.js";
+import { OggOpus } from "./ogg.js";
 import { RecordingSource } from "./sources.js";
 import { pickLanguage, TEXTS, textIn } from "./texts.js";
 import { Transcript } from "./transcript.js";
+import { clock, doubtOf, piecesOf } from "./words.js";
 
 const final = (segmentId, text, startMs, endMs, more = {}) => ({
   segmentId,
@@ -50,6 +53,72 @@ test("speakers are numbered as they are first heard", () => {
   const transcript = new Transcript();
   const labels = ["SPEAKER_04", null, "SPEAKER_01", "SPEAKER_04"];
   assert.deepEqual(labels.map((label) => transcript.speakerNumber(label)), [0, null, 1, 0]);
+});
+
+test("a speaker is renamed everywhere, and has its label again without a name", () => {
+  const transcript = new Transcript();
+  const word = { word: "x", start: 0, end: 1, probability: 1, speaker: "SPEAKER_01" };
+  transcript.add(final("a", "One.", 0, 100, { speaker: "SPEAKER_01", words: [word] }));
+  transcript.add(final("b", "Two.", 0, 100));
+  const number = transcript.speakerNumber("SPEAKER_01");
+  assert.equal(transcript.rename(number, "  Ana "), "SPEAKER_01");
+  assert.equal(transcript.nameOf("SPEAKER_01"), "Ana");
+  assert.equal(transcript.speakerNumber("SPEAKER_01"), number);
+  const [one, two] = transcript.named();
+  assert.deepEqual([one.speaker, one.words[0].speaker, two.speaker], ["Ana", "Ana", null]);
+  assert.equal(transcript.entries[0].speaker, "SPEAKER_01");
+  transcript.rename(number, " ");
+  assert.equal(transcript.named()[0].speaker, "SPEAKER_01");
+});
+
+test("words are found in the text as it is written", () => {
+  const words = ["It", "is", "twenty", "it", ""].map((word) => ({ word }));
+  const pieces = piecesOf("It is 20 – is it?", words);
+  assert.equal(pieces.map(({ text }) => text).join(""), "It is 20 – is it?");
+  assert.deepEqual(pieces.filter(({ word }) => word !== null).map(({ word }) => word), [words[0], words[1], words[3]]);
+  assert.deepEqual(piecesOf("Olá.", []), [{ text: "Olá.", word: null }]);
+});
+
+test("times as a clock, doubts as classes", () => {
+  assert.deepEqual([0, 62.34, 3_599.96, 3_661].map(clock), ["0:00.0", "1:02.3", "1:00:00.0", "1:01:01.0"]);
+  assert.deepEqual([0.1, 0.5, 0.9].map((probability) => doubtOf({ probability })), ["doubtful", "unsure", ""]);
+});
+
+test("sound is kept up to a number of minutes, and no more memory is taken", () => {
+  const archive = new SoundArchive();
+  const second = (value) => new Int16Array(16_000).fill(value);
+  const numSeconds = 60 * SoundArchive.MAX_MINUTES + 90;
+  for (let number = 0; number < numSeconds; number += 1) archive.push(second(number));
+  assert.equal(archive.endMs, 1_000 * numSeconds);
+  assert.equal(archive.startMs, 120_000);
+  assert.equal(archive.slice(119_999, 10), null);
+  assert.deepEqual([...archive.slice(179_999, 2)], [...Array(16).fill(179), ...Array(16).fill(180)]);
+  assert.equal(archive.slice(1_000 * (numSeconds - 1), 5_000).length, 16_000);
+  assert.equal(archive.slice(1_000 * numSeconds, 1), null);
+});
+
+test("the sound of another session goes on where the text ended", () => {
+  const archive = new SoundArchive();
+  archive.push(new Int16Array(32_000).fill(1));
+  archive.continueAt(1_000);
+  archive.push(new Int16Array(16).fill(2));
+  assert.equal(archive.endMs, 1_001);
+  assert.deepEqual([...archive.slice(999, 10)], [...Array(16).fill(1), ...Array(16).fill(2)]);
+  archive.continueAt(5_000); // no text can end where no sound was
+  assert.equal(archive.endMs, 1_001);
+  archive.clear();
+  assert.equal(archive.slice(0, 1), null);
+});
+
+test("an Ogg page has the checksum that others compute", () => {
+  const container = new OggOpus();
+  const pages = container.pages(new Uint8Array(255).fill(7), 40_000);
+  const text = Buffer.from(pages).toString("latin1");
+  assert.deepEqual([...text.matchAll(/OggS/g)].map(({ index }) => index), [0, 47, 96]);
+  assert.equal(Buffer.from(pages).readUInt32LE(22), 0x8ae9366f);
+  assert.deepEqual([pages[96 + 26], pages[96 + 27], pages[96 + 28]], [2, 255, 0]);
+  assert.equal(Buffer.from(pages).readUInt32LE(96 + 6), 1_920);
+  assert.equal(container.pages(new Uint8Array(1), 40_000).length, 29);
 });
 
 const entries = [
