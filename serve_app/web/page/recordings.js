@@ -152,11 +152,10 @@ async function open(id) {
   view.say("status", "shownText", { name: shownName });
 }
 
-/** Who spoke, as `View.append` takes it: a number, or what has one and a name. */
+/** Who spoke, as `View.append` takes it; nothing where speakers were not told apart. */
 function speakerOf(label) {
-  if (label === null) return null;
-  const number = transcript.speakerNumber(label);
-  return { number, name: label, valueOf: () => number };
+  if (label === null) return undefined;
+  return { number: transcript.speakerNumber(label), name: transcript.nameOf(label) };
 }
 
 // sending
@@ -225,6 +224,18 @@ document.body.ondrop = (event) => {
   document.body.classList.remove("dropping");
   if (!byId("file").disabled) send(event.dataTransfer.files);
 };
+byId("finals").onclick = async ({ target }) => {
+  if (!target.matches("button.speaker")) return;
+  const name = await view.askName(target);
+  if (name === null) return;
+  view.rename(speakerOf(transcript.rename(Number(target.dataset.speaker), name)));
+};
+byId("finals").onpointerover = ({ target }) => {
+  if (target.matches(".word")) view.showWord(target, { isSaid: false });
+  else view.hideWord();
+};
+byId("finals").onpointerleave = () => view.hideWord();
+byId("transcript").onscroll = () => view.placeWord();
 byId("interface").onchange = ({ target }) => {
   view.speak(target.value);
   showJobs();
@@ -234,14 +245,14 @@ byId("jobs-older").onclick = () => tried(() => jobs.older().then(showJobs));
 byId("clips-older").onclick = () => tried(() => clips.older().then(showClips));
 byId("copy").onclick = () =>
   tried(async () => {
-    await navigator.clipboard.writeText(toText(transcript.entries));
+    await navigator.clipboard.writeText(toText(transcript.named()));
     view.say("status", "copied");
   });
 for (const one of document.querySelectorAll("[data-download]")) {
   one.onclick = () => {
     const { type, write } = FORMATS[one.dataset.download];
     const link = element("a", "", { download: `${shownName}.${one.dataset.download}` });
-    link.href = URL.createObjectURL(new Blob([write(transcript.entries)], { type }));
+    link.href = URL.createObjectURL(new Blob([write(transcript.named())], { type }));
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   };
