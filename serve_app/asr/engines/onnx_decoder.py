@@ -148,6 +148,30 @@ class OnnxDraftDecoder:
         ]
 
 
+class OnnxTableDecoder:
+    """`TableDecoder` of the search with terms."""
+
+    def __init__(self, batch: OnnxBatch) -> None:
+        self._batch = batch
+        self._guesses: Sequence[Sequence[int]] = ()
+
+    def begin(self, guesses: Sequence[Sequence[int]]) -> tuple[FloatArray, FloatArray]:
+        self._guesses = guesses
+        logprobs, no_speech, _ = self._batch.begin(guesses)
+        return logprobs, no_speech
+
+    def read(self, tokens: Sequence[int], guesses: Sequence[Sequence[int]]) -> FloatArray:
+        self._guesses = guesses
+        rows = [(token, *guess) for token, guess in zip(tokens, guesses, strict=True)]
+        logprobs, _ = self._batch.read(rows, places_behind([0] * len(rows), guesses))
+        return logprobs
+
+    def keep(self, rows: Sequence[int], num_guessed: Sequence[int]) -> None:
+        cache = self._batch.cache
+        cache.select(np.asarray(rows, dtype=np.int64))
+        cache.drop_last([len(self._guesses[row]) - kept for row, kept in zip(rows, num_guessed, strict=True)])
+
+
 def places_behind(first: Sequence[int], guesses: Sequence[Sequence[int]]) -> IntArray:
     """The place before each row's guess and those of its tokens, `(num_rows, longest guess + 1)`; the last
     again where a row's guess is shorter."""

@@ -22,7 +22,14 @@ from serve_app.asr.engines.base import (
 )
 from serve_app.asr.engines.drafts import search_drafted, uses_drafts
 from serve_app.asr.engines.inputs import check_features, check_ids, rows_to_align, special_tokens
-from serve_app.asr.engines.onnx_decoder import OnnxBatch, OnnxDraftDecoder, OnnxStepDecoder, softmax
+from serve_app.asr.engines.lifting import search_lifted, uses_terms
+from serve_app.asr.engines.onnx_decoder import (
+    OnnxBatch,
+    OnnxDraftDecoder,
+    OnnxStepDecoder,
+    OnnxTableDecoder,
+    softmax,
+)
 from serve_app.asr.engines.onnx_files import graphs_of
 from serve_app.asr.engines.onnx_model import OnnxStates, OnnxWhisper, TextCache
 from serve_app.asr.engines.search import check_prompts, search
@@ -82,6 +89,7 @@ class OnnxEngine:
             short_windows=True,
             max_beam_size=MAX_BEAM_SIZE,
             drafts=True,
+            terms=True,
         )
 
     @property
@@ -125,6 +133,8 @@ class OnnxEngine:
             start=self._tokens.start,
             no_speech=self._tokens.no_speech,
         )
+        if uses_terms(prompts, options):
+            return search_lifted(OnnxTableDecoder(batch), prompts, options, end=self._tokens.end)
         if uses_drafts(prompts, options):
             return search_drafted(OnnxDraftDecoder(batch), prompts, options, end=self._tokens.end)
         return search(OnnxStepDecoder(batch), prompts, options, end=self._tokens.end)
