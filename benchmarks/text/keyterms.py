@@ -3,11 +3,11 @@
     python -m benchmarks.text.keyterms --models tiny.en base --json out/keyterms.json
     python -m benchmarks.text.keyterms --models tiny.en --tune --budgets 3 4 5 6 7
 
-Sentences with names of drugs, people and places are read by voices of `flite` (Debian: flite) and decoded one by
-one as finals by the onnx engine, guards and Silero included: without terms, with 100 terms in the prompt, and
-with the same 100 lifted in the search. About 40 of the terms are never said. Terms and sentences that the budget
-was chosen with (`--tune`) are others. Then come turns of `audio/spoken`, in which no term is said, and sounds
-without words, on which terms are counted that come all the same.
+Sentences with names of drugs, people and places are read by voices of `flite` (Debian: flite) and decoded one
+by one as finals by the onnx engine, guards and Silero included: without terms, with 100 terms in the prompt,
+and with the same 100 lifted in the search. About 40 of the terms are never said. Terms and sentences that the
+budget was chosen with (`--tune`) are others. Then come turns of `audio/spoken`, in which no term is said, and
+sounds without words, on which terms are counted that come all the same.
 
 A term is right where it stands in the text as its words. Errors elsewhere are those of all other words; what
 stands for a term that is not right (more words than it has) counts as the term's.
@@ -50,40 +50,45 @@ NUM_TERMS = 100
 
 SAID = {
     "drug": (
-        "Metoprolol, Losartan, Amoxicillin, Clopidogrel, Rivaroxaban, Levothyroxine, Sertraline, Omeprazole, "
-        "Atorvastatin, Gabapentin, Warfarin, Furosemide, Citalopram, Methotrexate, Azithromycin, Tamsulosin, "
-        "Spironolactone, Dabigatran, Lamotrigine, Fluconazole, Ondansetron, Prednisolone, Empagliflozin, "
-        "Quetiapine, Bisoprolol, Doxycycline, Allopurinol, Salbutamol, Ezetimibe, Carvedilol"
+        "Metoprolol, Losartan, Amoxicillin, Clopidogrel, Rivaroxaban, Levothyroxine, Sertraline, "
+        "Omeprazole, Atorvastatin, Gabapentin, Warfarin, Furosemide, Citalopram, Methotrexate, "
+        "Azithromycin, Tamsulosin, Spironolactone, Dabigatran, Lamotrigine, Fluconazole, Ondansetron, "
+        "Prednisolone, Empagliflozin, Quetiapine, Bisoprolol, Doxycycline, Allopurinol, Salbutamol, "
+        "Ezetimibe, Carvedilol"
     ),
     "person": (
-        "Siobhan Kearney, Nguyen Thao, Krzysztof Wrona, Anneliese Vogt, Tadeusz Malik, Oluwaseun Bello, "
-        "Marguerite Duval, Iker Etxeberria, Rosalind Achterberg, Joaquim Pessoa, Aoife Brennan, Thandiwe Zulu, "
-        "Ingeborg Halvorsen, Matteo Ferrante, Priyanka Deshpande, Yusuf Demirel"
+        "Siobhan Kearney, Nguyen Thao, Krzysztof Wrona, Anneliese Vogt, Tadeusz Malik, Oluwaseun "
+        "Bello, Marguerite Duval, Iker Etxeberria, Rosalind Achterberg, Joaquim Pessoa, Aoife "
+        "Brennan, Thandiwe Zulu, Ingeborg Halvorsen, Matteo Ferrante, Priyanka Deshpande, Yusuf "
+        "Demirel"
     ),
     "place": (
-        "Wolverhampton, Ljubljana, Kilmarnock, Aberystwyth, Saskatoon, Reykjavik, Coimbra, Gloucester, Tegucigalpa, "
-        "Schenectady, Ouagadougou, Canberra, Trondheim, Poughkeepsie"
+        "Wolverhampton, Ljubljana, Kilmarnock, Aberystwyth, Saskatoon, Reykjavik, Coimbra, "
+        "Gloucester, Tegucigalpa, Schenectady, Ouagadougou, Canberra, Trondheim, Poughkeepsie"
     ),
 }
 TUNED = {
     "drug": (
-        "Lisinopril, Amlodipine, Simvastatin, Pantoprazole, Venlafaxine, Ciprofloxacin, Apixaban, Mirtazapine, "
-        "Hydrochlorothiazide, Tramadol, Enoxaparin, Clarithromycin, Escitalopram, Digoxin, Metronidazole, Valproate"
+        "Lisinopril, Amlodipine, Simvastatin, Pantoprazole, Venlafaxine, Ciprofloxacin, Apixaban, "
+        "Mirtazapine, Hydrochlorothiazide, Tramadol, Enoxaparin, Clarithromycin, Escitalopram, "
+        "Digoxin, Metronidazole, Valproate"
     ),
     "person": (
-        "Niamh Gallagher, Wojciech Kowal, Chidinma Okafor, Friedrich Lindqvist, Solveig Aasen, Esperanza Quiroga, "
-        "Hamza Yildiz, Beatrix Oosterhuis"
+        "Niamh Gallagher, Wojciech Kowal, Chidinma Okafor, Friedrich Lindqvist, Solveig Aasen, "
+        "Esperanza Quiroga, Hamza Yildiz, Beatrix Oosterhuis"
     ),
-    "place": "Worcester, Llanelli, Zagreb, Valparaiso, Kuala Lumpur, Edinburgh, Albuquerque, Szczecin",
+    "place": ("Worcester, Llanelli, Zagreb, Valparaiso, Kuala Lumpur, Edinburgh, Albuquerque, Szczecin"),
 }
 DISTRACTORS = (
-    "Ramipril, Candesartan, Nifedipine, Verapamil, Diltiazem, Rosuvastatin, Pravastatin, Lansoprazole, Famotidine, "
-    "Fluoxetine, Paroxetine, Duloxetine, Bupropion, Olanzapine, Risperidone, Aripiprazole, Levetiracetam, "
-    "Topiramate, Pregabalin, Baclofen, Cephalexin, Nitrofurantoin, Vancomycin, Terbinafine, Acyclovir, Montelukast, "
-    "Tiotropium, Budesonide, Insulin Glargine, Sitagliptin, Liraglutide, Torasemide, Edoxaban, Ticagrelor, "
-    "Niall Horgan, Agnieszka Nowak, Giulia Moretti, Lars Eriksen, Fatima Benali, Kenji Watanabe, Dundee, Leicester, "
-    "Bratislava, Winnipeg, Antananarivo, Galway, Utrecht, Porto Alegre, Novosibirsk, Cardiff, Anchorage, Mombasa, "
-    "Eszter Horvath, Zbigniew Baran, Moira Sinclair, Emeka Obi, Caoimhe Doyle, Sanjay Kulkarni, Leeds, Perth"
+    "Ramipril, Candesartan, Nifedipine, Verapamil, Diltiazem, Rosuvastatin, Pravastatin, "
+    "Lansoprazole, Famotidine, Fluoxetine, Paroxetine, Duloxetine, Bupropion, Olanzapine, "
+    "Risperidone, Aripiprazole, Levetiracetam, Topiramate, Pregabalin, Baclofen, Cephalexin, "
+    "Nitrofurantoin, Vancomycin, Terbinafine, Acyclovir, Montelukast, Tiotropium, Budesonide, Insulin "
+    "Glargine, Sitagliptin, Liraglutide, Torasemide, Edoxaban, Ticagrelor, Niall Horgan, Agnieszka "
+    "Nowak, Giulia Moretti, Lars Eriksen, Fatima Benali, Kenji Watanabe, Dundee, Leicester, "
+    "Bratislava, Winnipeg, Antananarivo, Galway, Utrecht, Porto Alegre, Novosibirsk, Cardiff, "
+    "Anchorage, Mombasa, Eszter Horvath, Zbigniew Baran, Moira Sinclair, Emeka Obi, Caoimhe Doyle, "
+    "Sanjay Kulkarni, Leeds, Perth"
 )
 SENTENCES = {
     "drug": (

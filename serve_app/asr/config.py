@@ -52,7 +52,8 @@ class RecogniserConfig:
     engine keeps what it makes of a model.
     `models` per role; a role without one is served by another's. The same name and
     precision twice are loaded once.
-    `keyterms`: what is done with hotwords. `needs_attention`: a session may ask for AlignAtt, so that an engine is chosen that can.
+    `keyterms`: what is done with hotwords. `needs_attention`: a session may ask for AlignAtt, so that an
+    engine is chosen that can.
     `max_recording_workers` None: all but one. `max_batch`: on a CPU, where all items wait for the longest, of
     interims alone, and `MAX_CPU_INTERIM_BATCH` at most. `beam_size`: what memory is computed for; a job says
     its own.

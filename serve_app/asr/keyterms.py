@@ -1,9 +1,9 @@
-"""Terms to expect, as a trie of tokens: what the token search may write though the model finds it less likely.
+"""Terms to expect, as a trie of tokens: what the search may write though the model finds it less likely.
 
 A term begins at a word's begin and ends at a word's end, in the writing given and with a capital. It has a
-budget: by so much, in nats over all of its tokens, may it be less likely than what the model would have written
-instead (`engines/lifting.py` spends it). Tries for terms: Zhao et al. 2019, "Shallow-Fusion End-to-End
-Contextual Biasing" (Interspeech).
+budget: by so much, in nats over all of its tokens, may it be less likely than what the model would have
+written instead (`engines/lifting.py` spends it). Tries for terms: Zhao et al. 2019, "Shallow-Fusion
+End-to-End Contextual Biasing" (Interspeech).
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _REPLACEMENT = "\ufffd"
 
 @dataclass(slots=True)
 class Node:
-    """A place in the trie. `ids` `(num_children,)`: the tokens that terms go on with, `budgets`: the largest of
-    the terms behind each. `ends`: a term is whole here."""
+    """A place in the trie. `ids` `(num_children,)`: the tokens that terms go on with, `budgets`: the largest
+    of the terms behind each. `whole`: the budget of a term that ends here, below 0 where none does."""
 
     children: dict[int, Node] = field(default_factory=dict)
-    ends: bool = False
+    whole: float = -1.0
     budget: float = 0.0
     ids: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     budgets: FloatArray = field(default_factory=lambda: np.zeros(0, np.float32))
@@ -42,7 +42,7 @@ class Node:
         for token in tokens:
             node = node.children.setdefault(token, Node())
             node.budget = max(node.budget, budget)
-        node.ends = True
+        node.whole = max(node.whole, budget)
 
     def freeze(self) -> None:
         """Make the arrays of this node and of all below it."""
@@ -54,15 +54,16 @@ class Node:
     def chain(self) -> Iterator[int]:
         """The tokens that must follow, up to where a term is whole or terms part."""
         node = self
-        while len(node.children) == 1 and not node.ends:
+        while len(node.children) == 1 and node.whole < 0:
             [(token, node)] = node.children.items()
             yield token
 
 
 @dataclass(frozen=True, slots=True)
 class KeytermTrie:
-    """The terms of one job. `behind_space` begins with a space and may come anywhere, `at_begin` may also come
-    where no word is being written. `text_of`: a token's text. `spaced`: words have spaces between them."""
+    """The terms of one job. `behind_space` begins with a space and may come anywhere, `at_begin` may also
+    come where no word is being written. `text_of`: a token's text. `spaced`: words have spaces between
+    them."""
 
     behind_space: Node
     at_begin: Node

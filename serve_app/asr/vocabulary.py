@@ -81,7 +81,8 @@ class Vocabulary:
 
     @cache  # noqa: B019  a model's vocabulary lives as long as the process
     def text_of(self, token: int) -> str:
-        """One token's text with its spaces; "" of a special one, a replacement character for a part of one."""
+        """One token's text with its spaces; "" of a special one, a replacement character for a part of
+        one."""
         return self.decode([token])
 
     def encode_prompt(self, prompt: str, hotwords: str = "") -> tuple[list[int], list[int]]:

@@ -77,10 +77,11 @@ _log = structlog.get_logger(__name__)
 class TranscriberOptions:
     """How a model's windows are cut and its batches formed.
 
-    `languages` None: all that the vocabulary has. `keyterms`: what is done with hotwords, where the engine can. `prompt_lengths`: where an engine wants equally long
-    prompts, previous text is cut to the longest of these token counts that it fills, so that batches form;
-    empty: not cut. Detection of the language encodes at least `detect_floor_s`. `max_batch`: the largest
-    batch that will come; on a card it is tried at the start.
+    `languages` None: all that the vocabulary has. `keyterms`: what is done with hotwords, where the engine
+    can. `prompt_lengths`: where an engine wants equally long prompts, previous text is cut to the longest of
+    these token counts that it fills, so that batches form; empty: not cut. Detection of the language encodes
+    at least `detect_floor_s`. `max_batch`: the largest batch that will come; on a card it is tried at the
+    start.
     """
 
     windows: Mapping[Role, WindowPolicy] = field(default_factory=dict)

@@ -58,8 +58,8 @@ class Prompt:
     the answer begins with. `num_states` of the item hold its audio, what is behind them is silence;
     `attention_limit`: stop before the first new token that attends to this state or a later one. `draft`:
     what the answer probably goes on with behind `forced`. It changes no text, and saves time in engines that
-    can check it; beams, samples and attention do without. `terms` are to be expected, in engines that lift them;
-    beams, samples and attention do without, too.
+    can check it; beams, samples and attention do without. `terms` are to be expected, in engines that lift
+    them; beams, samples and attention do without, too.
     """
 
     start: tuple[int, ...]

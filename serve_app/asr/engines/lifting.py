@@ -1,11 +1,11 @@
 """Greedy search with terms to expect: shallow fusion whose lifts are taken back where no term comes of them.
 
-Each token is the likeliest, or one that goes on with a term, as long as the term's budget covers what its tokens
-are less likely than the likeliest. Where the rest of the term does not follow, or the word goes on behind it, the
-search goes back to the first token that was not the likeliest and writes the likeliest there: what is no whole
-term leaves no trace. (With beams such scores are subtracted again; one answer has nothing beside it to fall
-back on.) The text depends on the model and the terms alone; drafts and the rest of a begun term are checked
-in one call, as in `drafts`, and only save calls.
+Each token is the likeliest, or one that goes on with a term, as long as the term's budget covers what its
+tokens are less likely than the likeliest. Where the rest of the term does not follow, or the word goes on
+behind it, the search goes back to the first token that was not the likeliest and writes the likeliest there:
+what is no whole term leaves no trace. (With beams such scores are subtracted again; one answer has nothing
+beside it to fall back on.) The text depends on the model and the terms alone; drafts and the rest of a begun
+term are checked in one call, as in `drafts`, and only save calls.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ MIN_LOGPROB = -6.0
 
 
 class TableDecoder(Protocol):
-    """One batch in an engine's decoder, as `DraftDecoder`, which gives all log-probabilities `(num_guessed + 1,
-    vocabulary_size)` behind what a row had and behind each guessed token, after suppression."""
+    """One batch in an engine's decoder, as `DraftDecoder`, which gives all log-probabilities `(num_guessed +
+    1, vocabulary_size)` behind what a row had and behind each guessed token, after suppression."""
 
     def begin(self, guesses: Sequence[Sequence[int]]) -> tuple[Sequence[FloatArray], FloatArray]:
         """Read the prompts and a guess behind each; also the no-speech probabilities."""
@@ -77,8 +77,8 @@ def search_lifted(
 
 @dataclass(frozen=True, slots=True)
 class _Lift:
-    """The first token of a term that is not the likeliest: its index, what was known there, and how far the draft
-    had been used."""
+    """The first token of a term that is not the likeliest: its index, what was known there, and how far the
+    draft had been used."""
 
     index: int
     logprobs: FloatArray
@@ -113,8 +113,8 @@ class _LiftedAnswer(_Answer):
             before = token
 
     def take(self, guess: Sequence[int], table: FloatArray) -> int:
-        """Take tokens up to the first that differs from the guess. How many tokens of the guess stay, less those
-        before it that go."""
+        """Take tokens up to the first that differs from the guess. How many tokens of the guess stay, less
+        those before it that go."""
         num_given = len(self.ids)
         self.num_agreed = 0
         for place, logprobs in enumerate(table[: len(guess) + 1]):
@@ -140,11 +140,13 @@ class _LiftedAnswer(_Answer):
         return guess if guess[:1] == rest[:1] else rest
 
     def _append(self, logprobs: FloatArray) -> None:
-        """Take the next token; or, where a lifted term does not go on with it, the likeliest where it began."""
+        """Take the next token; or, where a lifted term does not go on with it, the likeliest where it
+        began."""
         token = best = int(logprobs.argmax())
         if self.terms is not None:
             node = self.node
-            if node is not None and node.ends and not self.terms.goes_on_with_word(best):
+            is_whole = node is not None and self.spent <= node.whole
+            if is_whole and not self.terms.goes_on_with_word(best):
                 self.lift = None
             token = self._lifted(node, best, logprobs)
             if node is None or token not in node.children:
@@ -180,7 +182,7 @@ class _LiftedAnswer(_Answer):
 
     def _is_cut_off(self) -> bool:
         """Whether the limit of tokens cuts a lifted term off."""
-        return self.lift is not None and not (self.node is not None and self.node.ends)
+        return self.lift is not None and (self.node is None or self.spent > self.node.whole)
 
     def _go_back(self) -> None:
         """Write the likeliest token where the lifted term began."""
@@ -200,8 +202,8 @@ class _LiftedAnswer(_Answer):
 
 
 class SteppedTables:
-    """`TableDecoder` of an engine that reads a token a step. Guesses are not checked; where tokens go, the rows
-    are read anew. `make`: a `StepDecoder` of these rows of the batch, with these prompts."""
+    """`TableDecoder` of an engine that reads a token a step. Guesses are not checked; where tokens go, the
+    rows are read anew. `make`: a `StepDecoder` of these rows of the batch, with these prompts."""
 
     def __init__(
         self,

@@ -25,6 +25,7 @@ from serve_app.asr.engines.base import (
     Prompt,
 )
 from serve_app.asr.engines.inputs import check_features, check_ids, rows_to_align, special_tokens
+from serve_app.asr.engines.lifting import SteppedTables, search_lifted, uses_terms
 from serve_app.asr.engines.mlx_decoder import MlxStepDecoder
 from serve_app.asr.engines.mlx_model import MlxWhisper, log_softmax
 from serve_app.asr.engines.search import check_prompts, search
@@ -72,6 +73,7 @@ class MlxEngine:
             mixed_prompts=True,
             short_windows=True,
             max_beam_size=MAX_BEAM_SIZE,
+            terms=True,
         )
 
     @property
@@ -119,16 +121,22 @@ class MlxEngine:
                 raise ValueError(f"a prompt of {prompt.num_states} states, there are {states.shape[1]}")
         if not prompts:
             return []
-        with self._lock:
-            decoder = MlxStepDecoder(
+
+        def decoder(items: Sequence[int], given: Sequence[Prompt]) -> MlxStepDecoder:
+            rows = states if len(items) == len(states) else states[mx.array(list(items))]
+            return MlxStepDecoder(
                 self._model,
-                states,
-                prompts,
+                rows,
+                given,
                 options,
                 start=self._tokens.start,
                 no_speech=self._tokens.no_speech,
             )
-            return search(decoder, prompts, options, end=self._tokens.end)
+
+        with self._lock:
+            if uses_terms(prompts, options):
+                return search_lifted(SteppedTables(decoder, prompts), prompts, options, end=self._tokens.end)
+            return search(decoder(range(len(prompts)), prompts), prompts, options, end=self._tokens.end)
 
     def detect_language(self, states: mx.array, language_ids: Mapping[str, int]) -> list[dict[str, float]]:
         """Raises ValueError for ids outside of the vocabulary."""

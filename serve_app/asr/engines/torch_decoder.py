@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from serve_app.asr.engines.base import DecodeOptions, Prompt
+from serve_app.asr.engines.lifting import uses_terms
 from serve_app.asr.engines.search import (
     Beginning,
     IntArray,
@@ -173,6 +174,7 @@ class TorchStepDecoder:
         self._num_states = max(prompt.num_states for prompt in prompts)
         self._num_candidates = num_candidates(options)
         self._suppressed = self._bias(options.suppressed)
+        self._has_terms = uses_terms(prompts, options)
 
     def begin(self, draws: npt.NDArray[np.float64] | None) -> Beginning:
         tokens, num_padding = pad_left([(*prompt.start, *prompt.forced) for prompt in self._prompts])
@@ -206,7 +208,8 @@ class TorchStepDecoder:
         sums = logits.logsumexp(dim=-1, keepdim=True)
         if draws is None:
             best, ids = logits.topk(self._num_candidates, dim=-1)
-            return Step(ids.cpu().numpy(), (best - sums).cpu().numpy(), attention)
+            table = (logits - sums).cpu().numpy() if self._has_terms else None
+            return Step(ids.cpu().numpy(), (best - sums).cpu().numpy(), attention, table)
         logprobs = (logits - sums).cpu().numpy()
         chosen = drawn(logprobs, draws, self._options.temperature)
         return Step(chosen, np.take_along_axis(logprobs, chosen, axis=1), attention)

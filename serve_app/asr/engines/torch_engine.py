@@ -26,6 +26,7 @@ from serve_app.asr.engines.base import (
     Prompt,
 )
 from serve_app.asr.engines.inputs import check_features, check_ids, rows_to_align, special_tokens
+from serve_app.asr.engines.lifting import SteppedTables, search_lifted, uses_terms
 from serve_app.asr.engines.search import check_prompts, num_candidates, search, wants_attention
 from serve_app.asr.engines.torch_decoder import EagerRunner, Runner, TorchStepDecoder
 from serve_app.asr.engines.torch_graphs import GraphArena, StaticRunner
@@ -97,6 +98,7 @@ class TorchEngine:
             mixed_prompts=True,
             short_windows=True,
             max_beam_size=MAX_BEAM_SIZE,
+            terms=True,
         )
 
     @property
@@ -134,16 +136,22 @@ class TorchEngine:
             check_ids((*prompt.start, *prompt.forced), self._shape)
         if not prompts:
             return []
-        with self._running():
-            decoder = TorchStepDecoder(
+
+        def decoder(items: Sequence[int], given: Sequence[Prompt]) -> TorchStepDecoder:
+            rows = states if len(items) == states.batch_size else states.take(items)
+            return TorchStepDecoder(
                 self._model,
-                self._runner(states, prompts, options),
-                prompts,
+                self._runner(rows, given, options),
+                given,
                 options,
                 start=self._tokens.start,
                 no_speech=self._tokens.no_speech,
             )
-            return search(decoder, prompts, options, end=self._tokens.end)
+
+        with self._running():
+            if uses_terms(prompts, options):
+                return search_lifted(SteppedTables(decoder, prompts), prompts, options, end=self._tokens.end)
+            return search(decoder(range(len(prompts)), prompts), prompts, options, end=self._tokens.end)
 
     @contextmanager
     def _running(self) -> Iterator[None]:

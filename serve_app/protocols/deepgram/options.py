@@ -386,8 +386,8 @@ def _detects(values: list[str]) -> tuple[bool, tuple[str, ...]]:
 
 
 def _hotwords(repeated: dict[str, list[str]], warnings: list[OptionWarning]) -> str:
-    """`keyterm` as it is, `keywords` with their boost; a keyword to suppress is left out. Raises `InvalidMessage`
-    for a boost that is no number."""
+    """`keyterm` as it is, `keywords` with their boost; a keyword to suppress is left out. Raises
+    `InvalidMessage` for a boost that is no number."""
     terms = [Keyterm(term.strip()) for term in repeated.get("keyterm", [])]
     for keyword in repeated.get("keywords", []):
         term, _, boost = keyword.partition(":")

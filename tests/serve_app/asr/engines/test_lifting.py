@@ -1,16 +1,19 @@
-"""Terms are lifted whole or not at all, at words' bounds, within their budget; drafts change nothing of it."""
+"""Terms are lifted whole or not at all, at words' bounds, within their budget; drafts change nothing of
+it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from serve_app.asr.engines.base import DecodeOptions, Prompt
+from fakes.tiny_weights import MELS, WIDTH, converted, tiny_variables
+from serve_app.asr.engines.base import DecodeOptions, Hypothesis, Prompt
 from serve_app.asr.engines.lifting import (
     MAX_NO_SPEECH,
     MIN_LOGPROB,
@@ -18,7 +21,11 @@ from serve_app.asr.engines.lifting import (
     search_lifted,
     uses_terms,
 )
+from serve_app.asr.engines.onnx_decoder import OnnxBatch, OnnxTableDecoder
+from serve_app.asr.engines.onnx_files import graphs_of
+from serve_app.asr.engines.onnx_model import OnnxStates, OnnxWhisper
 from serve_app.asr.engines.search import Beginning, Step
+from serve_app.asr.engines.weights import read_weights
 from serve_app.asr.features import FloatArray
 from serve_app.asr.keyterms import KeytermTrie, build_trie
 from serve_app.core.keyterms import Keyterm
@@ -183,13 +190,9 @@ def test_without_terms_or_budget_the_likeliest_tokens_are_written(expected, seed
         ids.append(token)
     bare, poor = prompt(None), prompt(trie(*expected, budget=0.0))
     assert texts([bare, poor], seed) == [tuple(ids)] * 2
-    deaf = search_lifted(
-        Tables([prompt(trie(*expected))], seed, MAX_NO_SPEECH + 0.01),
-        [prompt(trie(*expected))],
-        GREEDY,
-        end=END,
-    )
-    assert deaf[0].ids == tuple(ids)
+    doubted = Tables([bare], seed, MAX_NO_SPEECH + 0.01)
+    [deaf] = search_lifted(doubted, [prompt(trie(*expected))], GREEDY, end=END)
+    assert deaf.ids == tuple(ids)
 
 
 @given(terms, seeds, st.lists(tokens, min_size=1, max_size=4))
@@ -281,6 +284,88 @@ def test_words_without_spaces_between_them_begin_anywhere():
         for spaced in (True, False)
     ]
     assert answers == [tuple(encode("ad")), tuple(encode("abd"))]
+
+
+# -- engines ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random model with room for some text."""
+    path = tmp_path_factory.mktemp("tiny")
+    random = np.random.default_rng(5)
+    positions = random.normal(size=(96, WIDTH)).astype("<f2")
+    converted(path, tiny_variables() | {"decoder/position_encodings/encodings": positions})
+    return path
+
+
+def features() -> FloatArray:
+    return np.random.default_rng(6).normal(size=(4, MELS, 8)).astype(np.float32)
+
+
+batches = st.lists(st.tuples(terms, tokens.filter(bool), tokens), min_size=1, max_size=4)
+OPTIONS = DecodeOptions(max_new_tokens=24, suppressed=(3,), suppressed_first=(END, 1))
+
+
+def prompts_of(batch: Sequence[tuple[list[str], list[int], list[int]]]) -> list[Prompt]:
+    return [
+        Prompt(tuple(start[:3]), 4, forced=tuple(start[3:6]), draft=tuple(draft), terms=trie(*expected))
+        for expected, start, draft in batch
+    ]
+
+
+@pytest.fixture(scope="module")
+def onnx_states(folder: Path) -> tuple[OnnxWhisper, OnnxStates]:
+    model = OnnxWhisper(graphs_of(folder, "float32", folder / "cache"), read_weights(folder).shape, threads=1)
+    return model, OnnxStates(model.encode(features()))
+
+
+def on_onnxruntime(found: tuple[OnnxWhisper, OnnxStates], prompts: Sequence[Prompt]) -> list[Hypothesis]:
+    model, states = found
+    rows = states.take(range(len(prompts)))
+    batch = OnnxBatch(model, rows, prompts, OPTIONS, start=prompts[0].start[0], no_speech=2)
+    return search_lifted(OnnxTableDecoder(batch), prompts, OPTIONS, end=END)
+
+
+@given(batches)
+@settings(max_examples=60, deadline=None)
+def test_onnxruntime_writes_the_same_with_drafts_and_alone(
+    onnx_states: tuple[OnnxWhisper, OnnxStates], batch: list[tuple[list[str], list[int], list[int]]]
+) -> None:
+    prompts = prompts_of(batch)
+    drafted = on_onnxruntime(onnx_states, prompts)
+    plain = on_onnxruntime(onnx_states, [replace(one, draft=()) for one in prompts])
+    assert [one.ids for one in drafted] == [one.ids for one in plain]
+
+
+@pytest.mark.extras
+def test_torch_writes_what_onnxruntime_writes(
+    folder: Path, onnx_states: tuple[OnnxWhisper, OnnxStates]
+) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    from serve_app.asr.engines.torch_decoder import EagerRunner, TorchStepDecoder
+    from serve_app.asr.engines.torch_model import TorchWhisper
+
+    model = TorchWhisper(read_weights(folder), torch.device("cpu"), torch.float32)
+
+    @given(batches)
+    @settings(max_examples=30, deadline=None)
+    def check(batch: list[tuple[list[str], list[int], list[int]]]) -> None:
+        prompts = prompts_of(batch)
+        assume(uses_terms(prompts, OPTIONS))
+
+        def decoder(items: Sequence[int], given: Sequence[Prompt]) -> TorchStepDecoder:
+            audio = model.project(model.encode(torch.from_numpy(features()[list(items)])))
+            lengths = [len(one.start) + len(one.forced) for one in given]
+            padding = [max(lengths) - length for length in lengths]
+            runner = EagerRunner(model, audio, padding, 96, attention=False)
+            return TorchStepDecoder(model, runner, given, OPTIONS, start=prompts[0].start[0], no_speech=2)
+
+        with torch.inference_mode():
+            found = search_lifted(SteppedTables(decoder, prompts), prompts, OPTIONS, end=END)
+        assert [one.ids for one in found] == [one.ids for one in on_onnxruntime(onnx_states, prompts)]
+
+    check()
 
 
 @pytest.mark.parametrize(
