@@ -64,8 +64,8 @@ class RecognitionSection(Section):
     hotwords: str = setting(_SESSION.hotwords, Hotwords)
     keyterm_method: Literal["lift", "prompt", "both"] = setting(
         "lift",
-        "How words are expected: the search may `lift` them, where the engine gives it log-probabilities (all but "
-        "CTranslate2), or they stand in the `prompt`, or `both`.",
+        "How words are expected: the search may `lift` them, in all engines but CTranslate2, or they stand "
+        "in the `prompt`, or `both`.",
     )
     carry_context: bool = setting(_SESSION.carry_context, CarryContext)
     initial_prompt: str = setting(_SESSION.prompt, Prompt)
