@@ -1,7 +1,7 @@
 """Terms to expect: how many are right, and what they cost the rest of the text, by method and budget.
 
     python -m benchmarks.text.keyterms --models tiny.en base --json out/keyterms.json
-    python -m benchmarks.text.keyterms --models tiny.en --tune --budgets 3 4 5 6 7
+    python -m benchmarks.text.keyterms --tune --budgets 3 4 5 6 7
 
 Sentences with names of drugs, people and places are read by voices of `flite` (Debian: flite) and decoded one
 by one as finals by the onnx engine, guards and Silero included: without terms, with 100 terms in the prompt,
@@ -23,6 +23,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import jiwer
@@ -47,6 +48,7 @@ from serve_app.models import resolve_model
 
 VOICES = ("slt", "rms", "awb")
 NUM_TERMS = 100
+COLUMNS = ("model", "terms", "term errors", "errors elsewhere", "%", "unsaid", "on sounds", "CPU ms/s")
 
 SAID = {
     "drug": (
@@ -282,12 +284,13 @@ def _text(transcriber: WhisperTranscriber, samples: Pcm16, hotwords: str) -> str
     return result.text if hasattr(result, "text") else ""
 
 
-def bench(tune: bool) -> Bench:
-    found = Bench(term_list(tune), sounds=sounds())
-    for term, sentence in sentences(tune):
-        for voice in VOICES:
+def bench(voices: Sequence[str], *, tune: bool) -> Bench:
+    """Clips to tune with have one voice each, and no sounds or turns with them."""
+    found = Bench(term_list(tune), sounds=[] if tune else sounds())
+    for index, (term, sentence) in enumerate(sentences(tune)):
+        for voice in [voices[index % len(voices)]] if tune else voices:
             found.clips.append((Clip(f"{voice}: {sentence}", speak(sentence, voice), sentence), (term,)))
-    for dialogue in load_clips():
+    for dialogue in [] if tune else load_clips():
         for turn in dialogue.turns:
             first, last = (round(s * SAMPLE_RATE_HZ) for s in (max(0, turn.start_s - 0.2), turn.end_s + 0.2))
             found.clips.append((Clip(turn.text, dialogue.samples[first:last], turn.text), ()))
@@ -310,46 +313,60 @@ def transcriber(name: str, way: Way) -> WhisperTranscriber:
     return transcriber_of(config, model, load_engine("onnx", config.to_load(model)))
 
 
+def measured(told: Bench, models: Sequence[str], ways: Sequence[Way]) -> list[dict[str, Any]]:
+    """One record for each model and way, told as they come."""
+    found = []
+    for name in models:
+        for way in ways:
+            with mock.patch.object(decoding, "BUDGET", way.budget or keyterms.BUDGET):
+                total, cpu_ms = told.measure(transcriber(name, way), way)
+            found.append({"model": name, "way": way.name, "cpu_ms_per_s": cpu_ms, **asdict(total)})
+            print(found[-1], file=sys.stderr, flush=True)
+    return found
+
+
+def columns_of(found: dict[str, Any]) -> list[str]:
+    return [
+        found["model"],
+        found["way"],
+        f"{found['term_errors']} of {found['num_terms']}",
+        f"{found['other_errors']} of {found['num_words']}",
+        f"{100 * found['other_errors'] / found['num_words']:.2f}",
+        f"{found['num_unsaid']}",
+        f"{found['on_sounds']} of {found['num_sounds']}",
+        f"{found['cpu_ms_per_s']:.1f}",
+    ]
+
+
 @command(SottoError, ValueError, FileNotFoundError)
 def main(argv: Sequence[str] | None = None) -> int:
     parser = command_line("keyterms", __doc__)
     parser.add_argument("--models", nargs="+", default=["tiny.en", "base"])
-    parser.add_argument(
-        "--tune", action="store_true", help="the terms and sentences that the budget is chosen with"
-    )
-    parser.add_argument("--budgets", nargs="*", type=float, default=[keyterms.BUDGET])
+    parser.add_argument("--tune", action="store_true", help="first try budgets, on other terms and sentences")
+    parser.add_argument("--budgets", nargs="+", type=float, default=[keyterms.BUDGET])
     parser.add_argument("--both", action="store_true", help="also prompt and lift together")
+    parser.add_argument("--voices", nargs="+", default=list(VOICES))
     args = parser.parse_args(argv)
-    told = bench(args.tune)
+    results = []
+    if args.tune:
+        told = bench(args.voices, tune=True)
+        hotwords = ", ".join(told.terms)
+        ways = [Way(f"lift {value:g}", KeytermMethod.LIFT, hotwords, value) for value in args.budgets]
+        results = measured(told, args.models[:1], [Way("none"), *ways])
+        print_columns("Tuning", COLUMNS, [columns_of(one) for one in results])
+    told = bench(args.voices, tune=False)
     hotwords = ", ".join(told.terms)
-    ways = [Way("none"), Way("prompt", hotwords=hotwords)]
-    methods = [KeytermMethod.LIFT, *([KeytermMethod.BOTH] if args.both else [])]
-    ways += [
-        Way(f"{method} {budget:g}", method, hotwords, budget) for method in methods for budget in args.budgets
+    ways = [
+        Way("none"),
+        Way("prompt", hotwords=hotwords),
+        Way("lift", KeytermMethod.LIFT, hotwords, keyterms.BUDGET),
     ]
-    rows, results = [], []
-    for name in args.models:
-        for way in ways:
-            with mock.patch.object(decoding, "BUDGET", way.budget or keyterms.BUDGET):
-                total, cpu_ms = told.measure(transcriber(name, way), way)
-            results.append({"model": name, "way": way.name, "cpu_ms_per_s": cpu_ms, **asdict(total)})
-            rows.append(
-                [
-                    name,
-                    way.name,
-                    f"{total.term_errors} of {total.num_terms}",
-                    f"{total.other_errors} of {total.num_words}",
-                    f"{100 * total.other_errors / total.num_words:.2f}",
-                    f"{total.num_unsaid}",
-                    f"{total.on_sounds} of {total.num_sounds}",
-                    f"{cpu_ms:.1f}",
-                ]
-            )
-            print(*rows[-1], sep="  ", file=sys.stderr, flush=True)
-    columns = ("model", "terms", "term errors", "errors elsewhere", "%", "unsaid", "on sounds", "CPU ms/s")
-    print_columns("Terms to expect", columns, rows)
+    if args.both:
+        ways.append(Way("both", KeytermMethod.BOTH, hotwords, keyterms.BUDGET))
+    held_out = measured(told, args.models, ways)
+    print_columns("Terms to expect", COLUMNS, [columns_of(one) for one in held_out])
     if args.json:
-        write_json(args.json, results)
+        write_json(args.json, {"tuning": results, "held_out": held_out})
     return 0
 
 
