@@ -156,7 +156,8 @@ class _LiftedAnswer(_Answer):
                 node, self.spent = self.terms.start(self._newest()), 0.0
                 token = self._lifted(node, best, logprobs)
             self.node = node.children.get(token)
-        self.logprobs.append(float(logprobs[token]))
+        # A lifted token counts as the likeliest, lest the guards take every term for an unlikely text.
+        self.logprobs.append(float(logprobs[best]))
         if token == self.end:
             self.ended = True
         else:

@@ -271,10 +271,10 @@ def test_a_term_begun_is_read_in_one_call():
     assert (found.ids, decoder.num_calls) == (tuple(encode(" bcd")), 2)
 
 
-def test_probabilities_are_the_models_own():
+def test_a_lifted_token_counts_as_the_likeliest():
     script = {"": {" a": LIKELY, " b": RARE}, " b": {"": LIKELY}}
     [found] = search_lifted(Scripted(script), [prompt(trie("b"))], GREEDY, end=END)
-    assert found.sum_logprob == pytest.approx(RARE + LIKELY)
+    assert found.sum_logprob == pytest.approx(LIKELY + LIKELY)
 
 
 def test_words_without_spaces_between_them_begin_anywhere():
