@@ -239,15 +239,20 @@ def score(reference: str, hypothesis: str, said: Sequence[str], terms: Sequence[
 def _errors_elsewhere(words: Sequence[str], written: Sequence[str], of_term: Sequence[bool]) -> int:
     if not words:
         return len(written)
+    chunks = jiwer.process_words(" ".join(words), " ".join(written)).alignments[0]
+    wrong_term = list(of_term)
+    for chunk in chunks:
+        if chunk.type == "equal":
+            wrong_term[chunk.ref_start_idx : chunk.ref_end_idx] = [False] * (
+                chunk.ref_end_idx - chunk.ref_start_idx
+            )
     errors = 0
-    measured = jiwer.process_words(" ".join(words), " ".join(written))
-    for chunk in measured.alignments[0]:
-        here = range(chunk.ref_start_idx, chunk.ref_end_idx)
+    for chunk in chunks:
         if chunk.type == "insert":
-            beside = of_term[max(0, chunk.ref_start_idx - 1) : chunk.ref_start_idx + 1]
-            errors += 0 if any(beside) else chunk.hyp_end_idx - chunk.hyp_start_idx
+            if not any(wrong_term[max(0, chunk.ref_start_idx - 1) : chunk.ref_start_idx + 1]):
+                errors += chunk.hyp_end_idx - chunk.hyp_start_idx
         elif chunk.type != "equal":
-            errors += sum(not of_term[index] for index in here)
+            errors += sum(not of_term[index] for index in range(chunk.ref_start_idx, chunk.ref_end_idx))
     return errors
 
 
