@@ -64,7 +64,7 @@ simulate: $(READY) ## The service at 10,000 sessions, simulated with its own pol
 cluster-faults: $(READY) ## Twelve live sessions on three hosts in network namespaces, one host killed (needs root)
 	@$(PY) -m benchmarks.cluster.faults --kill-host --json out/cluster_faults.json $(ARGS)
 
-gpu-bench: $(READY) ## Batch curves and sessions of this machine's GPU
+gpu-bench: $(READY) ## Batch curves and speakers of this machine's GPU
 	@$(PY) -m benchmarks.gpu --json out/gpu.json $(ARGS)
 
 k8s-check: $(READY) ## Build every Kubernetes overlay and check it (installs kubectl where neither it nor kustomize is)

@@ -8,7 +8,6 @@ are both times, whether the texts are the same, and how often each webhook came.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -29,9 +28,9 @@ from typing import Any
 import numpy as np
 import psutil
 
-from benchmarks.clips import SPOKEN_DIR
+from benchmarks.clips import load_clips
+from benchmarks.report import command_line, print_table
 from benchmarks.service import ServiceUnderTest, say, service_under_test
-from serve_app.audio.recordings import decode_recording
 from serve_app.core.samples import SAMPLE_RATE_HZ
 from serve_app.launch.processes import kind_of, processes_of
 from sotto_client.errors import RequestFailed, ServerUnreachable
@@ -48,10 +47,7 @@ SETTLE_S = 20.0
 
 def long_recording(path: Path, minutes: float) -> None:
     """The committed dialogues again and again, each time a little quieter, so that no window comes twice."""
-    spoken = [
-        decode_recording(SPOKEN_DIR / f"{name}.flac").samples
-        for name in ("visit", "ward_round", "phone_call")
-    ]
+    spoken = [clip.samples for clip in load_clips()]
     wanted, written, gain = int(minutes * 60 * SAMPLE_RATE_HZ), 0, 1.0
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
@@ -161,7 +157,7 @@ async def _asked_patiently(url: str, job_id: str) -> JobStatus:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = command_line("jobs", __doc__, with_json=False)
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--model", default="tiny.en")
     asked = parser.parse_args()
@@ -173,6 +169,7 @@ def main() -> int:
             "jobs_database": f"sqlite:///{folder}/jobs.db",
             "jobs_storage_path": f"{folder}/audio",
             "outbound_networks": "127.0.0.0/8",
+            "vad_placement": "deployment",
         }
         with service_under_test(None, settings=settings) as service:
             undisturbed = asyncio.run(run_job(service, recording, hook))
@@ -180,13 +177,19 @@ def main() -> int:
             disturbed = asyncio.run(run_job(service, recording, hook, VICTIMS))
             time.sleep(SETTLE_S)
     same = undisturbed.text == disturbed.text
-    print(f"recording          {asked.minutes:g} min, {asked.model}")
-    print(f"undisturbed        {undisturbed.job.status}, {undisturbed.seconds:.0f} s")
-    print(f"disturbed          {disturbed.job.status}, {disturbed.seconds:.0f} s")
-    print(f"killed             {', '.join(disturbed.killed)}")
-    print(f"texts              {'the same' if same else 'DIFFERENT'}, {len(disturbed.text.split())} words")
-    print(f"webhooks           {len(hook.times_by_id)} ids, each {set(hook.times_by_id.values())} times")
-    return 0 if same and disturbed.killed == VICTIMS and set(hook.times_by_id.values()) == {1} else 1
+    times = set(hook.times_by_id.values())
+    print_table(
+        "A job whose processes are killed",
+        [
+            ("recording", f"{asked.minutes:g} min, {asked.model}"),
+            ("undisturbed", f"{undisturbed.job.status}, {undisturbed.seconds:.0f} s"),
+            ("disturbed", f"{disturbed.job.status}, {disturbed.seconds:.0f} s"),
+            ("killed", ", ".join(disturbed.killed)),
+            ("texts", f"{'the same' if same else 'DIFFERENT'}, {len(disturbed.text.split())} words"),
+            ("webhooks", f"{len(hook.times_by_id)} ids, each {times} times"),
+        ],
+    )
+    return 0 if same and disturbed.killed == VICTIMS and times == {1} else 1
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 
 from deployments.limits import shared_counts
 from deployments.ports import CacheHandle, RecogniserHandle, SpeakerHandle, VoiceHandle
+from deployments.replicas import replica_counts
 from deployments.serve_patches import bound_receive_queues, name_requests_once
 from serve_app.assembly.access import keyring, limiter_of
 from serve_app.assembly.audit import open_audit
@@ -18,7 +19,7 @@ from serve_app.assembly.process import set_up_process
 from serve_app.assembly.service import assemble, traces_of
 from serve_app.assembly.speakers import status_of
 from serve_app.assembly.storage import clips_of, erasers_of, keeps_nothing, result_cache_of
-from serve_app.assembly.voice_activity import state_shape
+from serve_app.assembly.voice_activity import local_voice, state_shape
 from serve_app.core.erasure import Eraser
 from serve_app.core.jobs import ModelInfo
 from serve_app.service.ports import ReplicaLost
@@ -51,7 +52,7 @@ class Ingress:
     def __init__(  # noqa: PLE0100 - Serve awaits the constructor of an ingress
         self,
         settings: dict[str, Any],
-        voice: DeploymentHandle[Any],
+        voice: DeploymentHandle[Any] | None,
         interim: DeploymentHandle[Any],
         final: DeploymentHandle[Any],
         shared_cores: bool,
@@ -59,10 +60,11 @@ class Ingress:
         short: DeploymentHandle[Any] | None = None,
         cache: DeploymentHandle[Any] | None = None,
     ) -> None:
+        """Without a `voice` deployment the detector runs on a thread here."""
         self._settings = Settings.from_dict(settings)
         bound_receive_queues()
         name_requests_once()
-        let_audio_be_a_sign_of_life()
+        let_audio_be_a_sign_of_life(self._settings.max_frame_bytes)
         set_up_process(self._settings)
         self._metrics = Metrics(RayInstruments()) if self._settings.metrics_enabled else no_metrics()
         self._audit = open_audit(self._settings, self._metrics)
@@ -75,7 +77,8 @@ class Ingress:
             recognisers.append(RecogniserHandle(final))
         cluster_metrics = ClusterMetrics(ray_exporter_urls)
         self._recognisers = ("Recogniser",) if shared_cores else ("InterimAsr", "FinalAsr")
-        hearing = VoiceHandle(voice, state_shape(self._settings.vad_backend))
+        self._own_voice = local_voice(self._settings) if voice is None else None
+        hearing = self._own_voice or VoiceHandle(voice, state_shape(self._settings.vad_backend))
         deployments: dict[str, Described] = {"VoiceActivity": hearing}
         deployments |= zip(self._recognisers, recognisers, strict=True)
         required, optional = list(deployments), list[str]()
@@ -106,10 +109,10 @@ class Ingress:
             readiness=self._readiness,
         )
         self._keys = keyring(self._settings)
-        self._clips = clips_of(self._settings)
         self._cache = (
             None if cache is None else result_cache_of(self._settings, CacheHandle(cache), self._metrics)
         )
+        self._clips = clips_of(self._settings, self._cache)
         transcribe_with = transcribing_jobs(
             self._settings,
             voice=hearing,
@@ -117,8 +120,12 @@ class Ingress:
             speakers=telling_apart,
             require_served=self._speech.require_served,
         )
-        kinds = job_kinds(Door(self._speech, self._settings, self._metrics), transcribe_with)
-        self._jobs = None if keeps_nothing(self._settings) else assemble_jobs(self._settings, kinds)
+        self._limiter = limiter_of(self._settings, shared_counts())
+        door = Door(self._speech, self._settings, self._metrics, keys=self._keys, limiter=self._limiter)
+        kinds = job_kinds(door, transcribe_with)
+        self._jobs = (
+            None if keeps_nothing(self._settings) else assemble_jobs(self._settings, kinds, self._metrics)
+        )
         self._tasks = [
             asyncio.create_task(conductor.run(), name="conductor"),
             asyncio.create_task(self._keep_describing(deployments), name="models"),
@@ -147,7 +154,7 @@ class Ingress:
                 keys_in_address=self._settings.keys_in_address,
                 metrics_need_key=self._settings.metrics_need_key,
                 addresses=self._settings.address_rules(),
-                limiter=limiter_of(self._settings, shared_counts()),
+                limiter=self._limiter,
                 pace=BodyPace(self._settings.min_upload_bytes_per_s, self._settings.upload_timeout_s),
             ),
             kept=Kept(
@@ -159,6 +166,7 @@ class Ingress:
             ),
             signing_key=secret.encode() if secret else None,
             traces=self._traces,
+            replicas=replica_counts,
         )
 
     def _erasers(self) -> tuple[Eraser, ...]:
@@ -176,7 +184,10 @@ class Ingress:
             audit[0].close()
 
     async def check_health(self) -> None:
-        """Serve restarts the replica when this raises: a task that stopped is one that died."""
+        """Serve restarts the replica when this raises: a task that stopped is one that died, and a voice
+        detector that failed twice may be cured by a new process."""
+        if self._own_voice is not None:
+            self._own_voice.check()
         for task in self._tasks:
             if task.done() and not task.cancelled():
                 raise RuntimeError(f"the task {task.get_name()} stopped") from task.exception()

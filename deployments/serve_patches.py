@@ -13,6 +13,7 @@ unchecked, and leaves WebSockets without one. `RequestIds` does the same right a
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import structlog
 from ray.serve._private import http_util
@@ -28,12 +29,14 @@ MAX_WAITING_MESSAGES = 8
 
 
 class BoundedReceive(ASGIDIReceiveProxy):  # type: ignore[misc]
-    """Serve's receive proxy with at most `MAX_WAITING_MESSAGES` messages fetched ahead."""
+    """Serve's receive proxy with at most `MAX_WAITING_MESSAGES` messages fetched ahead. Of a WebSocket none:
+    its door reads until the client has left, and each frame would wake one more task."""
 
     def __init__(self, scope: Scope, receive: Receive, user_event_loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(scope, self._fetch_when_wanted, user_event_loop)
         self._fetch = receive
         self._taken = asyncio.Event()
+        self._left = asyncio.Event()
 
     async def _fetch_when_wanted(self) -> Message:
         while self.queue.qsize() >= MAX_WAITING_MESSAGES:
@@ -41,9 +44,24 @@ class BoundedReceive(ASGIDIReceiveProxy):  # type: ignore[misc]
             await self._taken.wait()
         return await self._fetch()
 
+    async def _fetch_until_disconnect(self) -> Any:
+        if self._type != "websocket":
+            return await super()._fetch_until_disconnect()
+        await self._left.wait()
+        return self._disconnect_message["code"]
+
     async def __call__(self) -> Message:
-        message: Message = await super().__call__()
-        self._taken.set()
+        message: Message
+        if self._type != "websocket":
+            message = await super().__call__()
+            self._taken.set()
+        elif self._disconnect_message is not None:
+            message = self._disconnect_message
+        else:
+            message = await self._fetch()
+            if message["type"] == "websocket.disconnect":
+                self._disconnect_message = message
+                self._left.set()
         return message
 
 

@@ -3,8 +3,9 @@
     serve run serve_config.cpu.yaml        import_path: graphs.full:build, args: {profile: cpu}
 
 On a GPU interims and finals are two deployments with a share of the card each; on a CPU they are one
-deployment with one priority queue, so that finals may use every core (docs/decisions.md). On a CPU
-diarization is there where what it needs is installed; on GPUs always, since the config file declares it.
+deployment with one priority queue, so that finals may use every core, and voice activity is detected within
+the ingress (docs/decisions.md). On a CPU diarization is there where what it needs is installed; on GPUs
+always, since the config file declares it.
 """
 
 from __future__ import annotations
@@ -83,7 +84,9 @@ def build(args: Mapping[str, Any] | None = None) -> serve.Application:
     and `env_file`. Options of single deployments come from the config file's `deployments`."""
     arguments = GraphArguments.parse(args or {})
     settings = arguments.settings.to_dict()
-    voice = _deployment(VoiceActivity, num_cpus=0.1).bind(settings)
+    voice = None
+    if not arguments.settings.voice_in_ingress(on_gpu=arguments.on_gpu):
+        voice = _deployment(VoiceActivity, num_cpus=0.1).bind(settings)
     if arguments.on_gpu:
         interim = _deployment(InterimAsr, num_cpus=0.5, num_gpus=GPU_SHARES["interim"]).bind(settings)
         final = _deployment(FinalAsr, num_cpus=0.5, num_gpus=GPU_SHARES["final"]).bind(settings)

@@ -125,6 +125,13 @@ LIVE = (
         "{{request_type}} {{reason}}",
         "ops",
     ),
+    lines("Errors", f"sum by (door, reason) ({rate('stt_failures_total')})", "{{door}} {{reason}}", "ops"),
+    lines(
+        "Last error",
+        "max by (door) (stt_last_failure_timestamp_seconds) * 1000",
+        "{{door}}",
+        "dateTimeFromNow",
+    ),
     Panel(
         "Backpressure",
         (("max(stt_backpressure_level)", "level"), ("max(stt_backpressure_rung)", "rung of the ladder")),
@@ -166,6 +173,23 @@ UPLOADS = (
             (f"sum({rate('whisper_cache_misses_total')})", "misses"),
             (f"sum({rate('stt_cache_lost_total')})", "without it: it did not answer"),
         ),
+        "ops",
+    ),
+)
+
+QUEUE = (
+    lines("Recordings in the queue", "max by (state) (stt_recording_jobs)", "{{state}}"),
+    lines(
+        "Recordings ended a second",
+        f"sum by (state) ({rate('stt_recording_jobs_ended_total')})",
+        "{{state}}",
+        "ops",
+    ),
+    quantiles("Time in the queue", "stt_recording_job_wait_seconds", "", (0.5, 0.95)),
+    lines(
+        "Webhooks a second",
+        f"sum by (outcome) ({rate('stt_webhook_attempts_total')})",
+        "{{outcome}}",
         "ops",
     ),
 )
@@ -226,7 +250,9 @@ NODES = (
 )
 
 SERVICE = Dashboard(
-    "sotto-service", "Sotto: the service", (("Now", NOW), ("Live", LIVE), ("Uploads", UPLOADS))
+    "sotto-service",
+    "Sotto: the service",
+    (("Now", NOW), ("Live", LIVE), ("Uploads", UPLOADS), ("Queue", QUEUE)),
 )
 CLUSTER = Dashboard(
     "sotto-cluster",

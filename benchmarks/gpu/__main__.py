@@ -1,4 +1,4 @@
-"""What a card does with each engine, model and precision: batches, memory, and how many sessions it holds.
+"""What a card does with each engine, model and precision: batches, memory, and how many speakers it holds.
 
     python -m benchmarks.gpu --models tiny,small,large-v3-turbo --json out/gpu.json
     python -m benchmarks.gpu --device cpu          (small shapes, to try it without a card)
@@ -8,8 +8,8 @@ tokens is set (four per second of speech), and the end token never comes. Timed 
 behind it and greedy decoding, in the windows that finals have.
 
 - `latency`: the median batch. `streams`: people who speak without a pause, decoded once, in real time.
-- `sessions`: simulated from these batches (`benchmarks/gpu/sessions.py`): finals and interims by one model on
-  one worker, half of the time speech, until the 95th percentile of finals passes 500 ms.
+- `speakers`: how many people one card hears where this engine decodes their interims and finals, by the
+  reckoning of `sotto plan` from these batches (None: too few were timed).
 - `rows` of the JSON: each timed batch of the fastest engine and precision per model; `curves` has them all.
 """
 
@@ -19,6 +19,7 @@ import argparse
 import platform
 import sys
 import tempfile
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -27,10 +28,11 @@ from typing import Any, NamedTuple
 
 from benchmarks.gpu.batches import BatchPlan, Curve, Point, measure_curve
 from benchmarks.gpu.models import write_random_model
-from benchmarks.gpu.sessions import BatchTimes, Load, Talk, most_sessions
 from benchmarks.report import command_line, print_columns, write_json
 from serve_app.asr.engines.choice import is_installed
 from serve_app.capacity.machine import read_gpus, visible_gpus
+from serve_app.capacity.plan import MAX_BUSY, PlanRequest, busy_per_speaker, expected_p95_ms
+from serve_app.capacity.throughput import MIN_SAMPLES, DecodeCost, DecodeSample
 from serve_app.core.errors import ModelUnavailable
 from serve_app.models.registry import find_spec
 from serve_app.models.report import ModelFormat
@@ -68,7 +70,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--repeats", type=int)
     parser.add_argument("--max-latency", type=float, default=5.0, help="stop growing batches beyond this, s")
     parser.add_argument("--threads", type=int, default=1, help="of a CPU")
-    parser.add_argument("--final-bar", type=float, default=0.5, help="95th percentile of finals, s")
+    parser.add_argument("--final-bar", type=float, default=0.9, help="95th percentile of finals, s")
     parser.add_argument("--models-dir", type=Path, help="keep the made models here")
     options = parser.parse_args(arguments)
     defaults = _ON_A_CPU if options.device == "cpu" else _ON_A_CARD
@@ -134,18 +136,16 @@ def run(options: argparse.Namespace, models_dir: Path) -> dict[str, Any]:
         for engine, precision in combinations(options.engines, options.precisions):
             print(f"{model} ({weights[model]} weights), {engine}, {precision}", file=sys.stderr)
             curves.append(measure_curve(engine, model, folder, precision, plan))
-    talk = Talk(final_p95_bar_s=options.final_bar, max_batch=options.batches[-1])
-    loads = [most_sessions(BatchTimes(curve.measured), talk) if curve.measured else None for curve in curves]
+    speakers = [speakers_held(curve, 1000 * options.final_bar) for curve in curves]
     _print_curves(device, curves)
-    _print_sessions(device, curves, loads, talk)
+    _print_speakers(device, curves, speakers, options.final_bar)
     return {
         "device": device,
         "gpus": [asdict(gpu) for gpu in visible_gpus(read_gpus())] if options.device == "cuda" else [],
         "versions": _versions(),
         "weights": weights,
-        "talk": asdict(talk),
         "rows": list(rows_of(curves)),
-        "curves": [curve_json(curve, load) for curve, load in zip(curves, loads, strict=True)],
+        "curves": [curve_json(curve, held) for curve, held in zip(curves, speakers, strict=True)],
     }
 
 
@@ -207,7 +207,24 @@ def rows_of(curves: Sequence[Curve]) -> Iterator[dict[str, Any]]:
                 }
 
 
-def curve_json(curve: Curve, load: Load | None) -> dict[str, Any]:
+def speakers_held(curve: Curve, bar_ms: float) -> int | None:
+    """None where too few batches were timed to say."""
+    timed = [
+        DecodeSample((point.audio_s,) * point.batch, busy_s)
+        for point in curve.measured
+        for busy_s in point.busy_s
+    ]
+    if len(timed) < MIN_SAMPLES:
+        return None
+    cost = DecodeCost.fitted(timed)
+    batch = min(64, max(point.batch for point in curve.measured))
+    request = PlanRequest(1, curve.model, "", interim_model=curve.model, batch=batch)
+    most = int(MAX_BUSY / busy_per_speaker(request, cost, cost))
+    loads = range(1, most + 1)
+    return bisect_right(loads, bar_ms, key=lambda number: expected_p95_ms(request, cost, cost, number))
+
+
+def curve_json(curve: Curve, speakers: int | None) -> dict[str, Any]:
     points = [
         {
             **asdict(point),
@@ -215,52 +232,49 @@ def curve_json(curve: Curve, load: Load | None) -> dict[str, Any]:
         }
         for point in curve.points
     ]
-    return {**asdict(curve), "points": points, "sessions": None if load is None else load._asdict()}
+    return {**asdict(curve), "points": points, "speakers": speakers}
 
 
 # -- printed -----------------------------------------------------------------------------------------
 
 
 def _print_curves(device: str, curves: Sequence[Curve]) -> None:
-    columns = ("model", "engine, precision", "window s", "batch", "latency ms", "encoder ms", "streams", "GB")
+    columns = (
+        *("model", "engine, precision", "window s", "batch"),
+        *("latency ms", "encoder ms", "drafted ms", "streams", "GB"),
+    )
     rows = []
     for curve in curves:
         name = f"{curve.engine}, {curve.compute_type}"
         if curve.failure:
-            rows.append((curve.model, f"{name}: {curve.failure}", *[""] * 6))
+            rows.append((curve.model, f"{name}: {curve.failure}", *[""] * 7))
         for point in curve.points:
-            figures = (point.failure, "", "", "") if point.failure else _figures(point)
+            figures = (point.failure, *[""] * 4) if point.failure else _figures(point)
             rows.append((curve.model, name, f"{point.audio_s:g}", str(point.batch), *figures))
     print_columns(f"Batches on {device}", columns, rows)
 
 
-def _figures(point: Point) -> tuple[str, str, str, str]:
+def _figures(point: Point) -> tuple[str, str, str, str, str]:
     memory = "" if point.memory_bytes is None else f"{point.memory_bytes / 1e9:.2f}"
     return (
         f"{1000 * point.latency_s:.0f}",
         f"{1000 * point.encode_s:.0f}",
+        "" if point.drafted_s is None else f"{1000 * point.drafted_s:.0f}",
         f"{point.streams:.1f}",
         memory,
     )
 
 
-def _print_sessions(device: str, curves: Sequence[Curve], loads: Sequence[Load | None], talk: Talk) -> None:
-    columns = ("model", "engine, precision", "sessions", "final p50 ms", "p95 ms", "interims done", "busy")
+def _print_speakers(
+    device: str, curves: Sequence[Curve], speakers: Sequence[int | None], bar_s: float
+) -> None:
+    columns = ("model", "engine, precision", "speakers")
     rows = [
-        (
-            curve.model,
-            f"{curve.engine}, {curve.compute_type}",
-            str(load.num_sessions),
-            f"{1000 * load.final_p50_s:.0f}",
-            f"{1000 * load.final_p95_s:.0f}",
-            f"{load.interims_done:.0%}",
-            f"{load.busy_share:.0%}",
-        )
-        for curve, load in zip(curves, loads, strict=True)
-        if load is not None
+        (curve.model, f"{curve.engine}, {curve.compute_type}", str(held))
+        for curve, held in zip(curves, speakers, strict=True)
+        if held is not None
     ]
-    bar_ms = 1000 * talk.final_p95_bar_s
-    print_columns(f"Sessions on {device}, simulated, finals within {bar_ms:.0f} ms (p95)", columns, rows)
+    print_columns(f"Speakers on {device}, finals within {1000 * bar_s:.0f} ms (p95)", columns, rows)
 
 
 def _versions() -> dict[str, str]:

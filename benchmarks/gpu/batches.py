@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -36,13 +36,15 @@ POLICY = WindowPolicy(tail_s=FINAL_TAIL_S, bucket_frames=GPU_BUCKET_FRAMES)
 @dataclass(frozen=True, slots=True)
 class Point:
     """Batches of `batch` windows with `audio_s` of speech each. `busy_s`: each repetition's seconds, of which
-    encoding took `encode_s` (median). `memory_bytes`: the most that was seen in use while one ran, on the
+    encoding took `encode_s` (median); `drafted_s` (median) with the text as its own draft, where the engine
+    checks drafts. `memory_bytes`: the most that was seen in use while one ran, on the
     card or, on a CPU, by the process. `failure` says why there are no times."""
 
     batch: int
     audio_s: float
     busy_s: tuple[float, ...] = ()
     encode_s: float = 0.0
+    drafted_s: float | None = None
     memory_bytes: int | None = None
     failure: str = ""
 
@@ -154,8 +156,8 @@ class _Bench:
             max_new_tokens=max(1, round(TOKENS_PER_S * audio_s)), suppressed=self._suppressed
         )
 
-        def decode() -> tuple[float, float]:
-            """Seconds of the whole and of the encoder."""
+        def decode(prompts: list[Prompt] = prompts) -> tuple[float, float, tuple[int, ...]]:
+            """Seconds of the whole and of the encoder, and the first item's tokens."""
             began = perf_counter()
             states = self._engine.encode(features)
             encoded = perf_counter()
@@ -164,14 +166,25 @@ class _Bench:
             ended = perf_counter()
             if any(len(hypothesis.ids) != options.max_new_tokens for hypothesis in found):
                 raise RuntimeError("the number of tokens is not what was asked for")
-            return ended - began, encoded - began
+            return ended - began, encoded - began, found[0].ids
 
-        decode()
+        _, _, ids = decode()
         # Memory is watched in a run of its own: asking takes time from the others.
         memory_bytes = peak_memory(decode, self._plan.device)
         times = [decode() for _ in range(self._plan.repeats)]
-        busy_s = tuple(busy for busy, _ in times)
-        return Point(batch, audio_s, busy_s, median(encoder for _, encoder in times), memory_bytes)
+        drafted_s = None
+        if self._engine.capabilities.drafts:
+            drafted = [replace(prompt, draft=ids) for prompt in prompts]
+            decode(drafted)
+            drafted_s = median(decode(drafted)[0] for _ in range(self._plan.repeats))
+        return Point(
+            batch,
+            audio_s,
+            tuple(busy for busy, _, _ in times),
+            median(encoder for _, encoder, _ in times),
+            drafted_s,
+            memory_bytes,
+        )
 
     def _features(self, batch: int, num_frames: int) -> FloatArray:
         rng = np.random.default_rng(0)

@@ -23,13 +23,14 @@ from benchmarks.report import command, command_line, percent, print_table
 from benchmarks.scoring import word_errors
 from benchmarks.service import service_under_test
 from serve_app.assembly.speakers import status_of
+from serve_app.cli.live import live_screen, show
 from serve_app.core.errors import SottoError
 from serve_app.launch.cluster import LaunchError
 from serve_app.settings import load_settings
 from sotto_client.errors import SottoClientError
 from sotto_client.live import SessionConfig
-from sotto_client.messages import ErrorMessage, FinalTranscript, Message, PartialTranscript, SpeakerRevision
-from sotto_client.pacing import stream_samples
+from sotto_client.live_streams import stream_samples
+from sotto_client.messages import FinalTranscript, SpeakerRevision
 from sotto_client.recordings import UploadOptions, transcribe_file
 from sotto_client.streams import file_chunks, transcribe_stream
 
@@ -63,42 +64,20 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     return parser.parse_args(arguments)
 
 
-class LiveText:
-    """Prints interims over one another on a terminal, as lines of their own elsewhere; finals stay."""
-
-    def __init__(self) -> None:
-        self._tty = sys.stdout.isatty()
-
-    def show(self, message: Message) -> None:
-        match message:
-            case PartialTranscript(text=text) if text and self._tty:
-                sys.stdout.write("\r\x1b[K\x1b[2m" + text[-WRAP_COLUMNS:] + "\x1b[0m")
-            case PartialTranscript(text=text) if text:
-                print(f"  ... {text}")
-            case FinalTranscript(text=text):
-                sys.stdout.write("\r\x1b[K" if self._tty else "")
-                who = f"{message.speaker}: " if message.speaker else ""
-                print(f"[{message.start_ms / 1000:6.2f} s] {who}{text}")
-            case SpeakerRevision(speaker=speaker) if speaker:
-                sys.stdout.write("\r\x1b[K" if self._tty else "")
-                print(f"[{message.start_ms / 1000:6.2f} s] was {speaker}")
-            case ErrorMessage():
-                print(f"error {message.code}: {message.message}")
-        sys.stdout.flush()
-
-
 async def through_websocket(url: str, clip: Clip, speed: float, diarize: bool) -> DoorResult:
-    started, live = time.perf_counter(), LiveText()
+    started = time.perf_counter()
     finals: dict[str, FinalTranscript] = {}
+    speakers: dict[str, str | None] = {}
     config = SessionConfig(lang_code=LANGUAGE, diarization=diarize or None)
     session = stream_samples(url, clip.samples, config=config, speed=speed)
     async with aclosing(session) as messages:
-        async for message in messages:
-            live.show(message)
-            if isinstance(message, FinalTranscript):
-                finals[message.segment_id] = message
-            elif isinstance(message, SpeakerRevision):
-                finals[message.segment_id] = message.applied_to(finals[message.segment_id])
+        with live_screen() as screen:
+            async for message in messages:
+                show(message, screen, speakers)
+                if isinstance(message, FinalTranscript):
+                    finals[message.segment_id] = message
+                elif isinstance(message, SpeakerRevision):
+                    finals[message.segment_id] = message.applied_to(finals[message.segment_id])
     text = " ".join(final.text for final in finals.values())
     turns = tuple((final.speaker or "unknown", final.text) for final in finals.values() if diarize)
     return DoorResult("WebSocket /ws/stt", text, time.perf_counter() - started, turns)

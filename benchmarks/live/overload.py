@@ -9,10 +9,10 @@ Three parts, on one server started for it:
 2. A ramp on a server without a limit of sessions: runs with more and more speakers.
    The capacity is the most for which no session failed and the p95 of finals stayed under the bar (900 ms, or
    `--bar-ms`), between the last step that held and the first that did not.
-3. `--times` (5) the capacity on a server with its own limit, for `--seconds` (60). Of those who were
-   admitted: finals lost (against the words that the same clips gave at capacity), the p95 of their finals,
-   and the p95 of the first and the second half, which says whether they grow. Of the others: how soon they
-   were told, and in which words.
+3. `--times` (5) the capacity on a server with its own limit, for `--seconds` (60), coming as fast as in the
+   ramp, or all within `--arrive-s`. Of those who were admitted: finals lost (against the words that the same
+   clips gave at capacity), the p95 of their finals, and the p95 of the first and the second half, which says
+   whether they grow. Of the others: how soon they were told, and in which words.
 
 Speakers talk without pause, as in `benchmarks.live.sessions`, and run on the same cores.
 """
@@ -53,6 +53,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--step-seconds", type=float, default=25.0, help="audio per session in the ramp")
     parser.add_argument("--seconds", type=float, default=60.0, help="audio per session past capacity")
     parser.add_argument("--times", type=float, default=5.0)
+    parser.add_argument("--arrive-s", type=float, help="over which the crowd comes (as fast as in the ramp)")
     parser.add_argument("--chunk-ms", type=int, default=100)
     return parser.parse_args(arguments)
 
@@ -124,7 +125,8 @@ class Refused:
 async def crowd(
     service: ServiceUnderTest, options: argparse.Namespace, plans: Sequence[SessionPlan]
 ) -> tuple[list[SessionResult], list[Refused]]:
-    """All within `RAMP_S`: those who were admitted, those who were refused."""
+    """Those who were admitted, those who were refused."""
+    arrive_s = options.times * RAMP_S if options.arrive_s is None else options.arrive_s
 
     async def one(delay_s: float, plan: SessionPlan) -> tuple[SessionResult, float]:
         await asyncio.sleep(delay_s)
@@ -134,7 +136,7 @@ async def crowd(
 
     admitted: list[SessionResult] = []
     refused: list[Refused] = []
-    for result, took_ms in await asyncio.gather(*map(one, start_delays_s(len(plans), RAMP_S), plans)):
+    for result, took_ms in await asyncio.gather(*map(one, start_delays_s(len(plans), arrive_s), plans)):
         told = next((code for code in TOLD_CODES if result.failure and code in result.failure), None)
         if told is not None and not result.finals:
             refused.append(Refused(took_ms, told))

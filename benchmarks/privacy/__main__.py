@@ -5,9 +5,10 @@
 
 Searched, while the service runs and after it has ended: its folders and logs (Ray's too), the log file and
 the audit log, files of the machine's temporary folders and shared memory that were changed during the run,
-open files without a name, command lines, metrics, status pages and its output. Core dumps are allowed as far
-as the shell can, and a recogniser is crashed. Ray's object store is told apart: it is memory that processes
-share, of a file without a name in `/dev/shm`, and has the settings that replicas were started with, keys too.
+open files without a name, command lines, metrics, traces, status pages and its output. Core dumps are allowed
+as far as the shell can, and a recogniser is crashed. Ray's object store is told apart: it is memory that
+processes share, of a file without a name in `/dev/shm`, and has the settings that replicas were started with,
+keys too.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from typing import Any, Final
 
 import httpx
 
+from benchmarks.privacy.collector import collecting
 from benchmarks.privacy.leaky_engine import SAID_VARIABLE, install
 from benchmarks.privacy.planting import Findings, Searcher, is_memory, planted_words
 from benchmarks.privacy.traffic import Traffic
@@ -85,7 +87,7 @@ def run(scratch: Path, privacy: str) -> dict[str, Any]:
     needles["audio"] = audio[middle : middle + NEEDLE_SAMPLES].tobytes()
     searcher, found = Searcher(needles), Findings()
     install(scratch / "packages")
-    with serving(scratch, privacy, words) as service:
+    with collecting() as traces, serving(scratch, privacy, words, traces.address) as service:
         traffic = Traffic(service.url, words, audio, _wav(audio.tobytes()))
 
         def look() -> None:
@@ -108,6 +110,8 @@ def run(scratch: Path, privacy: str) -> dict[str, Any]:
             )
         found += searcher.tree(service.runtime_dir)
         found += _everywhere(searcher, began_s, service.runtime_dir)
+    for path, _, body in traces.requests:
+        found += searcher.data(f"traces sent to {path}", body)
     found += searcher.file(service.output)
     found += _everywhere(searcher, began_s, scratch / "packages")
     log_lines = (scratch / "sotto.log").read_text().splitlines()
@@ -117,6 +121,7 @@ def run(scratch: Path, privacy: str) -> dict[str, Any]:
         "num_files": found.num_files,
         "num_bytes": found.num_bytes,
         "num_log_lines": len(log_lines),
+        "num_trace_bytes": sum(len(body) for _, _, body in traces.requests),
         "num_audit_lines": sum(len(path.read_text().splitlines()) for path in scratch.glob("audit/*.jsonl")),
         "unreadable": sorted(set(found.unreadable)),
         "hits": _listed(found, scratch, service.runtime_dir, in_memory=False),
@@ -133,8 +138,9 @@ def _listed(found: Findings, scratch: Path, runtime_dir: Path, *, in_memory: boo
 
 
 @contextmanager
-def serving(scratch: Path, privacy: str, words: Mapping[str, str]) -> Iterator[Serving]:
-    """A `sotto serve` of its own, with keys from the environment. Raises `NoServer`."""
+def serving(scratch: Path, privacy: str, words: Mapping[str, str], collector: str) -> Iterator[Serving]:
+    """A `sotto serve` of its own, with keys from the environment, that sends its traces to `collector`.
+    Raises `NoServer`."""
     work, temporary = scratch / "work", scratch / "tmp"
     work.mkdir()
     temporary.mkdir()
@@ -154,6 +160,7 @@ def serving(scratch: Path, privacy: str, words: Mapping[str, str]) -> Iterator[S
         "STT_AUDIT_KEY": words["auditkey"],
         "STT_API_KEY": words["apikey"],
         "STT_TICKET_SECRET": words["ticketsecret"],
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector,
         "RAY_AUTH_MODE": "token",
         SAID_VARIABLE: words["said"],
     }
@@ -213,7 +220,8 @@ def _wav(samples: bytes) -> bytes:
 def _show(report: Mapping[str, Any]) -> None:
     print(
         f"privacy {report['privacy']}: {report['num_requests']} requests, {report['num_log_lines']} log and "
-        f"{report['num_audit_lines']} audit lines; {report['num_files']} files searched, "
+        f"{report['num_audit_lines']} audit lines, {report['num_trace_bytes']} bytes of traces; "
+        f"{report['num_files']} files searched, "
         f"{report['num_bytes'] / 1e6:.1f} MB; {len(report['hits'])} places with planted words, audio or keys"
     )
     for hit in report["hits"]:

@@ -37,6 +37,7 @@ from serve_app.core.samples import SAMPLE_RATE_HZ
 from serve_app.settings import Settings
 from serve_app.speakers.live.labeller import LabellerOptions, OnlineLabeller
 from serve_app.speakers.ports import WINDOW_SAMPLES, Analyser, SpeakerWindow, WindowVoices
+from serve_app.speakers.recordings.diarizer import join_turns
 from serve_app.speakers.turns import Turn
 
 ENDPOINT_S = 0.3
@@ -111,17 +112,13 @@ def _until(turns: Iterable[Turn], end_s: float) -> list[Turn]:
 
 def _joined(turns: Iterable[Turn]) -> tuple[Turn, ...]:
     """Turns that were read in pieces are one again."""
-    last: dict[int, Turn] = {}
-    done = []
-    for turn in sorted(turns, key=lambda turn: turn.start_s):
-        before = last.get(turn.speaker)
-        if before is not None and turn.start_s - before.end_s < 0.005:
-            last[turn.speaker] = replace(before, end_s=max(before.end_s, turn.end_s))
-            continue
-        if before is not None:
-            done.append(before)
-        last[turn.speaker] = turn
-    return tuple(sorted([*done, *last.values()], key=lambda turn: turn.start_s))
+    found = list(turns)
+    whole = [
+        turn
+        for speaker in {turn.speaker for turn in found}
+        for turn in join_turns((turn for turn in found if turn.speaker == speaker), 0.005)
+    ]
+    return tuple(sorted(whole, key=lambda turn: turn.start_s))
 
 
 def nearest_holder(turns: Sequence[Turn], start_s: float, end_s: float) -> int | None:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from benchmarks.clips import AUDIO_SUFFIXES, SPOKEN_DIR, Clip, Turn, read_manifest, written_turns
 from serve_app.audio.recordings import decode_recording
-from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16
+from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16, as_float
 from serve_app.speakers.ports import runs_of
 
 CLIPS_DIR = SPOKEN_DIR.parents[2] / "shared" / "audio"
@@ -271,7 +271,7 @@ def _spans(on: _Bools, join_frames: int) -> list[tuple[int, int]]:
 
 def _levelled(clip: Pcm16) -> _Floats:
     """In [-1, 1], its speech at one common level."""
-    audio: _Floats = clip.astype(np.float32) / np.float32(32768)
+    audio = as_float(clip)
     speech = speech_frames(audio)
     frames = audio[: len(speech) * _FRAME].reshape(-1, _FRAME)[speech]
     rms = float(np.sqrt((frames.astype(np.float64) ** 2).mean())) if len(frames) else 1.0

@@ -20,16 +20,15 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.clips import DIALOGUES, Clip, load_clips
-from benchmarks.report import command, command_line, percent, write_json
+from benchmarks.report import command, command_line, percent, print_columns, write_json
 from benchmarks.scoring import word_errors
 from benchmarks.service import say
 from serve_app.audio.conditioning import Conditioner, ConditioningOptions, normalise_peak, to_pcm16
 from serve_app.audio.filters import Signal
 from serve_app.core.errors import SottoError
-from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16
+from serve_app.core.samples import FULL_SCALE, SAMPLE_RATE_HZ, Pcm16, as_float
 
 FRAME_SAMPLES = SAMPLE_RATE_HZ // 50
-FULL_SCALE = 32_768
 
 Spoil = Callable[[Pcm16], Pcm16]
 Recognise = Callable[[Pcm16], str]
@@ -51,7 +50,7 @@ def _hum(samples: Pcm16) -> Pcm16:
     """Mains hum (50 Hz at -20 dBFS, two harmonics) on an offset of a tenth of full scale."""
     t = np.arange(len(samples)) / SAMPLE_RATE_HZ
     hum = sum(share * np.sin(2 * np.pi * 50 * n * t) for n, share in ((1, 1.0), (3, 0.2), (5, 0.1)))
-    return to_pcm16(0.6 * samples / FULL_SCALE + 0.14 * hum + 0.1)
+    return to_pcm16(samples / FULL_SCALE * 0.6 + 0.14 * hum + 0.1)
 
 
 def _rumble(samples: Pcm16) -> Pcm16:
@@ -165,7 +164,7 @@ def recogniser(model: str, language: str, num_threads: int) -> Recognise:
 
     def recognise(samples: Pcm16) -> str:
         segments, _ = whisper.transcribe(
-            samples.astype(np.float32) / FULL_SCALE,
+            as_float(samples),
             language=language,
             beam_size=1,
             temperature=0.0,
@@ -178,18 +177,12 @@ def recogniser(model: str, language: str, num_threads: int) -> Recognise:
 
 
 def show(result: Mapping[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     for model, rates in result["wer"].items():
-        table = Table(title=f"Word error rate of {model}", title_justify="left")
-        table.add_column("step", style="cyan", no_wrap=True)
-        for sound in rates:
-            table.add_column(sound, justify="right")
-        table.add_column("CPU ms/s", justify="right")
-        for step, cost in result["cpu_ms_per_s"].items():
-            table.add_row(step, *(percent(rates[sound][step]) for sound in rates), f"{cost:.2f}")
-        Console().print(table)
+        rows = [
+            (step, *(percent(rates[sound][step]) for sound in rates), f"{cost:.2f}")
+            for step, cost in result["cpu_ms_per_s"].items()
+        ]
+        print_columns(f"Word error rate of {model}", ("step", *rates, "CPU ms/s"), rows)
 
 
 @command(SottoError, ValueError)

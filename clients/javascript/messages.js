@@ -61,6 +61,11 @@ export function warningEvent(message, baseSamples) {
   return { type: "warning", kind: message.kind, tMs: shifted(message.t_ms, baseSamples), value: message.value };
 }
 
+/** How sure the server is of speech, where `config` asked to be told. */
+export function speechEvent(message, baseSamples) {
+  return { type: "speech", tMs: shifted(message.t_ms, baseSamples), probability: message.probability };
+}
+
 export function loadEvent(message) {
   return { type: "load", level: message.level, rung: message.rung, interimsPaused: message.interims_paused };
 }

@@ -73,6 +73,10 @@ export class UtteranceRecorder {
     return this.#result.promise;
   }
 
+  get isStopped() {
+    return this.#stopping;
+  }
+
   async start() {
     await this.#microphone.start((samples) => this.#take(samples));
     this.#microphone.ended.then(() => this.stop());
@@ -95,6 +99,39 @@ export class UtteranceRecorder {
     this.#numSamples += kept.length;
     if (this.#numSamples >= this.#maxSamples || this.#silence?.push(kept)) this.stop();
   }
+}
+
+/**
+ * Record one utterance and post it: `{stop(), state, done}`, where `done` resolves with what `transcribe` answers.
+ *
+ * Options are those of `UtteranceRecorder` and of `transcribe`; `onState` hears "recording", "transcribing" and, however
+ * it ended, "idle". An aborted `signal` ends both, without a text.
+ */
+export function recordOnce(url, options = {}) {
+  const { onState = () => {}, signal } = options;
+  const recorder = new UtteranceRecorder({ stopAfterSilenceMs: 800, ...options });
+  const once = { state: "idle", stop: () => recorder.stop().then(() => undefined) };
+  const enter = (state) => {
+    once.state = state;
+    onState(state);
+  };
+  const record = async () => {
+    signal?.throwIfAborted();
+    signal?.addEventListener("abort", once.stop, { once: true });
+    try {
+      await recorder.start();
+      if (!recorder.isStopped) enter("recording");
+      const wav = await recorder.recording;
+      signal?.throwIfAborted();
+      enter("transcribing");
+      return await transcribe(url, wav, options);
+    } finally {
+      signal?.removeEventListener("abort", once.stop);
+      enter("idle");
+    }
+  };
+  once.done = record();
+  return once;
 }
 
 /** Tells when speech has been followed by silence, by loudness alone. */

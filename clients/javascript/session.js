@@ -11,7 +11,7 @@
 import { liveUrl } from "./address.js";
 import { SessionError } from "./errors.js";
 import { deferred, Events } from "./events.js";
-import { finalEvent, loadEvent, partialEvent, speakerEvent, vadEvent, warningEvent } from "./messages.js";
+import { finalEvent, loadEvent, partialEvent, speakerEvent, speechEvent, vadEvent, warningEvent } from "./messages.js";
 import { int16, SAMPLES_PER_MS, SAMPLE_RATE_HZ } from "./pcm.js";
 import { Repeats } from "./repeats.js";
 import { ReplayBuffer } from "./replay.js";
@@ -237,6 +237,8 @@ export class LiveSession {
         return this.#events.emit(vadEvent(message, this.#baseSamples));
       case "audio_warning":
         return this.#events.emit(warningEvent(message, this.#baseSamples));
+      case "speech_probability":
+        return this.#events.emit(speechEvent(message, this.#baseSamples));
       case "load_status":
         return this.#events.emit(loadEvent(message));
       case "error":

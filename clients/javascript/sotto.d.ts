@@ -26,6 +26,7 @@ export interface SessionConfig {
   partial_interval_ms?: number;
   max_partial_window_ms?: number;
   word_timestamps?: boolean;
+  speech_probability?: boolean;
   streaming_policy?: "dual" | "local_agreement" | "align_att";
   /** Tell speakers apart. */
   diarization?: boolean;
@@ -141,6 +142,14 @@ export interface WarningEvent {
   value: number;
 }
 
+/** How sure the server is of speech, where `config` asked to be told. */
+export interface SpeechEvent {
+  type: "speech";
+  /** Up to where it had heard; `probability` is the highest since the event before. */
+  tMs: number;
+  probability: number;
+}
+
 /** How busy the server is and what gives way for it, whenever that changes. */
 export interface LoadEvent {
   type: "load";
@@ -184,6 +193,7 @@ export interface SessionEvents {
   speaker: SpeakerEvent;
   vad: VadEvent;
   warning: WarningEvent;
+  speech: SpeechEvent;
   load: LoadEvent;
   error: ErrorEvent;
   resumed: ResumedEvent;
@@ -272,7 +282,26 @@ export class UtteranceRecorder {
   stop(): Promise<Blob>;
   /** Resolves with the WAV file, however the recording is ended. */
   readonly recording: Promise<Blob>;
+  readonly isStopped: boolean;
 }
+
+export interface RecordOnceOptions extends UtteranceRecorderOptions, TranscribeOptions {
+  /** Default 800, unlike `UtteranceRecorder`'s. */
+  stopAfterSilenceMs?: number;
+  onState?: (state: RecordOnce["state"]) => void;
+}
+
+/** One utterance on its way to its text. */
+export interface RecordOnce {
+  readonly state: "idle" | "recording" | "transcribing";
+  /** End the recording now; its text still comes. */
+  stop(): Promise<void>;
+  /** Rejects with `TranscriptionError`, why there is no microphone, or why `signal` was aborted. */
+  readonly done: Promise<Transcription | string>;
+}
+
+/** Record one utterance and post it. In a click or a key press, as `Microphone.start()`. */
+export function recordOnce(url: string, options?: RecordOnceOptions): RecordOnce;
 
 export class SilenceDetector {
   constructor(silenceMs: number, options?: { minLevel?: number; ratio?: number });

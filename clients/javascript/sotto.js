@@ -4,4 +4,4 @@ export { LiveSession } from "./session.js";
 export { SessionError } from "./errors.js";
 export { liveUrl } from "./address.js";
 export { Microphone } from "./microphone.js";
-export { SilenceDetector, TranscriptionError, UtteranceRecorder, encodeWav, transcribe } from "./recording.js";
+export { SilenceDetector, TranscriptionError, UtteranceRecorder, encodeWav, recordOnce, transcribe } from "./recording.js";

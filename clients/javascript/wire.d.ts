@@ -52,6 +52,17 @@ export interface AudioWarning {
   value: number;
 }
 
+/** How sure the voice detector is of speech; only with the choice `speech_probability`. */
+export interface SpeechProbability {
+  type: "speech_probability";
+  /** The id of the session, as `session_started` said it. */
+  session_id: string;
+  /** Milliseconds of audio that it had heard by then. */
+  t_ms: number;
+  /** From 0 to 1: the highest since the message before. */
+  probability: number;
+}
+
 /** A model has said nothing for five seconds though it was asked, or says something again. No word is lost: what it did not answer is asked again. */
 export interface ModelStatus {
   type: "model_status";
@@ -294,4 +305,4 @@ export interface Detail {
   detail: string;
 }
 
-export type WireEvent = SessionStarted | Ticket | VadEvent | AudioWarning | ModelStatus | LoadStatus | PartialTranscript | FinalTranscript | SpeakerRevision | Error | SessionEnded;
+export type WireEvent = SessionStarted | Ticket | VadEvent | AudioWarning | SpeechProbability | ModelStatus | LoadStatus | PartialTranscript | FinalTranscript | SpeakerRevision | Error | SessionEnded;

@@ -10,11 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Final, TypeAlias
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Final
 
-Address: TypeAlias = IPv4Address | IPv6Address
-Network: TypeAlias = IPv4Network | IPv6Network
+from serve_app.core.addresses import Address, Networks
 
 MAX_HOPS: Final = 32
 """More than any way has; a longer list is read no further."""
@@ -25,20 +24,6 @@ IPV6_CLIENT_BITS: Final = 64
 """What one IPv6 customer has at least: single addresses there are no bound."""
 
 _FORWARDED_FOR: Final = re.compile(r'(?:^|[;,])\s*for\s*=\s*(?:"([^"]*)"|([^;,\s]*))', re.IGNORECASE)
-
-
-class Networks:
-    """Addresses and CIDR networks; IPv4 addresses written as IPv6 (`::ffff:192.0.2.1`) are IPv4."""
-
-    def __init__(self, listed: Iterable[str] = ()) -> None:
-        """Raises `ValueError` for what is neither an address nor a network."""
-        self._networks = tuple(map(_network, listed))
-
-    def __bool__(self) -> bool:
-        return bool(self._networks)
-
-    def __contains__(self, address: Address | None) -> bool:
-        return address is not None and any(address in network for network in self._networks)
 
 
 def parsed_address(text: str) -> Address | None:
@@ -115,15 +100,6 @@ def counted_address(address: Address | None) -> str:
     if isinstance(address, IPv6Address) and not address.is_loopback:
         return str(ip_network((address, IPV6_CLIENT_BITS), strict=False))
     return "" if address is None else str(address)
-
-
-def _network(text: str) -> Network:
-    network = ip_network(text.strip(), strict=False)
-    if isinstance(network, IPv6Network) and network.prefixlen >= 96:
-        mapped = network.network_address.ipv4_mapped
-        if mapped is not None:
-            return ip_network((mapped, network.prefixlen - 96), strict=False)
-    return network
 
 
 def _x_forwarded_for(values: list[str]) -> Iterator[Address | None]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+OWNER_CHARS: Final = 32
 
 
 class Scope(StrEnum):
@@ -41,6 +45,12 @@ class Caller:
 
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes or Scope.ADMIN in self.scopes
+
+
+def owner_name(key_id: str) -> str:
+    """Stands for a key in folders and in keys of stores: hexadecimal, so that nothing in it means anything
+    there."""
+    return hashlib.sha256(key_id.encode()).hexdigest()[:OWNER_CHARS]
 
 
 NO_LIMITS = KeyLimits()

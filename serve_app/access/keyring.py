@@ -75,6 +75,10 @@ class Keyring:
         self._rests_until_s = self._reported_s = -_REPORT_INTERVAL_S
         self._take(self._read())
 
+    def listed(self) -> tuple[tuple[ApiKey, ...], bool]:
+        """The stored keys, revoked and expired ones too; whether there is a plain one beside them."""
+        return tuple(self._keys.values()), self._plain is not None
+
     def holds(self, key_id: str) -> bool:
         """Whether the key of this id is neither unknown, revoked nor expired."""
         return self.caller_of(key_id) is not None

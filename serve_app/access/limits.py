@@ -80,6 +80,10 @@ class Limiter:
             subjects.append((f"address:{caller.address}", "this address", self._of_address))
         return Usage(self, [subject for subject in subjects if subject[2] != NO_LIMITS])
 
+    @property
+    def limits_audio_of_addresses(self) -> bool:
+        return bool(_charges("", self._of_address, "audio"))
+
     async def take(self, charges: Sequence[Charge]) -> Outcome:
         return await self._asked(lambda store: store.take(charges))
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import structlog
+
 from serve_app.asr.canary import Canary, CanaryOf
 from serve_app.asr.engines.base import Engine
-from serve_app.asr.engines.choice import choose_engine, load_engine, load_transcriber, runs_whisper
+from serve_app.asr.engines.choice import (
+    AUTO,
+    choose_engine,
+    engines_on_cpu,
+    load_engine,
+    load_transcriber,
+    runs_whisper,
+)
 from serve_app.asr.fallback import GuardOptions
 from serve_app.asr.folder import open_model_folder
 from serve_app.asr.ports import ModelToLoad, Transcriber
@@ -16,6 +25,7 @@ from serve_app.asr.recogniser import Recogniser
 from serve_app.asr.scheduler import SchedulerLimits
 from serve_app.asr.whisper import TranscriberOptions, WhisperTranscriber
 from serve_app.asr.windows import WindowPolicy
+from serve_app.core.errors import ModelUnavailable
 from serve_app.core.jobs import Role
 from serve_app.core.keyterms import KeytermMethod
 
@@ -27,6 +37,8 @@ SHORT_S = 2.0
 """Of audio with its margins: up to 1.6 s of speech."""
 LONE_S = 1.2
 """Of audio with its margins: lone words. Nearly all of them were read again in the full window."""
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +121,13 @@ class RecogniserConfig:
     def engine_for(self, model: HostedModel) -> str:
         """Raises `ModelUnavailable` where no engine can read the model's folder here."""
         folder = self.to_load(model).folder
-        return choose_engine(self.engine, folder, device=self.device, needs_attention=self.needs_attention)
+        return choose_engine(
+            self.engine,
+            folder,
+            device=self.device,
+            needs_attention=self.needs_attention,
+            cache_dir=self.cache_dir,
+        )
 
     def limits(self, *, on_card: bool) -> SchedulerLimits:
         """The scheduler's share of the choices."""
@@ -151,19 +169,27 @@ def build_recogniser(
     """Load every model once, warm it up and try it with its role's canary, where there is one. Blocking:
     seconds. Raises `ModelUnavailable`."""
     tried: dict[Role, CanaryOf] = {}
-    loaded: dict[tuple[Path | str, str], Transcriber] = {}
     hosted: dict[Role, Transcriber] = {}
+    for role, transcriber in load_transcribers(config):
+        if transcriber not in hosted.values():
+            if warm_up:
+                transcriber.warm_up()
+            if canaries and role in canaries:
+                tried[role] = canaries[role].first(transcriber, role)
+        hosted[role] = transcriber
+    on_card = any(transcriber.info.device != "cpu" for transcriber in hosted.values())
+    return Recogniser(hosted, config.limits(on_card=on_card), canaries=tried)
+
+
+def load_transcribers(config: RecogniserConfig) -> Iterator[tuple[Role, Transcriber]]:
+    """Each role with its model, as it is loaded; one that serves two roles is loaded once. Blocking. Raises
+    `ModelUnavailable`."""
+    loaded: dict[tuple[Path | str, str], Transcriber] = {}
     for role, model in config.models.items():
         key = (model.path or model.name, config.compute_type_for(model))
         if key not in loaded:
             loaded[key] = _load(config, model)
-            if warm_up:
-                loaded[key].warm_up()
-            if canaries and role in canaries:
-                tried[role] = canaries[role].first(loaded[key], role)
-        hosted[role] = loaded[key]
-    on_card = any(transcriber.info.device != "cpu" for transcriber in loaded.values())
-    return Recogniser(hosted, config.limits(on_card=on_card), canaries=tried)
+        yield role, loaded[key]
 
 
 def transcriber_of(config: RecogniserConfig, model: HostedModel, engine: Engine) -> WhisperTranscriber:
@@ -189,4 +215,18 @@ def _load(config: RecogniserConfig, model: HostedModel) -> Transcriber:
     if not runs_whisper(config.engine):
         return load_transcriber(config.engine, wanted)
     open_model_folder(wanted.folder)
-    return transcriber_of(config, model, load_engine(config.engine_for(model), wanted))
+    return transcriber_of(config, model, _load_engine(config, model))
+
+
+def _load_engine(config: RecogniserConfig, model: HostedModel) -> Engine:
+    """One that was chosen by itself and cannot be had (its graphs cannot be written, say) gives way."""
+    wanted, name = config.to_load(model), config.engine_for(model)
+    try:
+        return load_engine(name, wanted)
+    except ModelUnavailable as error:
+        others = engines_on_cpu(wanted.folder, needs_attention=config.needs_attention)
+        instead = next((other for other in others if other != name), None)
+        if config.engine not in AUTO or name not in others or instead is None:
+            raise
+        _log.warning("engine replaced", wanted=name, used=instead, reason=str(error))
+        return load_engine(instead, wanted)

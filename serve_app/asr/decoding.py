@@ -131,6 +131,7 @@ class WindowDecoder:
             suppressed=self._suppressed,
             suppressed_first=self._suppressed_first,
             attention=key.attention,
+            alignment=any(item.job.word_timestamps for item in items),
         )
         return self._engine.generate(states, prompts, options)
 

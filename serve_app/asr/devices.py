@@ -5,9 +5,8 @@ from __future__ import annotations
 import ctranslate2
 import structlog
 
+from serve_app.asr.engines.base import AUTO
 from serve_app.core.errors import ModelUnavailable
-
-_AUTO = frozenset({"", "auto", "default"})
 
 _log = structlog.get_logger(__name__)
 
@@ -18,7 +17,7 @@ def choose_device(wanted: str) -> str:
     Raises `ModelUnavailable` for any other name, and for cuda without a card.
     """
     has_card = ctranslate2.get_cuda_device_count() > 0
-    if wanted in _AUTO:
+    if wanted in AUTO:
         return "cuda" if has_card else "cpu"
     if wanted not in ("cpu", "cuda"):
         raise ModelUnavailable(f"unknown device {wanted!r}, expected auto, cpu or cuda")
@@ -29,7 +28,7 @@ def choose_device(wanted: str) -> str:
 
 def choose_compute_type(wanted: str, device: str) -> str:
     """int8 on a CPU and float16 on a card unless asked otherwise; what the device cannot do becomes int8."""
-    if wanted in _AUTO:
+    if wanted in AUTO:
         wanted = "int8" if device == "cpu" else "float16"
     supported = ctranslate2.get_supported_compute_types(device)
     if wanted in supported:

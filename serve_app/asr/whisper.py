@@ -20,11 +20,7 @@ import structlog
 from serve_app.asr.attention import end_at_word, num_safe_tokens
 from serve_app.asr.confidence import MAX_DOUBTED, segment_confidence
 from serve_app.asr.decoding import BatchKey, Item, WindowDecoder
-from serve_app.asr.engines.base import (
-    Engine,
-    Hypothesis,
-    States,
-)
+from serve_app.asr.engines.base import Alignment, Engine, Hypothesis, States
 from serve_app.asr.failed_batches import MODEL_ERRORS, BatchCap, decode_isolated, try_largest_batch
 from serve_app.asr.fallback import (
     GuardOptions,
@@ -63,7 +59,6 @@ from serve_app.core.jobs import (
     Role,
     Task,
     Transcript,
-    Word,
 )
 from serve_app.core.keyterms import KeytermMethod
 from serve_app.core.samples import SAMPLE_RATE_HZ
@@ -259,9 +254,14 @@ class WhisperTranscriber:
         chosen: Sequence[_Text | None],
     ) -> None:
         groups: dict[tuple[str, Task], list[int]] = defaultdict(list)
-        for i, (item, transcript) in enumerate(zip(items, transcripts, strict=True)):
-            if item.job.word_timestamps and transcript.text:
+        for i, (item, transcript, text) in enumerate(zip(items, transcripts, chosen, strict=True)):
+            if not item.job.word_timestamps or not transcript.text or text is None:
+                continue
+            known = text.settled.hypothesis.alignment
+            if known is None or text.settled.looped:
                 groups[transcript.language, item.job.task].append(i)
+            else:
+                transcripts[i] = self._with_words(transcript, self._text_ids(text.settled), known, item)
         for (language, task), rows in groups.items():
             texts = [self._text_ids(text.settled) for text in (chosen[i] for i in rows) if text]
             aligned = self._engine.align(
@@ -271,11 +271,7 @@ class WhisperTranscriber:
                 [items[i].own_states for i in rows],
             )
             for i, ids, found in zip(rows, texts, aligned, strict=True):
-                groups_of_tokens = group_tokens(ids, self._vocabulary.decode, language)
-                job = items[i].job
-                words = time_words(groups_of_tokens, found.path, found.token_probs, job.audio_s)
-                words = where_heard(words, job.audio)
-                transcripts[i] = self._with_words(transcripts[i], words, found.token_probs, items[i])
+                transcripts[i] = self._with_words(transcripts[i], ids, found, items[i])
 
     def _text_ids(self, settled: Settled) -> list[int]:
         """The tokens of the text; where a loop was cut out of it, those that spell what is left."""
@@ -284,9 +280,12 @@ class WhisperTranscriber:
         return [token for token in settled.hypothesis.ids if token < self._vocabulary.end]
 
     def _with_words(
-        self, transcript: Transcript, words: tuple[Word, ...], token_probs: Sequence[float], item: Item
+        self, transcript: Transcript, ids: Sequence[int], found: Alignment, item: Item
     ) -> Transcript:
         """Behind forced text the search scored the new tokens alone: the alignment has them all."""
+        job, token_probs = item.job, found.token_probs
+        groups = group_tokens(ids, self._vocabulary.decode, transcript.language)
+        words = where_heard(time_words(groups, found.path, token_probs, job.audio_s), job.audio)
         avg_logprob = transcript.avg_logprob
         if item.forced and token_probs:
             avg_logprob = float(np.log(np.maximum(token_probs, 1e-10)).mean())

@@ -7,11 +7,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from serve_app.access.sealing import Seal, Unreadable
+from serve_app.core.addresses import Networks
 from serve_app.core.erasure import Erasure
 from serve_app.core.jobs import Role
 from serve_app.core.samples import Pcm16
-from serve_app.jobs.addresses import OutboundRules, networks
+from serve_app.jobs.addresses import OutboundRules
 from serve_app.jobs.audio_files import StoredAudio
+from serve_app.jobs.counting import JobCounts
 from serve_app.jobs.desk import JobDesk
 from serve_app.jobs.opening import database_address, open_store
 from serve_app.jobs.outbound import Outbound
@@ -67,8 +69,8 @@ class JobEraser:
         return await self._desk.forget_all(wanted.key_id) if wanted.key_id else 0
 
 
-def assemble_jobs(settings: Settings, kinds: Mapping[str, JobKind]) -> Jobs:
-    """`kinds`: what jobs of each door are. The store is opened with the first call."""
+def assemble_jobs(settings: Settings, kinds: Mapping[str, JobKind], counts: JobCounts | None = None) -> Jobs:
+    """`kinds`: what jobs of each door are; `counts` hears of all. The store is opened with the first call."""
     folder = (settings.cache_dir or DEFAULT_CACHE_DIR).expanduser()
     address = database_address(settings.secret("jobs_database"), settings.secret("redis_url"), folder)
     seal = Seal(settings.secret("storage_key"))
@@ -79,16 +81,16 @@ def assemble_jobs(settings: Settings, kinds: Mapping[str, JobKind]) -> Jobs:
 
     store = StoreThreads(opened)
     audio = StoredAudio(settings.jobs_storage_path or str(folder / "jobs"), seal if seal.is_on else None)
-    rules = OutboundRules(networks(settings.outbound_networks))
+    rules = OutboundRules(Networks(settings.outbound_networks))
     outbound = Outbound(rules)
     limits = WorkerLimits(
         num_at_once=settings.job_workers,
         max_fetched_bytes=int(settings.max_file_size_mb * 1024 * 1024),
         result_ttl_s=settings.job_result_ttl_s,
     )
-    worker = Worker(store, audio, outbound, kinds, limits)
+    worker = Worker(store, audio, outbound, kinds, limits, counts=counts)
     secret = settings.secret("webhook_secret")
-    webhooks = WebhookSender(store, outbound, key=signing_key(secret) if secret else None)
+    webhooks = WebhookSender(store, outbound, key=signing_key(secret) if secret else None, counts=counts)
     desk = JobDesk(
         store,
         audio,
@@ -97,6 +99,7 @@ def assemble_jobs(settings: Settings, kinds: Mapping[str, JobKind]) -> Jobs:
         result_ttl_s=settings.job_result_ttl_s,
         on_added=worker.wake,
         on_cancelled=worker.stop,
+        counts=counts,
     )
     return Jobs(desk, worker, webhooks, outbound, _works=settings.job_workers > 0)
 

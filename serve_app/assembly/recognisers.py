@@ -39,10 +39,25 @@ def load_recogniser(
 ) -> Recogniser:
     """Find, load and warm up the models of `roles`, and measure them. Blocking. Raises `ModelUnavailable`.
 
+    `gpu_fraction`: the share of a card that models and batches have to fit into, where there is a card. An
+    engine that is no Whisper keeps to its own memory.
+    """
+    config = recogniser_config(settings, roles, shares_cores=shares_cores)
+    whisper = runs_whisper(settings.engine)
+    share = own_share(settings.device, gpu_fraction) if whisper else None
+    config = config if share is None else kept_to_share(config, share)
+    canaries = {role: _canary(model, whisper) for role, model in config.models.items()}
+    recogniser = build_recogniser(config, canaries=canaries)
+    recogniser.measure(speech_sample())
+    return recogniser
+
+
+def recogniser_config(settings: Settings, roles: Sequence[Role], *, shares_cores: bool) -> RecogniserConfig:
+    """What serves `roles`, the models found. Blocking. Raises `ModelUnavailable`.
+
     `shares_cores`: interims and finals run side by side on these workers, so that interims take one.
-    An English-only interim model is joined by the finals' for the other languages. `gpu_fraction`: the share
-    of a card that models and batches have to fit into, where there is a card. An engine that is no Whisper
-    is told what was set, finds its models itself, and keeps to its own memory.
+    An English-only interim model is joined by the finals' for the other languages. An engine that is no
+    Whisper is told what was set, and finds its models itself.
     """
     whisper = runs_whisper(settings.engine)
     find = _hosted if whisper else _as_named
@@ -50,7 +65,7 @@ def load_recogniser(
     if whisper and roles == (Role.INTERIM,) and len(models[Role.INTERIM].languages or ()) <= 1:
         models[Role.FINAL] = _hosted(settings, Role.FINAL)
     num_workers = settings.num_workers or available_cores()
-    config = RecogniserConfig(
+    return RecogniserConfig(
         models=models,
         engine=settings.engine,
         needs_attention=settings.streaming_policy == "align_att" and roles != (Role.INTERIM,),
@@ -70,12 +85,6 @@ def load_recogniser(
         keyterms=KeytermMethod(settings.keyterm_method),
         cache_dir=settings.cache_dir,
     )
-    share = own_share(settings.device, gpu_fraction) if whisper else None
-    config = config if share is None else kept_to_share(config, share)
-    canaries = {role: _canary(model, whisper) for role, model in config.models.items()}
-    recogniser = build_recogniser(config, canaries=canaries)
-    recogniser.measure(speech_sample())
-    return recogniser
 
 
 def _canary(model: HostedModel, whisper: bool) -> Canary:

@@ -26,7 +26,7 @@ from serve_app.session.backpressure import InterimBudget
 from serve_app.session.ticket import TicketOffice
 from serve_app.settings import Settings
 from serve_app.speakers.ports import SpeakerStatus
-from serve_app.telemetry.metrics import Metrics
+from serve_app.telemetry.metrics import Metrics, no_metrics
 from serve_app.telemetry.traces import Traces, open_traces
 
 log = structlog.get_logger(__name__)
@@ -63,7 +63,7 @@ def assemble(
     answered lately.
     """
     num_workers = settings.num_workers or available_cores()
-    counters = Counters(metrics)
+    counters = Counters(metrics or no_metrics())
     parallel = num_workers if shared_cores else num_workers * settings.max_batch_size
     budget = InterimBudget(
         num_workers=parallel,

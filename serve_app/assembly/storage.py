@@ -11,10 +11,11 @@ from serve_app import __version__
 from serve_app.access.sealing import Seal
 from serve_app.cache.entries import DiskEntries, Entries, MemoryEntries, RedisEntries
 from serve_app.cache.host import CacheHost
-from serve_app.cache.ports import ResultStore
+from serve_app.cache.ports import CacheLost, ResultStore
 from serve_app.cache.results import ResultCache
 from serve_app.clips.store import ClipLimits, StoredClips
 from serve_app.core.erasure import Eraser, Erasure
+from serve_app.core.errors import StorageUnavailable
 from serve_app.models.places import DEFAULT_CACHE_DIR
 from serve_app.settings import Settings
 from serve_app.settings.define import about
@@ -37,13 +38,23 @@ def cache_allowed(settings: Settings) -> bool:
     return settings.result_cache_enabled and not keeps_nothing(settings)
 
 
-def clips_of(settings: Settings) -> StoredClips | None:
-    """None where nothing may be kept. Raises `ValueError` or `ImportError` for an unusable address."""
+def clips_of(settings: Settings, cache: ResultCache | None = None) -> StoredClips | None:
+    """Whose texts go from `cache` with them. None where nothing may be kept. Raises `ValueError` or
+    `ImportError` for an unusable address."""
     if keeps_nothing(settings):
         return None
     limits = ClipLimits(settings.clip_retention_s, settings.clip_quota_mb * MIB)
     address = settings.audio_storage_path or str(_own_folder(settings) / "clips")
-    return StoredClips(address, limits, _seal(settings))
+
+    async def forget(owner: str, sha256: str) -> None:
+        if cache is None:
+            return
+        try:
+            await cache.forget_audio(owner, sha256)
+        except CacheLost as error:
+            raise StorageUnavailable("the cache that has the clip's text does not answer") from error
+
+    return StoredClips(address, limits, _seal(settings), forget=forget)
 
 
 def cache_host_of(settings: Settings) -> CacheHost:
@@ -81,8 +92,7 @@ class ClipEraser:
 
 
 class CacheEraser:
-    """Forgets the cached results of a key. What was cached of one clip cannot be told apart from the rest of
-    its owner's: it goes with the key, or in time."""
+    """Forgets the cached results of a key; those of a clip go with the clip."""
 
     name = "cache"
     only_if_asked = False

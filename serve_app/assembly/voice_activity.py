@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from serve_app.asr.guards import Voice, heard_voice
+from serve_app.assembly.load_time import load_within
 from serve_app.audio.sample import speech_sample
 from serve_app.core.samples import Pcm16
 from serve_app.models import silero_vad_path, silero_vad_sequence_path
+from serve_app.service.local_voice import LocalVoice
 from serve_app.settings import Settings
 from serve_app.vad.detector import (
     SILERO_STATE,
@@ -37,6 +39,13 @@ def load_detector(backend: str) -> VoiceDetector:
 def voice_host(settings: Settings) -> VoiceHost:
     """What a voice-activity replica runs. Raises `ModelUnavailable`."""
     return VoiceHost(load_detector(settings.vad_backend), speech_sample())
+
+
+def local_voice(settings: Settings) -> LocalVoice:
+    """The same within the ingress. Raises `ModelUnavailable`."""
+    return LocalVoice(
+        lambda: load_within(settings.model_load_timeout_s, "the voice detector", lambda: voice_host(settings))
+    )
 
 
 def voice_of(audio: Pcm16, detector: VoiceDetector) -> Voice:

@@ -260,7 +260,7 @@ def _missing_rest(
     part.seek(0)
     head = part.read(SNIFF_BYTES)
     if format_name == "wav":
-        return _missing_bytes(head, part)
+        return missing_bytes(head, part.seek(0, io.SEEK_END))
     if format_name not in _FORMATS_THAT_STATE_THEIR_LENGTH or not _states_its_size(format_name, head):
         return None
     if stream.duration:
@@ -276,10 +276,9 @@ def _missing_rest(
     return f"the recording states {stated_s:.1f} s, {decoded_s:.1f} s of it could be decoded"
 
 
-def _missing_bytes(head: bytes, part: FilePart) -> str | None:
-    """Compare the size in a RIFF header with what is there."""
+def missing_bytes(head: bytes, size: int) -> str | None:
+    """Compare the size in a RIFF header with the bytes that are there; what to say of fewer."""
     stated = int.from_bytes(head[4:8], "little") + 8
-    size = part.seek(0, io.SEEK_END)
     if head[:4] != b"RIFF" or not _states_its_size("wav", head) or size >= stated - 1:
         return None
     return f"the recording states {stated} bytes, {size} came"

@@ -13,10 +13,12 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from serve_app.access.caller import owner_name
 from serve_app.cache.flights import Flights
 from serve_app.cache.ports import CLAIM_S, CacheLost, CacheStats, ResultStore
 
-OWNER_CHARS: Final = 32
+_SHARED: Final = "shared"
+_AUDIO_CHARS: Final = 32
 
 log = structlog.get_logger(__name__)
 
@@ -69,12 +71,15 @@ class ResultCache:
         unless results are shared."""
         parts = [self._fingerprint, audio_sha256, *decisive]
         digest = hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
-        return self._prefix(key_id) + digest
+        return self._prefix(owner_name(key_id), audio_sha256) + digest
 
-    def _prefix(self, key_id: str) -> str:
-        """Of all keys of one owner: hexadecimal, so that nothing in it means anything to a store."""
-        owner = "shared" if self._shared else f"key {key_id}"
-        return f"{hashlib.sha256(owner.encode()).hexdigest()[:OWNER_CHARS]}-"
+    def _prefix(self, owner: str, audio_sha256: str = "") -> str:
+        """Of all keys of one owner, or of those for one recording of theirs."""
+        owner = _SHARED if self._shared else owner
+        if not audio_sha256:
+            return f"{owner}-"
+        audio = hashlib.sha256(f"{owner} {audio_sha256}".encode()).hexdigest()[:_AUDIO_CHARS]
+        return f"{owner}-{audio}-"
 
     async def result(
         self, key: str, compute: Callable[[], Awaitable[bytes]], release: Callable[[], None] = lambda: None
@@ -109,7 +114,11 @@ class ResultCache:
 
     async def forget(self, key_id: str) -> int:
         """The results of one key, all of them where they are shared; their number. Raises `CacheLost`."""
-        return await self._store.clear(self._prefix(key_id))
+        return await self._store.clear(self._prefix(owner_name(key_id)))
+
+    async def forget_audio(self, owner: str, audio_sha256: str) -> None:
+        """The results for one recording of an owner (`owner_name`). Raises `CacheLost`."""
+        await self._store.clear(self._prefix(owner, audio_sha256))
 
     async def stats(self) -> CacheStats:
         """Raises `CacheLost`."""

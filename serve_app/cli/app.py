@@ -49,26 +49,21 @@ app = typer.Typer(
     rich_markup_mode=None,  # its boxes cut paths in a pipe
     add_completion=False,
 )
-models_app = typer.Typer(
-    help="Find, fetch, check and load models.", no_args_is_help=True, rich_markup_mode=None
-)
-app.add_typer(models_app, name="models")
-keys_app = typer.Typer(
-    help="Make, list and revoke the keys of a service.", no_args_is_help=True, rich_markup_mode=None
-)
-app.add_typer(keys_app, name="keys")
-audit_app = typer.Typer(help="Verify and read the audit log.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(audit_app, name="audit")
-privacy_app = typer.Typer(help="Deletion on request.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(privacy_app, name="privacy")
-jobs_app = typer.Typer(
-    help="Recordings in the queue of a running server.", no_args_is_help=True, rich_markup_mode=None
-)
-app.add_typer(jobs_app, name="jobs")
-webhooks_app = typer.Typer(
-    help="Webhooks of a running server's jobs.", no_args_is_help=True, rich_markup_mode=None
-)
-app.add_typer(webhooks_app, name="webhooks")
+
+
+def _group(name: str, meaning: str) -> typer.Typer:
+    """Commands under one word."""
+    group = typer.Typer(help=meaning, no_args_is_help=True, rich_markup_mode=None)
+    app.add_typer(group, name=name)
+    return group
+
+
+models_app = _group("models", "Find, fetch, check and load models.")
+keys_app = _group("keys", "Make, list and revoke the keys of a service.")
+audit_app = _group("audit", "Verify and read the audit log.")
+privacy_app = _group("privacy", "Deletion on request.")
+jobs_app = _group("jobs", "Recordings in the queue of a running server.")
+webhooks_app = _group("webhooks", "Webhooks of a running server's jobs.")
 
 Url = Annotated[
     str | None, typer.Option(help="Address of a running server; else STT_SERVICE_URL, else this machine.")
@@ -241,7 +236,9 @@ def live(
 @app.command()
 def doctor(
     port: Annotated[int, typer.Option(help="The port you mean to serve on.")] = 8000,
-    measure: Annotated[bool, typer.Option(help="Decode a while: how many may talk at once?")] = True,
+    measure: Annotated[
+        bool, typer.Option(help="Decode a while: which engine costs less, how many may talk at once?")
+    ] = True,
 ) -> None:
     """Check this machine: Python, packages, cores, memory, GPU, models, ports, HAProxy, Ray, its speed."""
     from serve_app.cli.doctor import examine

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from serve_app.capacity.machine import available_cores
+from serve_app.capacity.processor import this_processor
 from serve_app.cli.console import table
 
 SUPPORTED_PYTHON = ((3, 11), (3, 14))
@@ -30,7 +31,7 @@ class Finding:
 
 def examine(port: int, *, measure: bool = True) -> int:
     """Print everything found; 1 where something that the service needs is missing. `measure`: also decode for
-    some seconds, to say how many may talk at once."""
+    some seconds, to say what each engine costs, and how many may talk at once."""
     findings = [*_python(), *_machine(), *_devices(), *_models(), *_speakers(), *_ports(port), *_haproxy()]
     if measure and not any(finding.level == BAD for finding in findings):
         findings += _capacity()
@@ -58,6 +59,7 @@ def _machine() -> Iterator[Finding]:
     import psutil
 
     yield Finding(GOOD, "system", f"{platform.system()} {platform.machine()}")
+    yield Finding(GOOD, "processor", str(this_processor()))
     yield Finding(GOOD, "cores", str(available_cores()))
     memory = psutil.virtual_memory()
     level = GOOD if memory.total >= MIN_MEMORY_BYTES else WARN
@@ -158,12 +160,20 @@ def _speakers() -> Iterator[Finding]:
 
 
 def _capacity() -> Iterator[Finding]:
-    from serve_app.cli.here import speakers_here
+    from serve_app.cli.here import measure_engines, speakers_here
     from serve_app.core.errors import SottoError
     from serve_app.settings import load_settings
 
+    settings = load_settings()
     try:
-        yield Finding(GOOD, "speakers", speakers_here(load_settings()).text)
+        costs = measure_engines(settings)
+        for cost in costs:
+            chosen = ", chosen from now on" if cost is costs[0] else ""
+            yield Finding(GOOD, f"engine {cost.engine}", cost.text + chosen)
+    except (SottoError, OSError) as error:
+        yield Finding(WARN, "engines", str(error))
+    try:
+        yield Finding(GOOD, "speakers", speakers_here(settings).text)
     except SottoError as error:
         yield Finding(BAD, "speakers", str(error))
 

@@ -8,6 +8,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 import msgspec
+import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from serve_app.cli.client import Server
@@ -22,8 +23,6 @@ T = TypeVar("T")
 def list_jobs(server: Server, status: str | None, limit: int, *, as_json: bool) -> int:
     """The newest first."""
     found = _asked(jobs.list_jobs(url=server.url, api_key=server.api_key, status=status, limit=limit))
-    if found is None:
-        return FAILED
     if as_json:
         plain(msgspec.json.encode(found).decode())
     elif not found:
@@ -37,7 +36,7 @@ def list_jobs(server: Server, status: str | None, limit: int, *, as_json: bool) 
 def show_job(server: Server, job_id: str, *, as_json: bool) -> int:
     """Its text once it is done, else where it is."""
     job = _asked(jobs.get_job(job_id, url=server.url, api_key=server.api_key))
-    return FAILED if job is None else _show(job, as_json=as_json)
+    return _show(job, as_json=as_json)
 
 
 def wait_for_job(server: Server, job_id: str, *, as_json: bool) -> int:
@@ -50,8 +49,6 @@ def wait_for_job(server: Server, job_id: str, *, as_json: bool) -> int:
             bars.update(bar, completed=job.progress, description=job.status)
 
         job = _asked(jobs.wait_for_job(job_id, url=server.url, api_key=server.api_key, progress=progressed))
-    if job is None:
-        return FAILED
     status = _show(job, as_json=as_json)
     return status if job.status == "done" else FAILED
 
@@ -59,8 +56,6 @@ def wait_for_job(server: Server, job_id: str, *, as_json: bool) -> int:
 def cancel_job(server: Server, job_id: str) -> int:
     """One that has ended is forgotten."""
     job = _asked(jobs.cancel_job(job_id, url=server.url, api_key=server.api_key))
-    if job is None:
-        return FAILED
     note(f"{job.job_id}: {'cancelled' if job.status == 'cancelled' else 'forgotten'}")
     return OK
 
@@ -68,8 +63,6 @@ def cancel_job(server: Server, job_id: str) -> int:
 def replay_webhooks(server: Server, job_ids: Sequence[str]) -> int:
     """Of these jobs, or all that failed."""
     replayed = _asked(jobs.replay_webhooks(job_ids, url=server.url, api_key=server.api_key))
-    if replayed is None:
-        return FAILED
     note(f"{replayed} webhooks will be sent again")
     return OK if replayed or not job_ids else FAILED
 
@@ -96,10 +89,10 @@ def _text_of(result: Any) -> str:
     return json.dumps(result, ensure_ascii=False, indent=2)
 
 
-def _asked(question: Coroutine[Any, Any, T]) -> T | None:
-    """The answer; None where there is none, which has been said."""
+def _asked(question: Coroutine[Any, Any, T]) -> T:
+    """The answer; the command fails where there is none."""
     try:
         return asyncio.run(question)
     except (SottoClientError, ValueError) as error:
         complain(str(error))
-        return None
+        raise typer.Exit(FAILED) from None

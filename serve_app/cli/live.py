@@ -107,7 +107,7 @@ async def _session(request: LiveRequest, server: Server, stop: asyncio.Event) ->
             chunks, url=server.url, config=request.config, api_key=server.api_key
         )
         async with aclosing(session) as messages:
-            with _screen() as screen:
+            with live_screen() as screen:
                 async for message in messages:
                     show(message, screen, speakers)
                     failed = failed or isinstance(message, ErrorMessage)
@@ -167,7 +167,8 @@ def show(message: Message, screen: Screen, speakers: dict[str, str | None]) -> N
 
 
 @contextmanager
-def _screen() -> Iterator[Screen]:
+def live_screen() -> Iterator[Screen]:
+    """For a terminal, or for a pipe."""
     if not out.is_terminal:
         yield LineScreen()
         return

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 
 from serve_app.assembly.models import find_model
-from serve_app.cli.console import complain, err, note, out, plain
+from serve_app.cli.console import complain, err, fail, note, out, plain, table
 from serve_app.core.errors import SottoError
 from serve_app.core.jobs import ModelInfo
 from serve_app.models.describe import FileFacts, ModelFacts, describe_model
@@ -26,8 +26,6 @@ from serve_app.settings import Settings, SettingsError, load_settings
 
 def list_models(as_json: bool = False) -> int:
     settings = _settings()
-    if settings is None:
-        return 2
     used = _names_of(settings)
     own = [name for name in dict.fromkeys(used.values()) if find_spec(name) is None]
     rows = []
@@ -38,14 +36,12 @@ def list_models(as_json: bool = False) -> int:
     if as_json:
         plain(json.dumps([_as_data(facts, used_for) for facts, used_for in rows], indent=2))
     else:
-        plain(table_of(rows))
+        table([_HEADINGS, *(_row(facts, used_for) for facts, used_for in rows)])
     return 0
 
 
 def describe_one(name: str, *, verify: bool = False, as_json: bool = False) -> int:
     settings = _settings()
-    if settings is None:
-        return 2
     facts = _describe(name, settings, verify=verify)
     if facts is None:
         complain(explain(name, None, ["this machine: no folder of that name"], offline=settings.offline))
@@ -88,9 +84,7 @@ def warm_models(names: Sequence[str] | None) -> int:
     def warm(name: str, settings: Settings) -> str:
         model = find_model(name, settings)
         started_s = time.perf_counter()
-        info = load_and_warm(
-            model.name, model.path, settings.device, settings.compute_type, engine=settings.engine
-        )
+        info = load_and_warm(model.name, model.path, settings)
         took_s = time.perf_counter() - started_s
         runs = f"{info.engine} on {info.device}, {info.compute_type}"
         return f"{_found(model)}, loaded with {runs} in {took_s:.1f} s"
@@ -100,8 +94,6 @@ def warm_models(names: Sequence[str] | None) -> int:
 
 def _each(names: Sequence[str] | None, act: Callable[[str, Settings], str]) -> int:
     settings = _settings()
-    if settings is None:
-        return 2
     num_failed = 0
     for name in names or dict.fromkeys(_names_of(settings).values()):
         note(f"{name} ...")
@@ -118,12 +110,11 @@ def _copying() -> Progress:
     return Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
 
 
-def _settings() -> Settings | None:
+def _settings() -> Settings:
     try:
         return load_settings()
     except SettingsError as error:
-        complain(str(error))
-        return None
+        fail(str(error))
 
 
 def _names_of(settings: Settings) -> dict[str, str]:
@@ -168,9 +159,7 @@ def _found(model: ResolvedModel) -> str:
     return f"{model.source} {model.path}"
 
 
-def load_and_warm(
-    name: str, path: Path, device: str, compute_type: str, *, engine: str = "auto"
-) -> ModelInfo:
+def load_and_warm(name: str, path: Path, settings: Settings) -> ModelInfo:
     """Load the model of a folder with the service's own engine and decode once. Blocking: seconds.
 
     What it says is what runs: engine, device and precision as they were chosen. Raises `ModelUnavailable`.
@@ -180,7 +169,11 @@ def load_and_warm(
     from serve_app.core.jobs import Role
 
     config = RecogniserConfig(
-        models={Role.FINAL: HostedModel(name, path)}, engine=engine, device=device, compute_type=compute_type
+        models={Role.FINAL: HostedModel(name, path)},
+        engine=settings.engine,
+        device=settings.device,
+        compute_type=settings.compute_type,
+        cache_dir=settings.cache_dir,
     )
     (info,) = build_recogniser(config).models()
     return info
@@ -195,15 +188,6 @@ _PLACES = {
 
 
 _HEADINGS = ("model", "parameters", "disk", "int8 / fp16 / fp32", "languages", "here", "used for")
-
-
-def table_of(models: Sequence[tuple[ModelFacts, str]]) -> str:
-    """One line a model, with what it is used for here; memory is that of the weights, in MB."""
-    rows = [_HEADINGS, *(_row(facts, used_for) for facts, used_for in models)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
 
 
 def _row(facts: ModelFacts, used_for: str) -> tuple[str, ...]:

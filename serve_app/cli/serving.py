@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
 import tempfile
 import threading
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
@@ -17,18 +15,15 @@ from typing import Any
 import structlog
 
 from serve_app.assembly.process import set_up_process
-from serve_app.cli.console import complain, err, note, out
+from serve_app.cli.console import FAILED, INTERRUPTED, OK, complain, fail, note, out, warn
 from serve_app.launch.cluster import ClusterOptions, LaunchError
 from serve_app.launch.deploy_config import DeployConfigError
 from serve_app.launch.plan import plan_service
-from serve_app.launch.serving import RunningService, start_service
+from serve_app.launch.serving import RunningService, start_service, status_of
 from serve_app.settings import Settings, SettingsError
 from serve_app.telemetry.logs import reopen_log_files
 
 log = structlog.get_logger(__name__)
-
-FORCED_EXIT = 130
-STATUS_TIMEOUT_S = 5.0
 
 
 def run_service(
@@ -37,22 +32,16 @@ def run_service(
     """Run until SIGINT or SIGTERM; the exit status. A second signal ends at once."""
     try:
         plan = plan_service(flags, config_path=config_path, env_file=env_file, cluster=cluster)
-    except (SettingsError, DeployConfigError) as error:
-        complain(str(error))
-        return 2
-    try:
         metrics = _metrics_address(plan.settings)
-    except OSError as error:
-        complain(str(error))
-        return 2
+    except (SettingsError, DeployConfigError, OSError) as error:
+        fail(str(error))
     for warning in plan.warnings:
-        err.print(f"warning: {warning}", style="yellow", markup=False)
+        warn(warning)
     note(f"{plan.config_path.name}, profile {plan.profile}")
     for reason in plan.reasons:
         note(reason)
     if (problem := unwritable(plan.settings)) is not None:
-        complain(problem)
-        return 2
+        fail(problem)
     set_up_process(plan.settings)
     stop, hung_up = threading.Event(), threading.Event()
     # Until the service runs, a signal must interrupt any wait.
@@ -67,10 +56,10 @@ def run_service(
         )
     except LaunchError as error:
         complain(str(error))
-        return 1
+        return FAILED
     except KeyboardInterrupt:
         note("stopped")
-        return FORCED_EXIT
+        return INTERRUPTED
     listen_to_signals(stop, hung_up)
     _announce(service, metrics)
     log.info("service started", url=service.url)
@@ -79,7 +68,7 @@ def run_service(
     note("stopping (once more: at once)")
     service.stop()
     note("stopped")
-    return 0
+    return OK
 
 
 def unwritable(settings: Settings) -> str | None:
@@ -109,7 +98,7 @@ def listen_to_signals(stop: threading.Event, hung_up: threading.Event) -> None:
     def handle(_: int, __: FrameType | None) -> None:
         if stop.is_set():
             # The keeper ends the processes and removes the folder once we are gone.
-            os._exit(FORCED_EXIT)
+            os._exit(INTERRUPTED)
         stop.set()
 
     if hasattr(signal, "SIGHUP") and not sys.stdin.isatty():
@@ -152,7 +141,7 @@ def _announce(service: RunningService, metrics: str | None) -> None:
     out.print(f"  health     {base}/health/status{shown}", markup=False)
     if service.edge is not None and service.edge.is_self_signed:
         out.print(f"  trust      {service.edge.files.cert} (self-signed)", markup=False)
-    for line in describe_models(_status(service.service_url)):
+    for line in describe_models(status_of(service.service_url)):
         out.print(f"  {line}", markup=False)
     if service.log_dir is not None:
         out.print(f"  logs       {service.log_dir}", markup=False)
@@ -165,14 +154,3 @@ def describe_models(status: Mapping[str, Any]) -> list[str]:
         f"{model['role']:<10} {model['name']} on {model['device']}, {model['compute_type']}"
         for model in status.get("models", [])
     ]
-
-
-def _status(base: str) -> dict[str, Any]:
-    """The server's own account of itself; empty where it gives none."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(f"{base}/health/status", timeout=STATUS_TIMEOUT_S) as answer:
-            body = json.load(answer)
-    except (OSError, ValueError):
-        return {}
-    return body if isinstance(body, dict) else {}

@@ -12,6 +12,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
+from serve_app.core.paging import NEWEST, Place
+
 
 @dataclass(frozen=True, slots=True)
 class AudioFacts:
@@ -37,6 +39,14 @@ class Clip:
     audio: AudioFacts
 
 
+@dataclass(frozen=True, slots=True)
+class ClipPage:
+    """Clips of one key, the newest first. `last`: where a page ended that is full."""
+
+    clips: tuple[Clip, ...]
+    last: Place | None = None
+
+
 class Clips(Protocol):
     """The clips of all keys. A key sees its own ones only: those of others are unknown to it.
 
@@ -50,8 +60,11 @@ class Clips(Protocol):
     async def find(self, clip_id: str, key_id: str) -> Clip:
         """Raises `UnknownClip`: never there, of another key, deleted, expired, or its storage key is lost."""
 
+    async def newest(self, key_id: str, limit: int, before: Place = NEWEST) -> ClipPage:
+        """A key's newest clips that were stored before `before`."""
+
     def opened(self, clip_id: str, key_id: str) -> AbstractAsyncContextManager[BinaryIO]:
         """The audio as it was uploaded: a file to read and seek in, in a thread. Raises `UnknownClip`."""
 
-    async def delete(self, clip_id: str, key_id: str) -> None:
-        """Raises `UnknownClip`."""
+    async def delete(self, clip_id: str, key_id: str, *, keep_text: bool = False) -> None:
+        """With what was cached of it unless `keep_text`. Raises `UnknownClip`."""

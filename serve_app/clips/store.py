@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import os
 import random
 import re
 import secrets
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, BinaryIO, Final, TypeVar
@@ -29,14 +28,15 @@ import msgspec
 import structlog
 from fsspec.implementations.local import LocalFileSystem
 
+from serve_app.access.caller import OWNER_CHARS, owner_name
 from serve_app.access.sealing import Seal, Unreadable
-from serve_app.clips.ports import AudioFacts, Clip
+from serve_app.clips.ports import AudioFacts, Clip, ClipPage
 from serve_app.core.errors import ClientError, QuotaExceeded, ServerError, StorageUnavailable, UnknownClip
+from serve_app.core.paging import NEWEST, Place
 
 log = structlog.get_logger(__name__)
 
 MIB: Final = 1024 * 1024
-OWNER_CHARS: Final = 32
 ORPHAN_AGE_S: Final = 6 * 3600
 """Of an `.audio` without its `.json`: longer than any upload takes to be written."""
 MIN_SWEEP_S: Final = 30.0
@@ -47,6 +47,13 @@ _CLIP_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-
 _OWNER: Final = re.compile(rf"[0-9a-f]{{{OWNER_CHARS}}}")
 
 T = TypeVar("T")
+Forget = Callable[[str, str], Awaitable[None]]
+"""Drops what was made of a clip's audio: told its owner (`owner_name`) and sha256. Raises
+`StorageUnavailable`."""
+
+
+async def _nothing_to_forget(owner: str, sha256: str) -> None:
+    return None
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -75,10 +82,12 @@ class StoredClips:
         limits: ClipLimits | None = None,
         seal: Seal | None = None,
         *,
+        forget: Forget = _nothing_to_forget,
         now_s: Callable[[], float] = time.time,
     ) -> None:
-        """`address`: a folder or what fsspec knows. Raises `ValueError` for one that it does not know and
-        `ImportError` where the package for it is missing."""
+        """`address`: a folder or what fsspec knows. `forget` is called before a clip is deleted. Raises
+        `ValueError` for an address that it does not know and `ImportError` where the package for it is
+        missing."""
         # Other processes write here too: a listing that this one remembers would be wrong.
         self._fs, root = fsspec.core.url_to_fs(
             os.path.expanduser(address), skip_instance_cache=True, use_listings_cache=False
@@ -87,6 +96,7 @@ class StoredClips:
         self._is_local = isinstance(self._fs, LocalFileSystem)
         self._limits = limits or ClipLimits()
         self._seal = seal or Seal(None)
+        self._forget = forget
         self._now_s = now_s
 
     # -- Clips ---------------------------------------------------------------------------------------------
@@ -104,6 +114,9 @@ class StoredClips:
     async def find(self, clip_id: str, key_id: str) -> Clip:
         return await self._in_thread(self._find, clip_id, key_id)
 
+    async def newest(self, key_id: str, limit: int, before: Place = NEWEST) -> ClipPage:
+        return await self._in_thread(self._newest, key_id, limit, before)
+
     @contextlib.asynccontextmanager
     async def opened(self, clip_id: str, key_id: str) -> AsyncIterator[BinaryIO]:
         file = await self._in_thread(self._open, clip_id, key_id)
@@ -112,12 +125,17 @@ class StoredClips:
         finally:
             await asyncio.shield(asyncio.to_thread(file.close))
 
-    async def delete(self, clip_id: str, key_id: str) -> None:
-        await self._in_thread(self._delete, clip_id, key_id)
+    async def delete(self, clip_id: str, key_id: str, *, keep_text: bool = False) -> None:
+        clip = await self.find(clip_id, key_id)
+        if not keep_text:
+            await self._forget(owner_name(key_id), clip.sha256)
+        await self._in_thread(self._remove, self._base(clip_id, key_id))
 
     async def erase(self, *, key_id: str = "", clip_id: str = "") -> int:
         """Delete all clips of a key, or one clip whoever owns it; the number of clips."""
         if clip_id:
+            for base in await self._in_thread(self._bases_of, clip_id):
+                await self._forget_made_of(base)
             return await self._in_thread(self._erase_clip, clip_id)
         return await self._in_thread(self._erase_key, key_id)
 
@@ -134,8 +152,25 @@ class StoredClips:
             await asyncio.sleep(pause_s * random.uniform(0.9, 1.1))  # replicas not all at once
 
     async def sweep(self) -> int:
-        """Delete clips that have expired and audio that never became a clip; the number of files."""
-        return await self._in_thread(self._sweep)
+        """Delete clips that have expired and audio that never became a clip; the number of files.
+
+        Their time has come also where `forget` fails: what was made of them has an end of its own.
+        """
+        too_old = await self._in_thread(self._too_old)
+        for path in too_old:
+            if path.endswith(".json"):
+                try:
+                    await self._forget_made_of(path.removesuffix(".json"))
+                except StorageUnavailable as error:
+                    log.warning("what was made of a clip is left to its own time", reason=str(error))
+        if too_old:
+            await self._in_thread(self._remove_files, too_old)
+            log.info("clips swept", num_files=len(too_old))
+        return len(too_old)
+
+    async def _forget_made_of(self, base: str) -> None:
+        if (kept := await self._in_thread(self._read, base)) is not None:
+            await self._forget(_last(base.rpartition("/")[0]), kept.sha256)
 
     # -- in threads ----------------------------------------------------------------------------------------
 
@@ -172,16 +207,33 @@ class StoredClips:
         return self._clip(clip_id, kept)
 
     def _find(self, clip_id: str, key_id: str) -> Clip:
-        base = self._base(clip_id, key_id)
-        sealed = self._fs.cat_file(f"{base}.json")
-        try:
-            data = self._seal.unseal(sealed, self._name(f"{base}.json"))
-            clip = self._clip(clip_id, msgspec.json.decode(data, type=_Kept))
-        except (Unreadable, msgspec.DecodeError):
-            raise UnknownClip("there is no such clip") from None
-        if clip.expires_s <= self._now_s():
+        kept = self._read(self._base(clip_id, key_id))
+        clip = None if kept is None else self._clip(clip_id, kept)
+        if clip is None or clip.expires_s <= self._now_s():
             raise UnknownClip("there is no such clip")
         return clip
+
+    def _read(self, base: str) -> _Kept | None:
+        """None where there is no such clip, or its storage key is lost."""
+        try:
+            sealed = self._fs.cat_file(f"{base}.json")
+            return msgspec.json.decode(self._seal.unseal(sealed, self._name(f"{base}.json")), type=_Kept)
+        except (FileNotFoundError, Unreadable, msgspec.DecodeError):
+            return None
+
+    def _newest(self, key_id: str, limit: int, before: Place) -> ClipPage:
+        """By when they were stored, as the store says: no more is opened than is answered."""
+        files = ((self._modified_s(one), _last(one["name"])) for one in self._ls(self._folder(key_id)))
+        places = [
+            Place(when_s, name.removesuffix(".json")) for when_s, name in files if name.endswith(".json")
+        ]
+        clips: list[Clip] = []
+        for place in sorted((one for one in places if one < before), reverse=True):
+            with contextlib.suppress(UnknownClip, FileNotFoundError):
+                clips.append(self._find(place.item_id, key_id))
+            if len(clips) == limit:
+                return ClipPage(tuple(clips), place)
+        return ClipPage(tuple(clips))
 
     def _open(self, clip_id: str, key_id: str) -> BinaryIO:
         self._find(clip_id, key_id)
@@ -193,14 +245,12 @@ class StoredClips:
             file.close()
             raise UnknownClip("there is no such clip") from None
 
-    def _delete(self, clip_id: str, key_id: str) -> None:
-        self._find(clip_id, key_id)
-        self._remove(self._base(clip_id, key_id))
+    def _bases_of(self, clip_id: str) -> list[str]:
+        """Where a clip may be, whoever owns it."""
+        return [f"{folder}/{clip_id}" for folder in self._owners()] if _CLIP_ID.fullmatch(clip_id) else []
 
     def _erase_clip(self, clip_id: str) -> int:
-        if not _CLIP_ID.fullmatch(clip_id):
-            return 0
-        bases = [f"{folder}/{clip_id}" for folder in self._owners()]
+        bases = self._bases_of(clip_id)
         found = [base for base in bases if self._fs.exists(f"{base}.json")]
         for base in bases:
             self._remove(base)
@@ -210,9 +260,7 @@ class StoredClips:
         """What is described goes before what it describes."""
         names = [entry["name"] for entry in self._ls(self._folder(key_id)) if entry["type"] == "file"]
         described = [name for name in names if name.endswith(".json")]
-        for name in (*described, *(name for name in names if name not in described)):
-            with contextlib.suppress(FileNotFoundError):
-                self._fs.rm_file(name)
+        self._remove_files((*described, *(name for name in names if name not in described)))
         return len(described)
 
     def _owners(self) -> list[str]:
@@ -221,31 +269,27 @@ class StoredClips:
         folders = [entry["name"].rstrip("/") for entry in entries if entry["type"] == "directory"]
         return [folder for folder in folders if _OWNER.fullmatch(_last(folder))]
 
-    def _sweep(self) -> int:
-        num_deleted = 0
-        for folder in self._owners():
-            num_deleted += self._sweep_folder(folder)
-        if num_deleted:
-            log.info("clips swept", num_files=num_deleted)
-        return num_deleted
+    def _too_old(self) -> list[str]:
+        return [path for folder in self._owners() for path in self._too_old_in(folder)]
 
-    def _sweep_folder(self, folder: str) -> int:
+    def _too_old_in(self, folder: str) -> Iterator[str]:
         """Ages go by the store's own times, so that no clip has to be opened."""
         files = {_last(entry["name"]): entry for entry in self._ls(folder) if entry["type"] == "file"}
-        num_deleted = 0
         for name, entry in files.items():
             whole = name.endswith(".json") or f"{name.removesuffix('.audio')}.json" in files
             max_age_s = self._limits.retention_s if whole else ORPHAN_AGE_S
             if self._now_s() - self._modified_s(entry) >= max_age_s:
-                with contextlib.suppress(FileNotFoundError):
-                    self._fs.rm_file(entry["name"])
-                    num_deleted += 1
-        return num_deleted
+                yield entry["name"]
+
+    def _remove_files(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                self._fs.rm_file(path)
 
     # -- paths ---------------------------------------------------------------------------------------------
 
     def _folder(self, key_id: str) -> str:
-        return f"{self._root}/{hashlib.sha256(key_id.encode()).hexdigest()[:OWNER_CHARS]}"
+        return f"{self._root}/{owner_name(key_id)}"
 
     def _base(self, clip_id: str, key_id: str) -> str:
         """Raises `UnknownClip` for an id that this service never gave."""
@@ -315,9 +359,7 @@ class StoredClips:
     def _remove(self, base: str) -> None:
         """What makes it a clip goes first."""
         endings = (".json", ".audio", ".part") if self._is_local else (".json", ".audio")
-        for ending in endings:
-            with contextlib.suppress(FileNotFoundError):
-                self._fs.rm_file(base + ending)
+        self._remove_files(base + ending for ending in endings)
 
     def _modified_s(self, entry: dict[str, Any]) -> float:
         for name in ("mtime", "LastModified", "last_modified", "created"):

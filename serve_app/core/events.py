@@ -169,6 +169,15 @@ class SoundWarning:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeechHeard:
+    """The highest speech probability of the windows that the detector heard last, up to `at_sample`. For
+    sessions that asked for it."""
+
+    at_sample: int
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
 class ModelStatus:
     """Whether a model that this session has asked says anything: for `waited_s` it has not, where it is
     `stalled`, else it had not and does again. Nothing is lost; `at_sample` had been received by then."""
@@ -196,6 +205,7 @@ Event: TypeAlias = (
     | Flushed
     | SessionError
     | SoundWarning
+    | SpeechHeard
     | ModelStatus
     | SessionEnded
 )

@@ -13,15 +13,14 @@ import re
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final, TypeAlias
 
 import httpx
 
+from serve_app.core.addresses import Address, Networks
 from serve_app.core.errors import AddressRefused
 
-Address: TypeAlias = IPv4Address | IPv6Address
-Network: TypeAlias = IPv4Network | IPv6Network
 Resolver: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
 """The addresses of a host, to be connected to at a port. Raises `OSError`."""
 
@@ -60,11 +59,6 @@ _NEVER_PUBLIC: Final = tuple(
 )
 
 
-def networks(names: Sequence[str]) -> tuple[Network, ...]:
-    """`10.0.0.0/8`, `::1` and the like, as settings name them. Raises `ValueError`."""
-    return tuple(ip_network(name, strict=False) for name in names)
-
-
 @dataclass(frozen=True, slots=True)
 class Target:
     """A checked URL and what its host resolved to: addresses that may all be connected to."""
@@ -77,7 +71,7 @@ class Target:
 class OutboundRules:
     """`allowed`: networks that may be reached though they are not public, at any port."""
 
-    allowed: tuple[Network, ...] = ()
+    allowed: Networks = Networks()  # noqa: RUF009
 
     def check_url(self, text: str) -> httpx.URL:
         """What can be said without asking for the name. Raises `AddressRefused`."""
@@ -105,14 +99,14 @@ class OutboundRules:
 
     def check_address(self, address: Address, port: int) -> None:
         """Raises `AddressRefused`, without saying what the name resolved to."""
-        if any(address in network for network in self.allowed if network.version == address.version):
+        if address in self.allowed:
             return
         public = address.is_global and not (
             address.is_multicast or address.is_reserved or address.is_unspecified or address.is_loopback
         )
         if isinstance(address, IPv6Address) and address.scope_id is not None:
             public = False
-        if not public or any(address in net for net in _NEVER_PUBLIC if net.version == address.version):
+        if not public or any(address in network for network in _NEVER_PUBLIC):
             raise AddressRefused("the address is none of the public internet, and not allowed by settings")
         if port < _FIRST_FREE_PORT and port not in _PORTS.values():
             raise AddressRefused(f"port {port} is not one of the web: 80, 443, or from {_FIRST_FREE_PORT} on")

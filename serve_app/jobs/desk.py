@@ -15,8 +15,10 @@ from typing import BinaryIO, Final
 from msgspec.structs import replace
 
 from serve_app.core.errors import InvalidMessage, JobConflict, JobsUnavailable, QueueFull, UnknownJob
+from serve_app.core.paging import NEWEST, Place
 from serve_app.jobs.addresses import OutboundRules
 from serve_app.jobs.audio_files import AudioFiles
+from serve_app.jobs.counting import JobCounts, Uncounted
 from serve_app.jobs.records import Delivery, Job, JobState
 from serve_app.jobs.threads import StoreThreads
 
@@ -37,6 +39,7 @@ class NewJob:
     webhook_url: str = ""
     webhook_method: str = "POST"
     idempotency_key: str | None = None
+    address: str = ""
 
 
 class JobDesk:
@@ -52,6 +55,7 @@ class JobDesk:
         result_ttl_s: float = 86_400,
         on_added: Callable[[], None] = lambda: None,
         on_cancelled: Callable[[str], None] = lambda job_id: None,
+        counts: JobCounts | None = None,
         now_s: Callable[[], float] = time.time,
         watch_s: float = WATCH_S,
     ) -> None:
@@ -62,6 +66,7 @@ class JobDesk:
         self._result_ttl_s = result_ttl_s
         self._on_added = on_added
         self._on_cancelled = on_cancelled
+        self._counts = counts or Uncounted()
         self._now_s = now_s
         self._watch_s = watch_s
 
@@ -100,6 +105,7 @@ class JobDesk:
             webhook_url=new.webhook_url,
             webhook_method=new.webhook_method,
             idempotency_key=new.idempotency_key,
+            address=new.address,
             fingerprint=_fingerprint(new, sha256),
         )
         kept: Job | None = None
@@ -142,10 +148,19 @@ class JobDesk:
                 return
             await asyncio.sleep(self._watch_s)
 
-    async def newest(self, owner: str, state: JobState | None, limit: int) -> list[Job]:
-        """Newest first. Raises `JobsUnavailable`."""
+    async def newest(
+        self, owner: str, state: JobState | None, limit: int, before: Place = NEWEST
+    ) -> list[Job]:
+        """Newest first, from the first one that is older than `before`. Raises `JobsUnavailable`."""
         most = min(limit, MAX_LISTED)
-        return await self._store.call(lambda store: store.newest(owner, state=state, limit=most))
+        return await self._store.call(
+            lambda store: store.newest(owner, state=state, limit=most, before=before)
+        )
+
+    async def num_waiting(self) -> int:
+        """Queued jobs of all keys. Raises `JobsUnavailable`."""
+        num_queued, _ = await self._store.call(lambda store: store.num_open())
+        return num_queued
 
     async def cancel(self, job_id: str, owner: str) -> Job:
         """Stop a job; one that has ended is forgotten, with its result. Raises `UnknownJob`."""
@@ -155,8 +170,12 @@ class JobDesk:
         )
         if job is None:
             raise UnknownJob("there is no such job")
-        if job.state is JobState.CANCELLED:
+        if job.state is JobState.CANCELLED and job.ended_s == now_s:
+            self._counts.job_ended(job.state)
             self._on_cancelled(job_id)
+        if job.audio and job.ended_s != now_s:  # it had ended, and nobody has swept its audio yet
+            await self._delete_audio(job)
+            return await self.cancel(job_id, owner)
         return job
 
     async def forget_all(self, owner: str) -> int:

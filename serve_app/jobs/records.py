@@ -24,8 +24,9 @@ class Job(Struct, frozen=True, kw_only=True):
 
     `owner`: the id of the key that it came with, "" without keys. `kind` names the door whose `parameters`
     these are and whose answer the result is. The audio is the file `audio` of the jobs' storage, or is to be
-    fetched from `url`. `fingerprint` tells another request with the same `idempotency_key`. `lease_token` is
-    that of the process that works on it, until `lease_until_s`. A queued job is not begun before `due_s`.
+    fetched from `url`. `address`: the client's, kept where addresses have limits of audio only.
+    `fingerprint` tells another request with the same `idempotency_key`. `lease_token` is that of the process
+    that works on it, until `lease_until_s`. A queued job is not begun before `due_s`.
     """
 
     job_id: str
@@ -50,6 +51,7 @@ class Job(Struct, frozen=True, kw_only=True):
     expires_s: float | None = None
     error_code: str = ""
     error: str = ""
+    address: str = ""
 
 
 class Outcome(Struct, frozen=True, kw_only=True):

@@ -28,6 +28,7 @@ from msgspec.structs import replace
 from redis import Redis
 from redis.exceptions import RedisError, WatchError
 
+from serve_app.core.paging import NEWEST, Place
 from serve_app.jobs.records import Delivery, DeliveryState, Job, JobState, Outcome
 
 T = TypeVar("T")
@@ -77,11 +78,13 @@ class RedisStore:
         found: bytes | None = self._redis.get(f"{_P}result:{job_id}")
         return found
 
-    def newest(self, owner: str, *, state: JobState | None, limit: int) -> list[Job]:
+    def newest(self, owner: str, *, state: JobState | None, limit: int, before: Place = NEWEST) -> list[Job]:
         jobs: list[Job] = []
-        for job_id in self._redis.zrevrange(f"{_P}owned:{owner}", 0, -1):
+        for job_id in self._redis.zrevrangebyscore(f"{_P}owned:{owner}", before.created_s, "-inf"):
             job = self._read(self._redis, job_id.decode())
-            if job is not None and state in (None, job.state):
+            if job is None or Place(job.created_s, job.job_id) >= before:
+                continue
+            if state in (None, job.state):
                 jobs.append(job)
                 if len(jobs) == limit:
                     break
@@ -218,9 +221,10 @@ class RedisStore:
 
         return self._transaction(change, f"{_P}job:{job_id}")
 
-    def num_waiting(self) -> int:
+    def num_open(self) -> tuple[int, int]:
         owners = self._redis.zrange(_TURNS, 0, -1)
-        return sum(self._redis.zcard(f"{_P}waiting:{owner.decode()}") for owner in owners)
+        num_queued = sum(self._redis.zcard(f"{_P}waiting:{owner.decode()}") for owner in owners)
+        return num_queued, self._redis.zcard(_RUNNING)
 
     # -- webhooks ----------------------------------------------------------------------------------------
 

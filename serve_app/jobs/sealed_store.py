@@ -11,6 +11,7 @@ from typing import BinaryIO, Final, Protocol
 
 from msgspec.structs import replace
 
+from serve_app.core.paging import NEWEST, Place
 from serve_app.jobs.records import Delivery, DeliveryState, Job, JobState, Outcome
 from serve_app.jobs.store import JobStore
 
@@ -50,8 +51,8 @@ class SealedStore:
         sealed = self._store.result(job_id)
         return None if sealed is None else self._opened(sealed, f"result {job_id}")
 
-    def newest(self, owner: str, *, state: JobState | None, limit: int) -> list[Job]:
-        return self._store.newest(owner, state=state, limit=limit)
+    def newest(self, owner: str, *, state: JobState | None, limit: int, before: Place = NEWEST) -> list[Job]:
+        return self._store.newest(owner, state=state, limit=limit, before=before)
 
     def claim(self, token: str, *, now_s: float, lease_s: float) -> Job | None:
         return self._store.claim(token, now_s=now_s, lease_s=lease_s)
@@ -92,8 +93,8 @@ class SealedStore:
     def forget_expired(self, now_s: float) -> int:
         return self._store.forget_expired(now_s)
 
-    def num_waiting(self) -> int:
-        return self._store.num_waiting()
+    def num_open(self) -> tuple[int, int]:
+        return self._store.num_open()
 
     def claim_deliveries(self, *, now_s: float, lease_s: float, limit: int) -> list[Delivery]:
         claimed = []

@@ -32,6 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
+from serve_app.core.paging import NEWEST, Place
 from serve_app.jobs.records import Delivery, DeliveryState, Job, JobState, Outcome
 from serve_app.jobs.tables import CLOCK_OWNER, DELIVERIES, JOBS, PARTS, TURNS
 
@@ -88,8 +89,11 @@ class SqlStore:
             found = connection.execute(select(JOBS.c.result).where(JOBS.c.job_id == job_id)).scalar()
         return None if found is None else bytes(found)
 
-    def newest(self, owner: str, *, state: JobState | None, limit: int) -> list[Job]:
+    def newest(self, owner: str, *, state: JobState | None, limit: int, before: Place = NEWEST) -> list[Job]:
         query = select(*_COLUMNS).where(JOBS.c.owner == owner)
+        if before is not NEWEST:
+            same = and_(JOBS.c.created_s == before.created_s, JOBS.c.job_id < before.item_id)
+            query = query.where(or_(JOBS.c.created_s < before.created_s, same))
         if state is not None:
             query = query.where(JOBS.c.state == state)
         query = query.order_by(JOBS.c.created_s.desc(), JOBS.c.job_id.desc()).limit(limit)
@@ -222,10 +226,12 @@ class SqlStore:
         with self._writing.begin() as connection:
             return _forget(connection, expired)
 
-    def num_waiting(self) -> int:
-        query = select(func.count()).where(JOBS.c.state == JobState.QUEUED)
+    def num_open(self) -> tuple[int, int]:
+        states = (JobState.QUEUED, JobState.RUNNING)
+        query = select(JOBS.c.state, func.count()).where(JOBS.c.state.in_(states)).group_by(JOBS.c.state)
         with self._engine.begin() as connection:
-            return int(connection.execute(query).scalar_one())
+            found = {state: int(number) for state, number in connection.execute(query)}
+        return found.get(JobState.QUEUED, 0), found.get(JobState.RUNNING, 0)
 
     # -- webhooks ----------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from serve_app.core.paging import NEWEST, Place
 from serve_app.jobs.records import Delivery, Job, JobState, Outcome
 
 
@@ -30,8 +31,8 @@ class JobStore(Protocol):
     def result(self, job_id: str) -> bytes | None:
         """What the job answered, once it is done."""
 
-    def newest(self, owner: str, *, state: JobState | None, limit: int) -> list[Job]:
-        """An owner's newest jobs, newest first."""
+    def newest(self, owner: str, *, state: JobState | None, limit: int, before: Place = NEWEST) -> list[Job]:
+        """An owner's newest jobs that are older than `before`, newest first."""
 
     def claim(self, token: str, *, now_s: float, lease_s: float) -> Job | None:
         """The next job to work on, held under `token` until `lease_s` from now: queued, or running under a
@@ -68,8 +69,8 @@ class JobStore(Protocol):
         """Drop jobs whose results have been kept long enough, and webhooks that came to nothing until then;
         how many jobs."""
 
-    def num_waiting(self) -> int:
-        """Jobs that are queued."""
+    def num_open(self) -> tuple[int, int]:
+        """How many jobs are queued, and how many are running."""
 
     # -- webhooks ----------------------------------------------------------------------------------------
 

@@ -45,6 +45,7 @@ JOBS: Final = Table(
     Column("expires_s", Float(53)),
     Column("error_code", String(64), nullable=False),
     Column("error", Text, nullable=False),
+    Column("address", String(64), nullable=False),
     Column("result", LargeBinary),
     UniqueConstraint("owner", "idempotency_key", name="sotto_jobs_idempotency"),
     Index("sotto_jobs_by_state", "state", "due_s"),

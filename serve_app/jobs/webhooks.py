@@ -17,6 +17,7 @@ import structlog
 from msgspec.structs import replace
 
 from serve_app.core.errors import AddressRefused, JobsUnavailable
+from serve_app.jobs.counting import JobCounts, Uncounted
 from serve_app.jobs.outbound import WEBHOOK_TIMEOUT_S, NotReached, Outbound, Reply
 from serve_app.jobs.records import Delivery, DeliveryState
 from serve_app.jobs.signing import webhook_headers
@@ -47,6 +48,7 @@ class WebhookSender:
         outbound: Outbound,
         *,
         key: bytes | None,
+        counts: JobCounts | None = None,
         poll_s: float = 1.0,
         now_s: Callable[[], float] = time.time,
         jitter: Callable[[float, float], float] = random.uniform,
@@ -54,6 +56,7 @@ class WebhookSender:
         self._store = store
         self._outbound = outbound
         self._key = key
+        self._counts = counts or Uncounted()
         self._poll_s = poll_s
         self._now_s = now_s
         self._jitter = jitter
@@ -96,6 +99,8 @@ class WebhookSender:
             attempt=delivery.attempts,
             error=settled.error,
         )
+        is_pending = settled.state is DeliveryState.PENDING
+        self._counts.webhook_tried("retried" if is_pending else settled.state)
         await self._store.call(lambda store: store.settle_delivery(settled))
 
     def _settled(self, delivery: Delivery, reply: Reply) -> Delivery:

@@ -20,8 +20,16 @@ from typing import BinaryIO, Final, Protocol, cast
 import structlog
 from msgspec.structs import replace
 
-from serve_app.core.errors import CapacityError, ClientError, InternalError, JobsUnavailable, SottoError
+from serve_app.core.errors import (
+    CapacityError,
+    ClientError,
+    InternalError,
+    JobsUnavailable,
+    LimitReached,
+    SottoError,
+)
 from serve_app.jobs.audio_files import SPOOL_BYTES, AudioFiles
+from serve_app.jobs.counting import JobCounts, Uncounted
 from serve_app.jobs.outbound import NotReached, Outbound
 from serve_app.jobs.records import Delivery, Job, JobState, Outcome
 from serve_app.jobs.store import JobStore
@@ -39,6 +47,8 @@ MAX_ATTEMPTS: Final = 5
 """Attempts that may be lost or fail for reasons of ours: it may be the job that ends its process."""
 PAUSES_S: Final = (2.0, 10.0, 60.0, 300.0)
 BUSY_PAUSE_S: Final = 5.0
+MAX_LIMITED_PAUSE_S: Final = 600.0
+"""For a job whose key has used up its audio: the key may get more, and to ask costs nothing."""
 UNAVAILABLE_PAUSE_S: Final = 5.0
 
 
@@ -62,12 +72,19 @@ Work = Callable[[Job, BinaryIO, Parts, Progress], Awaitable[bytes]]
 `SottoError`: a client's fault ends the job, others are tried again."""
 
 
+async def _admitted(job: Job, parts: Parts) -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class JobKind:
-    """What a door's jobs are: their work, and the webhook of one that has ended, with its result."""
+    """What a door's jobs are: their work, and the webhook of one that has ended, with its result. `admit` is
+    called before the audio is opened; like the work it raises `LimitReached` where the job has to wait for
+    its owner's limits."""
 
     work: Work
     webhook_body: Callable[[Job, bytes | None], bytes]
+    admit: Callable[[Job, Parts], Awaitable[None]] = _admitted
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +108,7 @@ class Worker:
         kinds: Mapping[str, JobKind],
         limits: WorkerLimits,
         *,
+        counts: JobCounts | None = None,
         now_s: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -98,6 +116,7 @@ class Worker:
         self._outbound = outbound
         self._kinds = kinds
         self._limits = limits
+        self._counts = counts or Uncounted()
         self._now_s = now_s
         self._wakes = asyncio.Event()
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -132,11 +151,13 @@ class Worker:
     async def work_on_one(self) -> bool:
         """Take the next job to its end; False where none waits. Raises `JobsUnavailable`."""
         token = secrets.token_hex(16)
-        lease_s = self._limits.lease_s
-        job = await self._store.call(lambda store: store.claim(token, now_s=self._now_s(), lease_s=lease_s))
+        began_s, lease_s = self._now_s(), self._limits.lease_s
+        job = await self._store.call(lambda store: store.claim(token, now_s=began_s, lease_s=lease_s))
         if job is None:
             return False
         log.info("job begins", job_id=job.job_id, attempt=job.attempts)
+        if job.started_s == began_s:
+            self._counts.job_begun(began_s - job.created_s)
         held = _Held(job, token, job.progress)
         if job.attempts > MAX_ATTEMPTS:
             await self._end(held, _failed(InternalError(f"the work was lost {MAX_ATTEMPTS} times")))
@@ -183,10 +204,11 @@ class Worker:
             await self._end(held, Outcome(state=JobState.DONE, ended_s=0, expires_s=0, result=result))
 
     async def _result(self, held: _Held, parts: Parts) -> bytes:
-        job = held.job
+        job, kind = held.job, self._kinds[held.job.kind]
+        await kind.admit(job, parts)
         file = await self._file_of(job)
         try:
-            return await self._kinds[job.kind].work(job, file, parts, held.progressed)
+            return await kind.work(job, file, parts, held.progressed)
         finally:
             file.close()
 
@@ -242,10 +264,16 @@ class Worker:
             )
         if not await self._store.call(lambda s: s.finish(job.job_id, held.token, outcome, webhook)):
             raise LeaseLost
+        self._counts.job_ended(outcome.state)
         log.info("job ended", job_id=job.job_id, state=outcome.state.value, error_code=outcome.error_code)
 
     async def _try_again(self, held: _Held, error: Exception) -> None:
         job = held.job
+        if isinstance(error, LimitReached):
+            pause_s = min(error.retry_after_s or BUSY_PAUSE_S, MAX_LIMITED_PAUSE_S)
+            log.info("job waits for its key's limits", job_id=job.job_id, pause_s=pause_s)
+            await self._release(held, pause_s, counts=False)
+            return
         log.warning("job will be tried again", job_id=job.job_id, reason=type(error).__name__)
         if isinstance(error, CapacityError):  # it has not been tried
             await self._release(held, BUSY_PAUSE_S, counts=False)
@@ -275,6 +303,7 @@ class Worker:
             await asyncio.sleep(SWEEP_S)
 
     async def sweep_once(self) -> None:
+        self._counts.jobs_open(*await self._store.call(lambda store: store.num_open()))
         for job in await self._store.call(lambda store: store.done_with_audio()):
             await self._delete_audio(job)
         await self._store.call(lambda store: store.forget_expired(self._now_s()))
@@ -325,6 +354,7 @@ class _StoredParts:
         with suppress(JobsUnavailable):
             if not await self._store.call(lambda store: store.keep_part(job_id, token, name, body)):
                 self._held.lost.set()
+        self._known[name] = body
 
 
 def _failed(error: Exception) -> Outcome:

@@ -86,6 +86,16 @@ def with_replicas(config: DeployConfig, deployment: str, num_replicas: int) -> D
     return changed
 
 
+def without_deployment(config: DeployConfig, name: str) -> DeployConfig:
+    """A copy without options for this deployment: Serve refuses those of one that the graph does not have."""
+    changed = copy.deepcopy(config)
+    application = changed["applications"][0]
+    application["deployments"] = [
+        entry for entry in application.get("deployments") or [] if entry.get("name") != name
+    ]
+    return changed
+
+
 def app_settings(config: DeployConfig) -> dict[str, Any]:
     """The settings that the file gives to its first application's builder."""
     return dict((config["applications"][0].get("args") or {}).get("settings") or {})

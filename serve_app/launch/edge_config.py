@@ -8,11 +8,11 @@ from pathlib import Path
 
 from serve_app.capacity.machine import available_cores
 from serve_app.launch.certificates import CertificateFiles
+from serve_app.models.places import DEFAULT_CACHE_DIR
 from serve_app.settings import Settings, SettingsError
 
 SOCKET_FILE = "admin.sock"
 PEM_FILE = "site.pem"
-DEFAULT_CACHE_DIR = Path("~/.cache/sotto")
 
 MARGIN_S = 60
 """The service ends what is silent or lasts too long with a message of its own; the edge cuts later."""

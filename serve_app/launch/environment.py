@@ -139,6 +139,8 @@ class RayEnvironment:
             "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(MAX_MESSAGE_BYTES),
             "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",
             "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",
+            "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.25",  # Serve's own 0.1 costs 4 % of a core
+            "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",  # Ray collects them every 10 s
             "RAY_worker_niceness": "0",  # not Ray's 15, with which any neighbour starves live speech
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": self.auth_token,

@@ -19,11 +19,13 @@ from serve_app.launch.deploy_config import (
     http_address,
     read_deploy_config,
     with_replicas,
+    without_deployment,
 )
 from serve_app.launch.edge_config import EdgeOptions, edge_options
 from serve_app.launch.gpu_plan import (
     TOO_SMALL,
     UNREADABLE,
+    VOICE,
     machine_cards,
     planned_settings,
     size_settings,
@@ -106,6 +108,8 @@ def plan_service(
         settings=arguments,
         env_file=env_file,
     )
+    if settings.voice_in_ingress(on_gpu=profile == "gpu"):
+        changed = without_deployment(changed, VOICE)
     if settings.num_ingress_replicas is not None:
         changed = with_replicas(changed, INGRESS, settings.num_ingress_replicas)
     size = cluster or ClusterOptions()

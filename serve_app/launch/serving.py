@@ -141,7 +141,7 @@ def start_service(
         service.stop()
         raise
     progress(f"ready after {time.monotonic() - started:.1f} s")
-    if speakers := _speakers_at_once(service.service_url):
+    if speakers := status_of(service.service_url).get("capacity", {}).get("estimated_max_concurrent"):
         progress(f"about {speakers} people may talk at once here")
     return service
 
@@ -261,15 +261,16 @@ def _wait_answering(url: str, deadline: float) -> None:
     raise LaunchError(f"{url} does not answer.")
 
 
-def _speakers_at_once(url: str) -> int:
-    """What the service estimates; 0 where it does not know, or does not tell."""
+def status_of(url: str) -> dict[str, Any]:
+    """What the service says of itself at `/health/status`; empty where it does not, or does not tell."""
     parts = urlsplit(url)
     connection = _connection(parts.scheme, parts.hostname or "", parts.port)
     try:
         connection.request("GET", "/health/status")
-        return int(json.loads(connection.getresponse().read())["capacity"]["estimated_max_concurrent"])
-    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
-        return 0
+        answer = connection.getresponse()
+        return dict(json.loads(answer.read())) if answer.status == 200 else {}
+    except (OSError, http.client.HTTPException, ValueError, TypeError):
+        return {}
     finally:
         connection.close()
 

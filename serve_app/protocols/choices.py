@@ -38,6 +38,7 @@ from serve_app.session.options import (
     Prompt,
     SessionOptions,
     SmartFormat,
+    SpeechProbability,
     TaskName,
     WithholdDoubted,
     WordTimestamps,
@@ -140,6 +141,7 @@ class SessionChoices(msgspec.Struct, frozen=True, kw_only=True):
     auto_gain: AutoGain | None = None
     high_pass: HighPass | None = None
     level_warnings: LevelWarnings | None = None
+    speech_probability: SpeechProbability | None = None
     withhold_doubted: WithholdDoubted | None = None
     diarization: Annotated[bool, Meta(description="Tell speakers apart.")] | None = None
     diarize: Annotated[bool, Meta(description="The same under its other name.")] | None = None
@@ -209,6 +211,7 @@ class SessionChoices(msgspec.Struct, frozen=True, kw_only=True):
                 hotwords=self.hotwords,
                 carry_context=self.carry_context,
                 level_warnings=self.level_warnings,
+                speech_probability=self.speech_probability,
                 withhold_doubted=self.withhold_doubted,
             ),
             session_id=session_id,

@@ -10,9 +10,7 @@ shell opens sessions, pushes audio, applies back-pressure, and bounds what is un
     refuse(error)     an error -> frames in this protocol's own shape
     farewell(code)    frames that go last, and the close code
 
-Five more are called where a dialect has them: `open_at_once` (commands before any frame), `names_speakers`
-(the session tells speakers apart), `opened` (it is admitted), `anchored` (the clock at its first sample),
-`finishes_when_idle` (whether a final comes once audio has stopped coming).
+The others have defaults, for what a protocol does not speak of.
 
 What the shell sees to, so that no dialect has to: frames over the size limit, audio before `Open` and after
 `End`, a second `Open`. An `Open` that is refused may be sent again where it came in a text frame.
@@ -21,9 +19,10 @@ What the shell sees to, so that no dialect has to: frames over the size limit, a
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, TypeAlias
 
 from serve_app.audio.pcm import Encoding
 from serve_app.core.errors import SottoError
@@ -169,70 +168,56 @@ class Totals:
     details: dict[str, Any] = field(default_factory=dict)
 
 
-class Dialect(Protocol):
+class Dialect(ABC):
     """One connection's protocol; see the module's header. Methods raise nothing but what they say."""
 
-    @property
-    def heartbeat_s(self) -> float | None:
-        """Send `heartbeat()` after so long without a frame of ours while a session is open; None: never."""
+    heartbeat_s: float | None = None
+    """Send `heartbeat()` after so long without a frame of ours while a session is open; None: never."""
+    status_s: float | None = None
+    """Ask for `status(load)` this often while a session is open, and at its start; None: never."""
 
-    @property
-    def status_s(self) -> float | None:
-        """Ask for `status(load)` this often while a session is open, and at its start; None: never."""
+    def accepted(self) -> Sequence[Frame]:
+        return ()
 
-    def accepted(self) -> Sequence[Frame]: ...
+    def open_at_once(self) -> Sequence[Command]:
+        """Commands right behind `accepted()`, where the address says everything. Raises `SottoError`: the
+        shell refuses and closes."""
+        return ()
 
+    @abstractmethod
     def receive(self, frame: Frame) -> Sequence[Command]:
         """Raises `SottoError`: the shell answers with `refuse`. A `ClientError` leaves the connection open,
         unless its close code is 1009 or too many have come."""
 
-    def send(self, event: Event, channel: int = 0) -> Sequence[Frame]:
-        """Frames of one event; `channel` counts from 0 where there is a session for each."""
-
-    def refuse(self, error: SottoError) -> Sequence[Frame]: ...
-
-    def heartbeat(self, received_ms: float) -> Sequence[Frame]: ...
-
-    def status(self, load: Load) -> Sequence[Frame]: ...
-
-    def farewell(self, close_code: int, totals: Totals) -> Farewell: ...
-
-
-@runtime_checkable
-class OpensAtOnce(Protocol):
-    """A dialect whose session does not wait for a frame, since the address says everything."""
-
-    def open_at_once(self) -> Sequence[Command]:
-        """Commands right behind `accepted()`. Raises `SottoError`: the shell refuses and closes."""
-
-
-@runtime_checkable
-class KnowsOpening(Protocol):
-    """A dialect that has to know when, and under which id, its session was admitted."""
+    def names_speakers(self) -> None:
+        """The session tells speakers apart; called right before `opened`, and only then."""
+        return
 
     def opened(self, session_id: str) -> None:
-        """Before the next frame is received, and before any event."""
-
-
-@runtime_checkable
-class KnowsSpeakers(Protocol):
-    """A dialect that writes otherwise where speakers are told apart."""
-
-    def names_speakers(self) -> None:
-        """The session does so; called right before `opened`, and only then."""
-
-
-@runtime_checkable
-class FinishesWhenIdle(Protocol):
-    """A dialect whose clients do not say when they want a final of what was said so far."""
-
-    def finishes_when_idle(self) -> bool:
-        """Whether one comes by itself once no audio has come for a while; asked when the session opens."""
-
-
-@runtime_checkable
-class KnowsClock(Protocol):
-    """A dialect whose times are of the wall clock."""
+        """The session was admitted under this id; before the next frame is received, and before any event."""
+        return
 
     def anchored(self, unix_s: float) -> None:
         """The Unix time of the session's first sample; before any event that has a time."""
+        return
+
+    def finishes_when_idle(self) -> bool:
+        """Whether a final comes by itself once no audio has come for a while, since clients do not say when
+        they want one; asked when the session opens."""
+        return False
+
+    @abstractmethod
+    def send(self, event: Event, channel: int = 0) -> Sequence[Frame]:
+        """Frames of one event; `channel` counts from 0 where there is a session for each."""
+
+    @abstractmethod
+    def refuse(self, error: SottoError) -> Sequence[Frame]: ...
+
+    def heartbeat(self, received_ms: float) -> Sequence[Frame]:
+        return ()
+
+    def status(self, load: Load) -> Sequence[Frame]:
+        return ()
+
+    def farewell(self, close_code: int, totals: Totals) -> Farewell:
+        return Farewell((), close_code)

@@ -287,19 +287,13 @@ def status_body(status: ServiceStatus) -> Status:
         ),
         sessions=Sessions(active=status.active_sessions, max=status.max_sessions),
         capacity=Capacity(estimated_max_concurrent=capacity, current_load_percent=round(load, 1)),
-        models=tuple(
-            LoadedModel(
-                name=model.name,
-                role=model.role,
-                engine=model.engine,
-                device=model.device,
-                compute_type=model.compute_type,
-                multilingual=model.multilingual,
-            )
-            for model in status.models
-        ),
+        models=tuple(map(loaded_model, status.models)),
         degraded=status.degraded or UNSET,
     )
+
+
+def loaded_model(model: ModelInfo) -> LoadedModel:
+    return LoadedModel(**{name: getattr(model, name) for name in LoadedModel.__struct_fields__})
 
 
 def _final_model(status: ServiceStatus) -> ModelInfo | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from serve_app.access.caller import Scope
-from serve_app.protocols import cache_stats, health
+from serve_app.protocols import cache_stats, health, operate
 from serve_app.protocols.doors import Answer, Operation
 
 
@@ -14,6 +14,11 @@ def _page(path: str, name: str, summary: str, record: Any, *, not_ready: bool = 
     if not_ready:
         answers.append(Answer(503, "Not yet.", record))
     return Operation("get", path, name, "service", summary, tuple(answers), needs_key=False, scope=None)
+
+
+def _html(path: str, name: str, summary: str) -> Operation:
+    answers = (Answer(texts=("text/html",)),)
+    return Operation("get", path, name, "service", summary, answers, needs_key=False, scope=None)
 
 
 DOORS: Final = (
@@ -39,6 +44,18 @@ DOORS: Final = (
         errors=(404,),
         needs_key=False,
         scope=None,
+    ),
+    _html("/operate", "operatePage", "For those who run it: a page that shows what `GET /v1/operate` says"),
+    _html("/recordings", "recordingsPage", "Queued and stored recordings of a key, in a browser"),
+    Operation(
+        method="get",
+        path="/v1/operate",
+        name="operate",
+        tag="service",
+        summary="Sessions, queues, replicas, GPUs, failures and keys, of the whole service",
+        description="Some ten seconds old, as far as it is counted by replicas. No secrets, and no words.",
+        answers=(Answer(record=operate.Operating),),
+        scope=Scope.ADMIN,
     ),
     _page("/health", "health", "Alive, with model and cache; always 200", health.Health),
     _page("/health/live", "live", "The process answers", health.Live),

@@ -115,6 +115,16 @@ class ServiceStatus:
     degraded: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class DeploymentReplicas:
+    """How many replicas of one deployment are in which state; `status` of the deployment. Both in Serve's
+    words."""
+
+    deployment: str
+    status: str
+    states: tuple[tuple[str, int], ...]
+
+
 class AudioSource(Protocol):
     """A recording that is read while it is transcribed, so that it is never held whole."""
 
@@ -200,6 +210,9 @@ class SpeechService(Protocol):
 
     def status(self) -> ServiceStatus:
         """A snapshot; cheap."""
+
+    def interim_load(self) -> InterimLoad:
+        """Its part about interims, as of the last tick: every session tells its client once a second."""
 
     async def metrics_text(self) -> str:
         """Prometheus exposition text of the whole cluster."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from serve_app.capacity.ladder import Ladder
 from serve_app.core.events import EndReason, Final, Partial
 from serve_app.core.jobs import DecodeResult, Transcript
 from serve_app.core.samples import SAMPLE_RATE_HZ
 from serve_app.session.effects import Purpose
-from serve_app.telemetry.metrics import Metrics
+from serve_app.telemetry.metrics import Metrics, no_metrics
 
 SMOOTHING = 0.1
 
@@ -18,7 +18,7 @@ SMOOTHING = 0.1
 class Counters:
     """Totals and exponential means since the start of this ingress replica."""
 
-    metrics: Metrics | None = None
+    metrics: Metrics = field(default_factory=no_metrics)
     total_requests: int = 0
     rejected_requests: int = 0
     num_retries: int = 0
@@ -40,19 +40,16 @@ class Counters:
 
     def queued(self, num_finals: int, num_interims: int, ladder: Ladder) -> None:
         """Publish what is out, and the load: 0 normal, 1 high, 2 critical, with the rung of the ladder."""
-        if self.metrics is not None:
-            self.metrics.backpressure(("normal", "high", "critical").index(ladder.level), ladder.rung)
-            self.metrics.queue_depth("final", num_finals)
-            self.metrics.queue_depth("interim", num_interims)
-            self._publish_audio()
+        self.metrics.backpressure(("normal", "high", "critical").index(ladder.level), ladder.rung)
+        self.metrics.queue_depth("final", num_finals)
+        self.metrics.queue_depth("interim", num_interims)
+        self._publish_audio()
 
     def recording_decoded(self, result: DecodeResult) -> None:
         """A window of an upload has come back."""
         self._processed("recording", result)
 
     def _processed(self, job_type: str, result: DecodeResult) -> None:
-        if self.metrics is None:
-            return
         if isinstance(result, Transcript):
             self.metrics.job_processed(job_type, "success", result.timing.inference_ms / 1000)
             if result.rejected or result.doubted:
@@ -62,41 +59,36 @@ class Counters:
 
     def listened(self, total_ms: float, num_windows: int) -> None:
         """The voices of some windows have come; a call's time is that of each of them."""
-        if self.metrics is not None:
-            for _ in range(num_windows):
-                self.metrics.job_processed("speakers", "success", total_ms / 1000)
+        for _ in range(num_windows):
+            self.metrics.job_processed("speakers", "success", total_ms / 1000)
 
     def retried(self) -> None:
         self.num_retries += 1
 
     def text_sent(self, text: Partial | Final, latency_s: float) -> None:
         """`latency_s`: since the last audio that it needed had arrived."""
-        if self.metrics is not None:
-            self.metrics.text_sent("final" if isinstance(text, Final) else "interim", latency_s)
+        self.metrics.text_sent("final" if isinstance(text, Final) else "interim", latency_s)
 
     def session_started(self, *, resumed: bool) -> None:
-        if self.metrics is not None:
-            self.metrics.session_started(resumed=resumed)
+        self.metrics.session_started(resumed=resumed)
 
     def audio_arrived(self, num_samples: int) -> None:
         """A live session took audio."""
         self.num_unpublished_samples += num_samples
 
     def session_ended(self, reason: EndReason) -> None:
-        if self.metrics is not None:
-            self.metrics.session_ended(reason.value)
-            self._publish_audio()
+        self.metrics.session_ended(reason.value)
+        self._publish_audio()
 
     def _publish_audio(self) -> None:
-        if self.metrics is not None and self.num_unpublished_samples:
+        if self.num_unpublished_samples:
             self.metrics.audio_received("session", self.num_unpublished_samples / SAMPLE_RATE_HZ)
             self.num_unpublished_samples = 0
 
     def refused(self, request_type: str, reason: str) -> None:
         """There was no room for a "session" or an "upload"."""
         self.rejected_requests += 1
-        if self.metrics is not None:
-            self.metrics.refused(request_type, reason)
+        self.metrics.refused(request_type, reason)
 
 
 def _smooth(mean: float, value: float) -> float:

@@ -61,7 +61,7 @@ class Live:
             first_sample=session.received_samples,
         )
         self._on_event: Callable[[Event], None] | None = None
-        self._room = asyncio.Event()
+        self._room: asyncio.Future[None] | None = None
 
     # -- the door's side -------------------------------------------------------------------------
 
@@ -115,8 +115,9 @@ class Live:
                 self.requests.append(effect)
             else:
                 self._tell(effect)
-        if self.session.ended or self.has_room:
-            self._room.set()
+        if self._room is not None and (self.session.ended or self.has_room):
+            self._room.set_result(None)
+            self._room = None
 
     def _tell(self, event: Event) -> None:
         if self._on_event is not None:
@@ -138,5 +139,6 @@ class Live:
 
     async def _wait_for_room(self) -> None:
         while not self.has_room and not self.session.ended:
-            self._room.clear()
-            await self._room.wait()
+            if self._room is None:
+                self._room = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._room)

@@ -36,6 +36,7 @@ from serve_app.service.counters import Counters
 from serve_app.service.live import Live
 from serve_app.service.readiness import Readiness
 from serve_app.service.recording_speakers import SpeakerRecordings
+from serve_app.session.backpressure import InterimLoad
 from serve_app.session.checkpoint import Checkpoint
 from serve_app.session.options import SessionOptions
 from serve_app.session.session import Session
@@ -198,6 +199,9 @@ class Speech:
             speakers=self._speakers(),
             degraded=self._readiness.silent,
         )
+
+    def interim_load(self) -> InterimLoad:
+        return self._conductor.load
 
     async def metrics_text(self) -> str:
         return await self._metrics_text()

@@ -94,6 +94,9 @@ Normalise: TypeAlias = Annotated[
 LevelWarnings: TypeAlias = Annotated[
     bool, Meta(description="Tell when the sound clips, is dead silent, too quiet or off centre.")
 ]
+SpeechProbability: TypeAlias = Annotated[
+    bool, Meta(description="Tell the voice detector's probability of speech as it hears the audio.")
+]
 SmartFormat: TypeAlias = Annotated[bool, Meta(description="Write capitals, spacing and numbers.")]
 BeamSize: TypeAlias = Annotated[int, Meta(ge=1, le=20, description="Beams of the search; 1 is greedy.")]
 Temperature: TypeAlias = Annotated[
@@ -129,6 +132,7 @@ class SessionOptions:
     conditioning: ConditioningOptions = ConditioningOptions()
     formatting: FormattingOptions = FormattingOptions()
     level_warnings: LevelWarnings = False
+    speech_probability: SpeechProbability = False
     withhold_doubted: WithholdDoubted = False
     speakers: SpeakerMode = SpeakerMode.OFF
     speaker_counts: SpeakerCounts = SpeakerCounts()

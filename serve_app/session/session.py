@@ -28,6 +28,7 @@ from serve_app.core.events import (
     SessionError,
     SessionStarted,
     SpeechEnded,
+    SpeechHeard,
     SpeechStarted,
 )
 from serve_app.core.jobs import DecodeJob, LanguageHint, Role, Transcript
@@ -187,7 +188,12 @@ class Session:
 
     def on_voice(self, result: VadResult) -> list[Effect]:
         """Take the detector's answer to the last `VadRequest`."""
-        return [] if self.ended else self._follow(self._voice.on_result(result))
+        if self.ended:
+            return []
+        heard: list[Effect] = []
+        if self.options.speech_probability:
+            heard.append(SpeechHeard(self._voice.asked_end, float(result.probs.max())))
+        return heard + self._follow(self._voice.on_result(result))
 
     def _follow(self, signals: list[VoiceSignal]) -> list[Effect]:
         effects: list[Effect] = []

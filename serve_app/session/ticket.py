@@ -203,6 +203,7 @@ def _option_digest(options: SessionOptions) -> bytes:
         partial_interval_ms=plain.partial_interval_ms,
         max_partial_window_ms=plain.max_partial_window_ms,
         level_warnings=plain.level_warnings,
+        speech_probability=plain.speech_probability,
     )
     return hashlib.sha256(msgspec.json.encode(deciding)).digest()[:_OPTION_BYTES]
 

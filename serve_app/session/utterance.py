@@ -106,7 +106,7 @@ def draft_of(ask: Ask, shown: Transcript | None) -> str:
     """What the answer probably goes on with behind the ask's prefix: the utterance's newest text, less what
     is known to lie before. A window that has moved on may begin inside of it."""
     text = "" if shown is None else shown.text.strip()
-    for known in (ask.previous.strip(), ask.prefix.strip()):
+    for known in (ask.before, ask.previous.strip(), ask.prefix.strip()):
         text = text.removeprefix(known).strip()
     return text
 

@@ -72,6 +72,8 @@ class VoiceTrack:
         self._marks: deque[tuple[int, Mark]] = deque()
         self._in_flight = False
         self._peeking = False
+        self.asked_end = sample
+        """Up to where the detector's last request goes."""
         self._state: VadState | None = None
         self._restart(sample, cut_sample)
 
@@ -161,6 +163,7 @@ class VoiceTrack:
 
     def _ask(self, samples: Pcm16) -> VadRequest:
         self._in_flight = True
+        self.asked_end = min(self._position + len(samples), self._buffer.end)
         return VadRequest(samples, self._state)
 
     def _take(self, probabilities: list[float]) -> list[VoiceSignal]:

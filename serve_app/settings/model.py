@@ -9,15 +9,15 @@ from typing import Any
 
 from pydantic import SecretStr, ValidationError, field_validator, model_validator
 
-from serve_app.access.addresses import AddressRules, Networks
+from serve_app.access.addresses import AddressRules
 from serve_app.access.sealing import Seal
 from serve_app.asr.engines.choice import runs_whisper
 from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.audio.formats import canonical_formats
+from serve_app.core.addresses import Networks
 from serve_app.core.errors import ModelUnavailable, UnsupportedLanguage
 from serve_app.core.jobs import AttentionRule, Role
 from serve_app.formatting import FormattingOptions
-from serve_app.jobs.addresses import networks
 from serve_app.jobs.opening import database_address
 from serve_app.jobs.signing import signing_key
 from serve_app.models.languages import normalise_language, normalise_languages
@@ -112,28 +112,18 @@ class Settings(
     roles' models, except a role's that was given by its own name.
     """
 
-    @field_validator(*OTHER_SPELLINGS, "device", "profile", "task", "vad_backend", mode="before")
+    @field_validator(
+        *OTHER_SPELLINGS,
+        *("device", "profile", "task", "vad_backend", "compute_type", "interim_compute", "final_compute"),
+        *("result_cache_type", "privacy", "log_format", "buffer_trimming", "language_mode"),
+        mode="before",
+    )
     @classmethod
     def _known_spelling(cls, value: Any, info: Any) -> Any:
         if not isinstance(value, str):
             return value
         name = value.strip().upper() if info.field_name == "log_level" else value.strip().lower()
         return OTHER_SPELLINGS.get(info.field_name, {}).get(name, name)
-
-    @field_validator(
-        "compute_type",
-        "interim_compute",
-        "final_compute",
-        "result_cache_type",
-        "privacy",
-        "log_format",
-        "buffer_trimming",
-        "language_mode",
-        mode="before",
-    )
-    @classmethod
-    def _lower_case(cls, value: Any) -> Any:
-        return value.strip().lower() if isinstance(value, str) else value
 
     @field_validator(
         "allowed_formats",
@@ -184,17 +174,11 @@ class Settings(
             raise ValueError(str(error)) from None
         return value
 
-    @field_validator("trusted_proxies", "allow_addresses", "deny_addresses")
+    @field_validator("trusted_proxies", "allow_addresses", "deny_addresses", "outbound_networks")
     @classmethod
     def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         Networks(value)
         return value
-
-    @field_validator("keys_file")
-    @classmethod
-    def _from_here(cls, value: Path | None) -> Path | None:
-        """Replicas may have another working folder."""
-        return None if value is None else value.expanduser().absolute()
 
     @field_validator("storage_key")
     @classmethod
@@ -211,7 +195,7 @@ class Settings(
         except UnsupportedLanguage as error:
             raise ValueError(str(error)) from None
 
-    @field_validator("log_file", "audit_log_dir")
+    @field_validator("log_file", "audit_log_dir", "keys_file")
     @classmethod
     def _from_anywhere(cls, value: Path | None) -> Path | None:
         """Other processes, with other working folders, mean the same."""
@@ -231,12 +215,6 @@ class Settings(
             if given:
                 raise ValueError(f"privacy is strict, which contradicts {'; '.join(given)}")
         return self
-
-    @field_validator("outbound_networks")
-    @classmethod
-    def _outbound(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        networks(value)
-        return value
 
     @field_validator("webhook_secret")
     @classmethod
@@ -319,6 +297,10 @@ class Settings(
         own = "interim_compute" if role is Role.INTERIM else "final_compute"
         value: str = getattr(self, own)
         return value if own in self.model_fields_set else self.compute_type
+
+    def voice_in_ingress(self, *, on_gpu: bool) -> bool:
+        """Whether the ingress detects voice itself, and the graph has no deployment for it."""
+        return self.vad_placement == "ingress" or (self.vad_placement == "auto" and not on_gpu)
 
     def beam_size_for(self, role: Role) -> int:
         """The beams of a role; recordings go with finals."""

@@ -110,9 +110,10 @@ class ModelSection(Section):
     )
     engine: Literal["auto", "ctranslate2", "mlx", "onnx", "torch"] | str = setting(
         "auto",
-        "What runs the models; auto: mlx on Apple silicon, else ctranslate2, or torch for folders that it "
-        "cannot read and for align_att. `faster-whisper` means ctranslate2, `mlx-whisper` mlx, `whisper` "
-        "torch. onnx: CPUs only. Also the name of an engine that an installed package brings (extending.md).",
+        "What runs the models; auto: mlx on Apple silicon; on other CPUs onnx, or ctranslate2 where `sotto "
+        "doctor` measured that it costs less; on cards ctranslate2, or torch for folders that it cannot read "
+        "and for align_att. `faster-whisper` means ctranslate2, `mlx-whisper` mlx, `whisper` torch. Also the "
+        "name of an engine that an installed package brings (extending.md).",
         "WHISPER_BACKEND",
     )
     device: Device = setting(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from serve_app.core.jobs import FrameThreshold
 from serve_app.session.options import (
@@ -127,6 +127,11 @@ class SpeechSection(Section):
 
     vad_enabled: bool = setting(_SESSION.endpointing.enabled, VadEnabled, "VAD_ENABLED")
     vad_backend: Literal["silero", "webrtc"] = setting("silero", "What tells speech from silence.")
+    vad_placement: Literal["auto", "ingress", "deployment"] = setting(
+        "auto",
+        "Where that runs: on a thread of each ingress replica, which costs least where models share its "
+        "cores, or in the `VoiceActivity` deployment; auto: in the ingress on CPUs.",
+    )
     vad_threshold: float = setting(_SESSION.endpointing.threshold, VadThreshold)
     vad_min_speech_ms: int = setting(_SESSION.endpointing.min_speech_ms, MinSpeechMs)
     vad_min_silence_ms: int = setting(_SESSION.endpointing.min_silence_ms, MinSilenceMs)
@@ -224,6 +229,10 @@ class DoorSection(Section):
     )
 
 
+_COUNT: dict[str, Any] = {"ge": 1, "le": 1_000_000_000}
+_AMOUNT: dict[str, Any] = {"gt": 0, "le": 1_000_000_000}
+
+
 class LimitSection(Section):
     """Limits"""
 
@@ -247,49 +256,38 @@ class LimitSection(Section):
     )
     max_frame_bytes: int = setting(1_048_576, "Largest WebSocket message.", ge=1_024, le=67_108_864)
     sessions_per_key: int | None = setting(
-        None,
-        "Live sessions at once of one key that has no limit of its own. Empty: no limit.",
-        ge=1,
-        le=1_000_000_000,
+        None, "Live sessions at once of one key that has no limit of its own. Empty: no limit.", **_COUNT
     )
     requests_per_minute_per_key: int | None = setting(
         None,
         "Requests and connections a minute of one key that has no limit of its own. Empty: no limit.",
-        ge=1,
-        le=1_000_000_000,
+        **_COUNT,
     )
     requests_per_day_per_key: int | None = setting(
         None,
         "Requests and connections a day of one key that has no limit of its own. Empty: no limit.",
-        ge=1,
-        le=1_000_000_000,
+        **_COUNT,
     )
     audio_minutes_per_minute_per_key: float | None = setting(
-        None,
-        "Minutes of audio a minute of one key that has no limit of its own. Empty: no limit.",
-        gt=0,
-        le=1_000_000_000,
+        None, "Minutes of audio a minute of one key that has no limit of its own. Empty: no limit.", **_AMOUNT
     )
     audio_minutes_per_day_per_key: float | None = setting(
-        None,
-        "Minutes of audio a day of one key that has no limit of its own. Empty: no limit.",
-        gt=0,
-        le=1_000_000_000,
+        None, "Minutes of audio a day of one key that has no limit of its own. Empty: no limit.", **_AMOUNT
     )
     sessions_per_address: int | None = setting(
-        None, "Live sessions at once of one address. Empty: no limit.", ge=1, le=1_000_000_000
+        None, "Live sessions at once of one address. Empty: no limit.", **_COUNT
     )
     requests_per_minute_per_address: int | None = setting(
-        None, "Requests and connections a minute of one address. Empty: no limit.", ge=1, le=1_000_000_000
+        None, "Requests and connections a minute of one address. Empty: no limit.", **_COUNT
     )
     requests_per_day_per_address: int | None = setting(
-        None, "Requests and connections a day of one address. Empty: no limit.", ge=1, le=1_000_000_000
+        None, "Requests and connections a day of one address. Empty: no limit.", **_COUNT
     )
     audio_minutes_per_minute_per_address: float | None = setting(
-        None, "Minutes of audio a minute of one address. Empty: no limit.", gt=0, le=1_000_000_000
+        None, "Minutes of audio a minute of one address. Empty: no limit.", **_AMOUNT
     )
     audio_minutes_per_day_per_address: float | None = setting(
-        None, "Minutes of audio a day of one address. Empty: no limit.", gt=0, le=1_000_000_000
+        None, "Minutes of audio a day of one address. Empty: no limit.", **_AMOUNT
     )
     start_timeout_s: float = setting(
         60, "Close a socket on which no session has started for so long.", gt=0, le=86_400

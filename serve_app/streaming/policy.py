@@ -2,7 +2,7 @@
 
 | policy | decodes | certain is | final |
 | --- | --- | --- | --- |
-| `dual` | the newest seconds, interim model | what two interims agree on | the final model's own |
+| `dual` | the newest words, interim model | what two interims agree on | the final model's own |
 | `local_agreement` | all, behind what is certain | what two answers agree on | certain text, the rest |
 | `align_att` | all, behind what is certain | what attends to earlier audio | certain text, the rest |
 
@@ -71,12 +71,14 @@ class Ask:
     """How a stretch of an utterance, from `start_sample` of the session on, is to be decoded.
 
     `previous` is text of the same utterance that was spoken before it; `prefix` text inside it that is
-    certain already, so that the answer begins with it. `model` None: the role's own.
+    certain already, so that the answer begins with it; `before` text that was shown and lies before the
+    stretch, of which the model is told nothing. `model` None: the role's own.
     """
 
     start_sample: int
     prefix: str = ""
     previous: str = ""
+    before: str = ""
     word_timestamps: bool = False
     attention: AttentionRule | None = None
     model: Role | None = None

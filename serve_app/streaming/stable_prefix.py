@@ -45,15 +45,28 @@ class StablePrefix:
         self._covered_to = 0
         self._has_gap = False
 
-    def update(self, tail: str, *, window_start: int, window_end: int, utterance_start: int) -> InterimText:
-        """Take the text of `[window_start, window_end)` (samples) of the utterance."""
+    @property
+    def num_open(self) -> int:
+        """Units at the end that may change."""
+        return len(self._units) - self._num_stable
+
+    def before_last(self, num_units: int) -> list[str]:
+        """All units but the last."""
+        return self._units[: max(0, len(self._units) - num_units)]
+
+    def update(
+        self, tail: str, *, window_start: int, window_end: int, utterance_start: int, num_before: int = 0
+    ) -> InterimText:
+        """Take the text of `[window_start, window_end)` (samples) of the utterance. `num_before`: units that
+        are known to have been said before it."""
         units = split_units(tail)
         if self._units and window_start > self._covered_to:
             # Audio that no interim heard: what comes behind it is in the wrong place until the final.
             self._has_gap = True
         if window_start > utterance_start and self._units:
             seen = max(1, self._covered_to - utterance_start)
-            units = self._join(units, (window_start - utterance_start) / seen)
+            share = (window_start - utterance_start) / seen
+            units = self._join(units, num_before or round(min(1.0, share) * len(self._units)), num_before)
         units = self._keep_stable(units)
         if not self._has_gap:
             agreed = num_agreed(units, self._units)
@@ -63,15 +76,16 @@ class StablePrefix:
         stable = "".join(units[: self._num_stable]).lstrip()
         return InterimText("".join(units).strip(), len(stable))
 
-    def _join(self, tail: list[str], share_before: float) -> list[str]:
-        """Put a tail that begins somewhere inside the known text behind what comes before it."""
-        base = max(0, len(self._units) - MAX_JOIN_UNITS)
+    def _join(self, tail: list[str], num_guessed: int, num_before: int) -> list[str]:
+        """Put a tail that begins somewhere inside the known text behind what comes before it: behind
+        `num_guessed` units where none are the same."""
+        base = max(0, len(self._units) - MAX_JOIN_UNITS, num_before)
         known = [comparable_form(unit) for unit in self._units[base:]]
         new = [comparable_form(unit) for unit in tail]
         match = SequenceMatcher(None, known, new, autojunk=False).find_longest_match()
         if match.size >= 2 or (match.size == 1 and match.b <= 1):
             return self._units[: base + match.a] + tail[match.b :]
-        return self._units[: round(min(1.0, share_before) * len(self._units))] + tail
+        return self._units[:num_guessed] + tail
 
     def _keep_stable(self, units: list[str]) -> list[str]:
         """Put the stable units in place of what the new text has there."""

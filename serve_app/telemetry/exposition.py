@@ -21,7 +21,7 @@ from prometheus_client.utils import floatToGoString
 
 from serve_app.telemetry.families import FAMILIES, Family, Kind, Merge
 
-__all__ = ["CONTENT_TYPE", "EXPORTER_PREFIX", "merge_expositions"]
+__all__ = ["CONTENT_TYPE", "EXPORTER_PREFIX", "Figures", "merge_expositions"]
 
 EXPORTER_PREFIX = "ray_"
 
@@ -42,6 +42,29 @@ def merge_expositions(texts: Iterable[str], families: Sequence[Family] = FAMILIE
             merged[key] = _merge(family.merge, merged.get(key), value)
     metrics = [_metric(family, series[family.name]) for family in families]
     return generate_latest(_Collected(metrics)).decode()
+
+
+class Figures:
+    """The samples of an exposition, as `merge_expositions` writes it; what is no number is left out."""
+
+    def __init__(self, text: str) -> None:
+        self._samples: dict[str, list[tuple[dict[str, str], float]]] = {}
+        for metric in text_string_to_metric_families(text):
+            for sample in metric.samples:
+                if not math.isnan(sample.value):
+                    self._samples.setdefault(sample.name, []).append((sample.labels, sample.value))
+
+    def of(self, family: Family) -> list[tuple[dict[str, str], float]]:
+        """Labels and values of a counter's or a gauge's series."""
+        return self._samples.get(family.name, [])
+
+    def one(self, family: Family) -> float:
+        """The value of a family without labels."""
+        return sum(value for _, value in self.of(family))
+
+    def by_label(self, family: Family, label: str) -> dict[str, int]:
+        """Whole numbers, of a family with this label alone."""
+        return {labels[label]: round(value) for labels, value in self.of(family)}
 
 
 class _Collected(Collector):

@@ -67,6 +67,20 @@ REFUSED = Family(
     "Live sessions, uploads and requests refused for want of room",
     ("request_type", "reason"),
 )
+_FAILED = ("door", "status", "reason")
+FAILURES = Family(
+    "stt_failures_total",
+    Kind.COUNTER,
+    "Requests and connections that met an error, by the code of the last one",
+    _FAILED,
+)
+LAST_FAILURE = Family(
+    "stt_last_failure_timestamp_seconds",
+    Kind.GAUGE,
+    "When such a request or connection last ended, Unix time",
+    _FAILED,
+    merge=Merge.MAX,
+)
 AUDIT_FAILURES = Family(
     "stt_audit_write_failures_total", Kind.COUNTER, "Times the audit log could not be written"
 )
@@ -116,6 +130,22 @@ REPLICA_GPU_SHARE = Family(
     "GPU memory that one replica's share of the card is",
     _REPLICA_ON_CARD,
     merge=Merge.MAX,
+)
+
+RECORDING_JOBS = Family(
+    "stt_recording_jobs", Kind.GAUGE, "Recordings in the queue, of all keys", ("state",), merge=Merge.MAX
+)
+RECORDING_JOBS_ENDED = Family(
+    "stt_recording_jobs_ended_total", Kind.COUNTER, "Queued recordings that have ended", ("state",)
+)
+RECORDING_JOB_WAIT = Family(
+    "stt_recording_job_wait_seconds",
+    Kind.HISTOGRAM,
+    "From a recording's request to the first attempt at it",
+    buckets=(1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0),
+)
+WEBHOOKS = Family(
+    "stt_webhook_attempts_total", Kind.COUNTER, "Webhooks sent, by what came of it", ("outcome",)
 )
 
 REQUESTS = Family(
@@ -172,11 +202,17 @@ FAMILIES: tuple[Family, ...] = (
     TEXTS_SENT,
     AUDIO_RECEIVED,
     REFUSED,
+    FAILURES,
+    LAST_FAILURE,
     AUDIT_FAILURES,
     BACKPRESSURE_LEVEL,
     BACKPRESSURE_RUNG,
     TEXTS_DROPPED,
     *GPU_FAMILIES,
+    RECORDING_JOBS,
+    RECORDING_JOBS_ENDED,
+    RECORDING_JOB_WAIT,
+    WEBHOOKS,
     REQUESTS,
     TRANSCRIPTION_DURATION,
     AUDIO_DURATION,

@@ -37,9 +37,15 @@ class Metrics:
         self._texts_sent = factory.instrument(families.TEXTS_SENT)
         self._audio_received = factory.instrument(families.AUDIO_RECEIVED)
         self._refused = factory.instrument(families.REFUSED)
+        self._failures = factory.instrument(families.FAILURES)
+        self._last_failure = factory.instrument(families.LAST_FAILURE)
         self._texts_dropped = factory.instrument(families.TEXTS_DROPPED)
         self._backpressure = factory.instrument(families.BACKPRESSURE_LEVEL)
         self._backpressure_rung = factory.instrument(families.BACKPRESSURE_RUNG)
+        self._recording_jobs = factory.instrument(families.RECORDING_JOBS)
+        self._recording_jobs_ended = factory.instrument(families.RECORDING_JOBS_ENDED)
+        self._recording_job_wait_s = factory.instrument(families.RECORDING_JOB_WAIT)
+        self._webhooks = factory.instrument(families.WEBHOOKS)
         self._requests = factory.instrument(families.REQUESTS)
         self._transcribe_s = factory.instrument(families.TRANSCRIPTION_DURATION)
         self._audio_s = factory.instrument(families.AUDIO_DURATION)
@@ -89,6 +95,13 @@ class Metrics:
         "queue_congestion"; or a key or an address has reached its "limit", of "request" and "audio" too."""
         self._refused.record(1, {"request_type": request_type, "reason": reason})
 
+    def failed(self, door: str, status: str, reason: str, at_s: float) -> None:
+        """A request or a connection that met an error has ended: its door's template, the status or close
+        code, the error's code, and Unix time."""
+        labels = {"door": door, "status": status, "reason": reason}
+        self._failures.record(1, labels)
+        self._last_failure.record(at_s, labels)
+
     def audit_failed(self) -> None:
         """The audit log could not be written; its lines wait."""
         self._audit_failures.record(1, {})
@@ -101,6 +114,23 @@ class Metrics:
         """0 normal, 1 high, 2 critical; the rung of the ladder (`capacity.ladder.Rung`)."""
         self._backpressure.record(level, {})
         self._backpressure_rung.record(rung, {})
+
+    def jobs_open(self, num_queued: int, num_running: int) -> None:
+        """Recordings in the queue; every replica that works on it says the same."""
+        self._recording_jobs.record(num_queued, {"state": "queued"})
+        self._recording_jobs.record(num_running, {"state": "running"})
+
+    def job_begun(self, waited_s: float) -> None:
+        """A queued recording's first attempt."""
+        self._recording_job_wait_s.record(waited_s, {})
+
+    def job_ended(self, state: str) -> None:
+        """A queued recording is "done", "failed" or "cancelled"."""
+        self._recording_jobs_ended.record(1, {"state": state})
+
+    def webhook_tried(self, outcome: str) -> None:
+        """A webhook was "delivered", will be "retried", or has "failed" for good."""
+        self._webhooks.record(1, {"outcome": outcome})
 
     def active_requests(self, num_active: int) -> None:
         """Uploads being worked on in this process."""

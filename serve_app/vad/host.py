@@ -1,6 +1,6 @@
-"""What a voice-activity replica runs: one detector on one thread, tried on speech and on silence.
+"""One voice detector on one thread, tried on speech and on silence; in its own replica or in the ingress.
 
-The detector keeps nothing between calls, so a call may be sent to another replica where this one hangs.
+The detector keeps nothing between calls, so a call may be sent to another one where this one hangs.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
-from typing import Any
 
 import numpy as np
 import structlog
@@ -22,6 +21,7 @@ from serve_app.vad.detector import (
     WINDOW_SAMPLES,
     PackedRequests,
     PackedResults,
+    StateShape,
     VadRequest,
     VoiceDetector,
     pack_requests,
@@ -54,10 +54,14 @@ class VoiceHost:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="voice")
         self._watch = WorkWatch(clock)
         self._idle_check = IdleCheck(self._try, clock)
-        self._num_calls = 0
         self._called_s = clock()
-        self._failed = asyncio.Event()
+        self._waiting: set[asyncio.Future[PackedResults]] = set()
         self._fault = ""
+
+    @property
+    def state_shape(self) -> StateShape:
+        """Of the requests that it takes."""
+        return self._detector.state_shape
 
     async def detect(self, batch: PackedRequests) -> PackedResults:
         """Probabilities and the states after them; the caller keeps the states. Raises `ReplicaUnhealthy`."""
@@ -68,18 +72,22 @@ class VoiceHost:
         """To be called every few seconds, on the loop. Raises `ReplicaUnhealthy` once a call hangs or the
         detector hears no speech in speech, or some in silence; so does every call from then on."""
         if not self._fault:
-            is_free = self._num_calls == 0
+            is_free = not self._waiting
             idle = is_free and self._clock() - self._called_s > QUIET_S
             overdue = self._watch.look()
-            self._fault = (
-                f"{overdue}: the voice detector hangs"
-                if overdue
-                else self._idle_check.poll(idle=idle, has_room=is_free)
-            )
-            if self._fault:
-                log.error("the voice detector gives up", reason=self._fault)
-                self._failed.set()
+            if overdue:
+                self.give_up(f"{overdue}: the voice detector hangs")
+            elif fault := self._idle_check.poll(idle=idle, has_room=is_free):
+                self.give_up(fault)
         self.require_healthy()
+
+    def give_up(self, fault: str) -> None:
+        """No call is answered any more, nor are those under way: all raise `ReplicaUnhealthy`."""
+        log.error("the voice detector gives up", reason=fault)
+        self._fault = fault
+        for answer in self._waiting:
+            if not answer.done():
+                answer.set_exception(ReplicaUnhealthy(fault))
 
     def require_healthy(self) -> None:
         """Raises `ReplicaUnhealthy` where a check has found a fault."""
@@ -101,20 +109,38 @@ class VoiceHost:
 
     async def _on_thread(self, batch: PackedRequests) -> PackedResults:
         self.require_healthy()
-        work = asyncio.get_running_loop().run_in_executor(self._thread, self._run, batch)
-        self._num_calls += 1
-        failed = asyncio.ensure_future(self._failed.wait())
-        waited: tuple[asyncio.Future[Any], ...] = (work, failed)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[PackedResults] = loop.create_future()
+        self._waiting.add(answer)
+        work = self._thread.submit(self._run, batch, answer, loop)
         try:
-            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                self.require_healthy()
-            return work.result()
+            return await answer
         finally:
-            self._num_calls -= 1
-            failed.cancel()
+            self._waiting.discard(answer)
             work.cancel()
 
-    def _run(self, batch: PackedRequests) -> PackedResults:
-        with self._watch.work("a call to the voice detector", DEADLINE_S):
-            return self._detector.detect_packed(batch)
+    def _run(
+        self,
+        batch: PackedRequests,
+        answer: asyncio.Future[PackedResults],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        try:
+            with self._watch.work("a call to the voice detector", DEADLINE_S):
+                result = self._detector.detect_packed(batch)
+        except Exception as error:
+            loop.call_soon_threadsafe(_answer, answer, None, error)
+        else:
+            loop.call_soon_threadsafe(_answer, answer, result, None)
+
+
+def _answer(
+    waiting: asyncio.Future[PackedResults], result: PackedResults | None, error: Exception | None
+) -> None:
+    """Unless its caller has left, or was told that the detector is at fault."""
+    if waiting.done():
+        return
+    if result is not None:
+        waiting.set_result(result)
+    elif error is not None:
+        waiting.set_exception(error)

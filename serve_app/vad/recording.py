@@ -8,7 +8,7 @@
              but never into the neighbour's speech
 
 Windows come in order and do not overlap; every sample of every kept region is in exactly one of them.
-Shorter windows are cheaper to encode, longer ones give the decoder context: hence the target.
+Shorter windows are cheaper to encode; longer ones give the decoder context, and are fewer: hence the target.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from serve_app.vad.detector import WINDOW_SAMPLES
 from serve_app.vad.endpointer import HYSTERESIS
 from serve_app.vad.options import EndpointingOptions
 
-TARGET_WINDOW_S: Final = 12.0
+TARGET_WINDOW_S: Final = 20.0
 MAX_WINDOW_S: Final = 29.0
 MAX_GAP_S: Final = 2.0
 

@@ -14,13 +14,14 @@ from starlette.types import ASGIApp
 from serve_app.access.addresses import AddressRules
 from serve_app.access.keyring import Keyring
 from serve_app.access.limits import Limiter
-from serve_app.protocols.doors import Described, Operation
+from serve_app.protocols.doors import Operation
 from serve_app.service.contract import SpeechService
+from serve_app.settings import Settings
 from serve_app.telemetry.metrics import Metrics, no_metrics
 from serve_app.telemetry.traces import Traces
 from serve_app.web.addresses import Addresses
 from serve_app.web.bounds import BodyPace, Bounds
-from serve_app.web.door import Door, DoorSettings, Kept
+from serve_app.web.door import Door, Kept, ReplicaCounts
 from serve_app.web.door_table import PROTOCOLS, Protocol, doors_of, routes_of
 from serve_app.web.errors import exception_handlers
 from serve_app.web.keys import Callers
@@ -28,7 +29,7 @@ from serve_app.web.limited import HEADERS as RATE_HEADERS
 from serve_app.web.limited import Limited
 from serve_app.web.origins import KnownOrigins, canonical_origin
 from serve_app.web.request_ids import RequestIds
-from serve_app.web.request_records import RecordKeeper, RequestRecords
+from serve_app.web.request_records import RequestRecords
 from serve_app.web.tracing import Traced
 from serve_app.web.unknown_paths import unknown_path
 from serve_app.web.unread_bodies import ClosedWhereUnread
@@ -38,14 +39,14 @@ from sotto_client.recordings import COMPLETE_HEADER, WARNING_HEADER
 class Doors(Starlette):
     """All doors; what holds for every answer also holds for those of an unexpected failure."""
 
-    def __init__(self, described: Sequence[Described], keeper: RecordKeeper | None, **options: Any) -> None:
+    def __init__(self, door: Door, **options: Any) -> None:
         super().__init__(**options)
-        self._described = described
-        self._keeper = keeper
+        self._door = door
 
     def build_middleware_stack(self) -> ASGIApp:
         answering = ClosedWhereUnread(super().build_middleware_stack())
-        return RequestIds(RequestRecords(answering, self._described, self._keeper))
+        door = self._door
+        return RequestIds(RequestRecords(answering, door.described, door.keeper, metrics=door.metrics))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,20 +70,21 @@ class Guards:
 
 def create_app(
     service: SpeechService,
-    settings: DoorSettings,
+    settings: Settings,
     metrics: Metrics | None = None,
     *,
     guards: Guards | None = None,
     kept: Kept | None = None,
     signing_key: bytes | None = None,
     traces: Traces | None = None,
+    replicas: ReplicaCounts | None = None,
     protocols: Sequence[Protocol] = PROTOCOLS,
 ) -> Starlette:
     """Doors of `protocols` to `service`, behind `guards`; without them every page and client may come in.
 
     `metrics` receives what the doors count. `kept`: what outlives a request; None: nothing. `signing_key`
     signs client secrets and tokens; None: one of this process. `traces`: where requests have spans; None:
-    nowhere. Raises `UnsupportedLanguage` for the default language.
+    nowhere. `replicas`: asked for how many there are; None: unknown.
     """
     guards, kept = guards or Guards(), kept or Kept()
     door = Door(
@@ -94,10 +96,10 @@ def create_app(
         keys=guards.keys,
         limiter=guards.limiter,
         kept=kept,
+        replicas=replicas,
     )
     app = Doors(
-        door.described,
-        kept.keeper,
+        door,
         routes=routes_of(door, protocols),
         middleware=list(_middleware(guards, door, traces)),
         exception_handlers=exception_handlers(),

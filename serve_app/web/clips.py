@@ -5,56 +5,67 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from time import perf_counter
 from typing import BinaryIO
 
-import structlog
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from serve_app.audio.recordings import examine_recording
 from serve_app.clips.ports import AudioFacts, Clip, Clips
-from serve_app.core.errors import InternalError, InvalidAudio, NothingKept, SottoError, UnknownClip
+from serve_app.core.errors import InvalidAudio, NothingKept, UnknownClip
+from serve_app.core.paging import place_of
 from serve_app.protocols.choices import convert_parameters
 from serve_app.protocols.native.clips import (
     ClipChoices,
     ClipDeleted,
+    ClipQuery,
     ClipStored,
     clip_info,
+    clip_list,
     short_body,
 )
 from serve_app.service.contract import RecordingOptions
 from serve_app.speakers.turns import SpeakerMode
+from serve_app.web.arriving import arriving_upload
 from serve_app.web.callers import caller_of
-from serve_app.web.door import Door, Endpoint, Endpoints
-from serve_app.web.errors import error_response
+from serve_app.web.door import Door, Endpoints
 from serve_app.web.jobs import accepted, queue_this
-from serve_app.web.recordings import Audio, heard
+from serve_app.web.recordings import Audio, Heard, Telling, heard
 from serve_app.web.records import RecordResponse
-from serve_app.web.transcribe import answer_of
-from serve_app.web.uploads import Upload, receive_upload, warning_headers
-
-log = structlog.get_logger(__name__)
+from serve_app.web.transcribe import answer_to
+from serve_app.web.uploads import Upload, receive_upload, warning_headers, while_connected
 
 
 def clip_endpoints(door: Door) -> Endpoints:
     async def store(request: Request) -> Response:
         clips = _clips(door)
+
+        async def keep(upload: Upload) -> tuple[Clip, str | None]:
+            audio, warning = await asyncio.to_thread(_examined, upload, door)
+            key_id = caller_of(request.scope).key_id
+            return await clips.keep(upload.file, upload.sha256, audio, key_id), warning
+
         with door.upload():
             upload = await receive_upload(request, door.max_body_bytes)
             try:
-                audio, warning = await asyncio.to_thread(_examined, upload, door)
-                clip = await clips.keep(upload.file, upload.sha256, audio, caller_of(request.scope).key_id)
+                clip, warning = await while_connected(request, keep(upload))
             finally:
-                upload.close()
-            headers = warning_headers(warning, audio.complete)
+                upload.close()  # where the client has gone, decoding ends with its next read
+            headers = warning_headers(warning, clip.audio.complete)
             return RecordResponse(ClipStored(clip_id=clip.clip_id), headers=headers)
 
     async def find(request: Request) -> Response:
         clip_id = request.path_params["clip_id"]
         return RecordResponse(clip_info(await _clips(door).find(clip_id, caller_of(request.scope).key_id)))
+
+    async def newest(request: Request) -> Response:
+        query = convert_parameters(request.query_params.multi_items(), ClipQuery)
+        before = place_of(query.before)
+        page = await _clips(door).newest(caller_of(request.scope).key_id, query.limit, before)
+        return RecordResponse(clip_list(page))
 
     async def delete(request: Request) -> Response:
         clip_id = request.path_params["clip_id"]
@@ -62,43 +73,27 @@ def clip_endpoints(door: Door) -> Endpoints:
         return RecordResponse(ClipDeleted(clip_id=clip_id))
 
     async def transcribe(request: Request) -> Response:
-        choices = _choices(request)
-        if choices.clip_id is None:
-            return await _transcribe_body(request, door, choices, by_default=False)
-        return await _transcribe_clip(request, door, choices, choices.clip_id)
+        with ExitStack() as held:
+            held.enter_context(door.transcription())
+            choices = _choices(request)
+            if choices.clip_id is None:
+                return await _transcribe_body(request, door, choices, held, by_default=False)
+            return await _transcribe_clip(request, door, choices, choices.clip_id, held)
 
     async def upload_and_transcribe(request: Request) -> Response:
-        return await _transcribe_body(request, door, _choices(request), by_default=True)
+        with ExitStack() as held:
+            held.enter_context(door.transcription())
+            return await _transcribe_body(request, door, _choices(request), held, by_default=True)
 
-    single_step = _counted(upload_and_transcribe, door)
     return {
         "storeClip": store,
+        "listClips": newest,
         "clip": find,
         "deleteClip": delete,
-        "transcribeClip": _counted(transcribe, door),
-        "uploadAndTranscribe": single_step,
-        "uploadAndTranscribeApi": single_step,
+        "transcribeClip": transcribe,
+        "uploadAndTranscribe": upload_and_transcribe,
+        "uploadAndTranscribeApi": upload_and_transcribe,
     }
-
-
-def _counted(answer: Callable[[Request], Awaitable[Response]], door: Door) -> Endpoint:
-    """`answer` while there is room for it, and with its failures counted."""
-
-    async def counted(request: Request) -> Response:
-        try:
-            with door.upload():
-                return await answer(request)
-        except ClientDisconnect:
-            raise
-        except SottoError:
-            door.metrics.request_failed()
-            raise
-        except Exception:
-            door.metrics.request_failed()
-            log.exception("transcription failed")
-            return error_response(request.scope, InternalError("Transcription failed"))
-
-    return counted
 
 
 def _clips(door: Door) -> Clips:
@@ -174,25 +169,33 @@ def _for_a_job(
     return parameters
 
 
-async def _transcribe_clip(request: Request, door: Door, choices: ClipChoices, clip_id: str) -> Response:
+async def _transcribe_clip(
+    request: Request, door: Door, choices: ClipChoices, clip_id: str, held: ExitStack
+) -> Response:
     clips, key_id = _clips(door), caller_of(request.scope).key_id
     if choices.webhook_url is not None:
         return accepted(await queue_this(request, door, _for_a_job(request, door, choices), None))
     began_s = perf_counter()
     clip = await clips.find(clip_id, key_id)
     audio = _StoredAudio(clips, clip, key_id)
-    answer = await _transcribed(request, door, audio, choices, began_s, by_default=True)
-    if door.settings.delete_audio_immediately:
-        with suppress(UnknownClip):  # another request was as fast
-            await clips.delete(clip_id, key_id)
-    return answer
+
+    async def delete() -> None:
+        if door.settings.delete_audio_immediately:
+            with suppress(UnknownClip):  # another request was as fast
+                await clips.delete(clip_id, key_id, keep_text=True)
+
+    return await _transcribed(request, door, audio, choices, began_s, held, by_default=True, then=delete)
 
 
 async def _transcribe_body(
-    request: Request, door: Door, choices: ClipChoices, *, by_default: bool
+    request: Request, door: Door, choices: ClipChoices, held: ExitStack, *, by_default: bool
 ) -> Response:
     began_s = perf_counter()
-    _options(choices, door, by_default=by_default)  # a bad query costs no upload
+    options, _ = _options(choices, door, by_default=by_default)  # a bad query costs no upload
+    if choices.webhook_url is None:
+        request, arriving = await arriving_upload(request, door, choices, options)
+        if arriving is not None:
+            return await answer_to(request, door, arriving.heard, choices, began_s, held)
     upload = await receive_upload(request, door.max_body_bytes, door.upload_memory)
     try:
         choices = _choices(request, *upload.fields)
@@ -205,12 +208,32 @@ async def _transcribe_body(
     except BaseException:
         upload.close()
         raise
-    return await _transcribed(request, door, upload, choices, began_s, by_default=by_default)
+    return await _transcribed(request, door, upload, choices, began_s, held, by_default=by_default)
+
+
+async def _nothing() -> None:
+    return None
 
 
 async def _transcribed(
-    request: Request, door: Door, audio: Audio, choices: ClipChoices, began_s: float, *, by_default: bool
+    request: Request,
+    door: Door,
+    audio: Audio,
+    choices: ClipChoices,
+    began_s: float,
+    held: ExitStack,
+    *,
+    by_default: bool,
+    then: Callable[[], Awaitable[None]] = _nothing,
 ) -> Response:
+    """`then` follows a transcription, before its answer is complete."""
     options, missing = _options(choices, door, by_default=by_default)
-    result = await heard(request, door, audio, options, audio_track=choices.audio_track)
-    return answer_of(result, choices, began_s, lambda body: short_body(body, missing))
+
+    async def work(telling: Telling | None) -> Heard:
+        result = await heard(request, door, audio, options, audio_track=choices.audio_track, telling=telling)
+        await then()
+        return result
+
+    return await answer_to(
+        request, door, work, choices, began_s, held, lambda body: short_body(body, missing)
+    )

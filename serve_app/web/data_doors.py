@@ -10,7 +10,6 @@ from serve_app.core.erasure import Erasure
 from serve_app.core.errors import InvalidMessage
 from serve_app.protocols.data_doors import Erased, ErasureQuery
 from serve_app.web.door import Door, Endpoints
-from serve_app.web.openai_errors import answering
 from serve_app.web.records import RecordResponse
 
 log = structlog.get_logger(__name__)
@@ -34,7 +33,7 @@ def data_endpoints(door: Door) -> Endpoints:
         answer = Erased(erased=erased, failed=tuple(failed))
         return RecordResponse(answer, status_code=503 if failed else 200)
 
-    return {"eraseData": answering(erase)}
+    return {"eraseData": erase}
 
 
 def _query(items: list[tuple[str, str]]) -> ErasureQuery:

@@ -15,73 +15,55 @@ from time import perf_counter
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-import structlog
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
 from serve_app.access.keys import answered_subprotocol
-from serve_app.access.limits import Usage
 from serve_app.audio.pcm import SAMPLE_BYTES, PcmStream
 from serve_app.audio.recording_stream import RecordingStream
-from serve_app.core.errors import (
-    InternalError,
-    InvalidAudio,
-    InvalidMessage,
-    PayloadTooLarge,
-    SottoError,
-)
+from serve_app.core.errors import InvalidAudio, InvalidMessage, PayloadTooLarge, SottoError
 from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16, join
 from serve_app.jobs.desk import NewJob
 from serve_app.protocols.choices import chosen_languages
 from serve_app.protocols.deepgram.live import DeepgramDialect
 from serve_app.protocols.deepgram.models import require_model
 from serve_app.protocols.deepgram.options import CALLBACKS, ListenOptions, OptionWarning, parse_options
-from serve_app.protocols.deepgram.recorded import RequestFacts, error_body, listen_body
-from serve_app.protocols.deepgram.records import ListenAccepted
+from serve_app.protocols.deepgram.recorded import RequestFacts, listen_body
+from serve_app.protocols.deepgram.records import ListenAccepted, ListenAnswer
 from serve_app.protocols.dialect import Open, RawAudio
 from serve_app.protocols.jobs.messages import MAX_JSON_BYTES, json_parameters
 from serve_app.service.contract import RecordingOptions, RecordingTranscript
 from serve_app.speakers.turns import SpeakerBackend, SpeakerMode
 from serve_app.web.callers import caller_of
 from serve_app.web.door import Door, Endpoints
+from serve_app.web.errors import error_response
 from serve_app.web.live.serve import serve_websocket
-from serve_app.web.records import RecordResponse
+from serve_app.web.records import RecordResponse, small_body
 from serve_app.web.request_records import current_record
 from serve_app.web.token_doors import grant_endpoint
-from serve_app.web.uploads import decode_upload, header_text, open_upload, receive_upload, while_connected
-
-log = structlog.get_logger(__name__)
+from serve_app.web.uploads import (
+    AudioUsage,
+    decode_upload,
+    open_upload,
+    receive_upload,
+    while_connected,
+)
 
 DEEPGRAM_JOB = "deepgram"
 """The kind of a job that a callback made."""
-MAX_HEADER_CHARS = 200
-
-"""What browsers, which can set no header, name before their key."""
 
 
 def deepgram_endpoints(door: Door) -> Endpoints:
     async def listen(request: Request) -> Response:
-        request_id = str(uuid.uuid4())
-        try:
-            with door.upload():
-                return await _listen(request, door, request_id)
-        except ClientDisconnect:
-            raise
-        except SottoError as error:
-            door.metrics.request_failed()
-            return error_answer(error, request_id)
-        except Exception:
-            door.metrics.request_failed()
-            log.exception("transcription failed")
-            return error_answer(InternalError("Transcription failed"), request_id)
+        with door.transcription():
+            return await _listen(request, door)
 
     async def live(websocket: WebSocket) -> None:
         parameters = websocket.query_params.multi_items()
-        request_id = str(uuid.uuid4())
         dialect = DeepgramDialect(
             parameters,
-            request_id=request_id,
+            request_id=str(uuid.uuid4()),
             created=datetime.now(UTC),
             check_model=lambda name: require_model(name, door.service.status().models),
         )
@@ -89,7 +71,7 @@ def deepgram_endpoints(door: Door) -> Endpoints:
             try:
                 require_sense(dialect, door)
             except SottoError as error:
-                await websocket.send_denial_response(error_answer(error, request_id))
+                await websocket.send_denial_response(error_response(websocket.scope, error))
                 return
         subprotocol = answered_subprotocol(websocket.scope["subprotocols"])
         await serve_websocket(websocket, door, dialect, subprotocol=subprotocol)
@@ -103,15 +85,6 @@ def require_sense(dialect: DeepgramDialect, door: Door) -> None:
         if isinstance(command, Open):
             backend = door.settings.diarization_backend
             command.choices.session_options("", door.session_defaults(), backend)
-
-
-def error_answer(error: SottoError, request_id: str) -> Response:
-    """Deepgram's error with its headers."""
-    current_record().failed(error)
-    headers = {"dg-request-id": request_id, "dg-error": header_text(str(error), MAX_HEADER_CHARS)}
-    if error.retry_after_s is not None:
-        headers["retry-after"] = str(error.retry_after_s)
-    return RecordResponse(error_body(error, request_id), status_code=error.http_status, headers=headers)
 
 
 class DecodedListen(NamedTuple):
@@ -151,9 +124,22 @@ class DecodedListen(NamedTuple):
             return self
         return self._replace(warning=stream.warning, complete=stream.complete)
 
+    def answer(
+        self,
+        transcripts: Sequence[RecordingTranscript],
+        options: ListenOptions,
+        request_id: str,
+        created: datetime,
+    ) -> ListenAnswer:
+        """With a warning where something is wrong with the audio."""
+        kind = "audio" if self.complete else "damaged_audio"
+        warnings = [OptionWarning("body", self.warning, kind)] if self.warning else []
+        facts = RequestFacts(request_id, self.sha256, created)
+        return listen_body(transcripts, options, facts, warnings)
 
-async def _listen(request: Request, door: Door, request_id: str) -> Response:
-    created = datetime.now(UTC)
+
+async def _listen(request: Request, door: Door) -> Response:
+    request_id, created = str(uuid.uuid4()), datetime.now(UTC)
     options = parse_options(request.query_params.multi_items(), live=False)
     require_model(options.model, door.service.status().models)
     asked = recording_options(options, door.recording_defaults(), door.settings.diarization_backend)
@@ -162,7 +148,9 @@ async def _listen(request: Request, door: Door, request_id: str) -> Response:
     upload = await receive_upload(_as_audio(request), door.max_body_bytes, door.upload_memory)
     try:
         usage = door.usage(request.scope)
-        recording = await open_listen(upload.file, upload.sha256, options, asked, door, usage)
+        recording = await while_connected(
+            request, open_listen(upload.file, upload.sha256, options, asked, door, usage)
+        )
         if not recording.is_streamed:
             upload.close()
         began_s = perf_counter()
@@ -175,10 +163,7 @@ async def _listen(request: Request, door: Door, request_id: str) -> Response:
     door.metrics.request_done(perf_counter() - began_s, recording.duration_s)
     for transcript in transcripts:
         current_record().transcribed(transcript)
-    kind = "damaged_audio" if not recording.complete else "audio"
-    warnings = [OptionWarning("body", recording.warning, kind)] if recording.warning else []
-    facts = RequestFacts(request_id, recording.sha256, created)
-    body = listen_body(transcripts, options, facts, warnings)
+    body = recording.answer(transcripts, options, request_id, created)
     return RecordResponse(body, headers={"dg-request-id": request_id})
 
 
@@ -190,6 +175,7 @@ async def _queue(request: Request, door: Door, options: ListenOptions, asked: Re
     parameters = request.query_params.multi_items()
     new = NewJob(
         owner=caller_of(request.scope).key_id,
+        address=door.charged_address(request.scope),
         kind=DEEPGRAM_JOB,
         parameters=tuple((name, value) for name, value in parameters if name not in CALLBACKS),
         webhook_url=options.callback,
@@ -209,12 +195,7 @@ async def _queue(request: Request, door: Door, options: ListenOptions, asked: Re
 
 async def _address_in(request: Request) -> str:
     """Raises `InvalidMessage` where a JSON body has none."""
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MAX_JSON_BYTES:
-            raise PayloadTooLarge(f"a JSON body has at most {MAX_JSON_BYTES} bytes")
-    fields = dict(json_parameters(bytes(body)))
+    fields = dict(json_parameters(await small_body(request, MAX_JSON_BYTES)))
     if not fields.get("url"):
         raise InvalidMessage("the JSON body has no url")
     return fields["url"]
@@ -277,7 +258,7 @@ async def open_listen(
     options: ListenOptions,
     asked: RecordingOptions,
     door: Door,
-    usage: Usage | None = None,
+    usage: AudioUsage | None = None,
 ) -> DecodedListen:
     """As it is read where nothing needs the whole of it; charged and raises as `open_upload`."""
     if not (asked.needs_whole or options.multichannel or isinstance(options.audio, RawAudio)):

@@ -4,37 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
+import structlog
+from starlette.requests import ClientDisconnect
 from starlette.types import Scope
 
 from serve_app.access.keyring import Keyring
 from serve_app.access.limits import Limiter, Usage
-from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.audio.formats import canonical_formats
 from serve_app.cache.results import ResultCache
 from serve_app.clips.ports import Clips
 from serve_app.core.erasure import Eraser
-from serve_app.core.errors import QueueFull, RequestTimedOut
+from serve_app.core.errors import InternalError, QueueFull, RequestTimedOut, SottoError
 from serve_app.core.jobs import Task
 from serve_app.core.samples import SAMPLE_RATE_HZ
-from serve_app.formatting import FormattingOptions
 from serve_app.jobs.desk import JobDesk
 from serve_app.models.languages import normalise_language
 from serve_app.protocols.choices import SessionChoices
 from serve_app.protocols.doors import Described
-from serve_app.service.contract import RecordingOptions, SpeechService
+from serve_app.service.contract import DeploymentReplicas, RecordingOptions, SpeechService
 from serve_app.session.options import SessionOptions
-from serve_app.speakers.turns import SpeakerBackend, SpeakerCounts, SpeakerMode
-from serve_app.streaming.policy import PolicyOptions
+from serve_app.settings import Settings
 from serve_app.telemetry.metrics import Metrics
-from serve_app.vad.options import EndpointingOptions
 from serve_app.web.callers import caller_of
 from serve_app.web.request_records import RecordKeeper
 from serve_app.web.upload_memory import UPLOAD_MEMORY_BYTES, UploadMemory
+
+log = structlog.get_logger(__name__)
 
 MAX_CONCURRENT_UPLOADS = 32
 """Uploads held in this process at once; the next one is told to come back."""
@@ -42,88 +42,13 @@ MAX_CONCURRENT_UPLOADS = 32
 
 T = TypeVar("T")
 Endpoint: TypeAlias = Callable[[Any], Awaitable[Any]]
+ReplicaCounts: TypeAlias = Callable[[], Awaitable[Sequence[DeploymentReplicas]]]
+"""Raises `StorageUnavailable` while nothing answers."""
 Endpoints: TypeAlias = Mapping[str, Endpoint]
 """Starlette's functions by the names of the doors that they answer."""
 KEY_BYTES = 32
 """Of the key that signs client secrets and tokens, where none is configured: it lives as long as this
 process."""
-
-
-class DoorSettings(Protocol):
-    """The settings that doors read; `Settings` has them all."""
-
-    @property
-    def language(self) -> str | None: ...
-    @property
-    def privacy(self) -> str: ...
-    @property
-    def languages(self) -> tuple[str, ...]: ...
-    @property
-    def withhold_doubted(self) -> bool: ...
-    @property
-    def task(self) -> str: ...
-    @property
-    def initial_prompt(self) -> str: ...
-    @property
-    def hotwords(self) -> str: ...
-    @property
-    def carry_context(self) -> bool: ...
-    @property
-    def language_mode(self) -> str: ...
-    @property
-    def language_lock_s(self) -> float: ...
-    @property
-    def vad_enabled(self) -> bool: ...
-    @property
-    def partial_results(self) -> bool: ...
-    @property
-    def partial_interval_ms(self) -> int: ...
-    @property
-    def max_partial_window_s(self) -> float: ...
-    @property
-    def word_timestamps(self) -> bool: ...
-    @property
-    def max_file_size_mb(self) -> float: ...
-    @property
-    def max_audio_length_seconds(self) -> float: ...
-    @property
-    def min_audio_length_seconds(self) -> float: ...
-    @property
-    def allowed_formats(self) -> Collection[str]: ...
-    @property
-    def max_frame_bytes(self) -> int: ...
-    @property
-    def heartbeat_s(self) -> float: ...
-    @property
-    def idle_final_s(self) -> float: ...
-    @property
-    def idle_timeout_s(self) -> float: ...
-    @property
-    def start_timeout_s(self) -> float: ...
-    @property
-    def max_session_s(self) -> float: ...
-    @property
-    def request_timeout_s(self) -> float: ...
-    def endpointing(self) -> EndpointingOptions: ...
-    def policy(self) -> PolicyOptions: ...
-    def conditioning(self) -> ConditioningOptions: ...
-    def formatting(self) -> FormattingOptions: ...
-    def speakers(self) -> SpeakerMode: ...
-    def speaker_counts(self) -> SpeakerCounts: ...
-    @property
-    def ws_protocol(self) -> Literal["auto", "interim_final", "whisperlivekit"]: ...
-    @property
-    def level_warnings(self) -> bool: ...
-    @property
-    def normalise_uploads(self) -> bool: ...
-    @property
-    def metrics_enabled(self) -> bool: ...
-    @property
-    def metrics_port(self) -> int | None: ...
-    @property
-    def diarization_backend(self) -> SpeakerBackend: ...
-    @property
-    def delete_audio_immediately(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +70,13 @@ class Door:
     `described`: every door of the application. `signing_key`: the same on all replicas, or a client secret is
     good at one of them only; None: one of this process. `keys`: those that are asked for; None: none are.
     `limiter`: what keys and addresses may use. `kept`: what outlives a request.
+    `replicas`: asked for what there are of each deployment; None: unknown.
     """
 
     def __init__(
         self,
         service: SpeechService,
-        settings: DoorSettings,
+        settings: Settings,
         metrics: Metrics,
         *,
         described: Sequence[Described] = (),
@@ -158,11 +84,13 @@ class Door:
         keys: Keyring | None = None,
         limiter: Limiter | None = None,
         kept: Kept | None = None,
+        replicas: ReplicaCounts | None = None,
     ) -> None:
         kept = kept or Kept()
         self.service = service
         self.jobs, self.clips, self.cache = kept.jobs, kept.clips, kept.cache
         self.keeper, self.erasers = kept.keeper, kept.erasers
+        self.replicas = replicas
         self.limiter = limiter or Limiter()
         self.limiter.on_refused = lambda what: metrics.refused(what, "limit")
         self.described = tuple(described)
@@ -171,7 +99,7 @@ class Door:
         self.settings = settings
         self.metrics = metrics
         self.allowed_formats = canonical_formats(settings.allowed_formats)
-        self._language = normalise_language(settings.language or "auto")
+        self._language = normalise_language(settings.language)
         is_strict = settings.privacy == "strict"
         self.upload_memory = (
             UploadMemory(max(self.max_body_bytes, UPLOAD_MEMORY_BYTES)) if is_strict else None
@@ -182,6 +110,11 @@ class Door:
     def usage(self, scope: Scope) -> Usage:
         """What the caller of a request or a WebSocket uses of its limits."""
         return self.limiter.usage(caller_of(scope))
+
+    def charged_address(self, scope: Scope) -> str:
+        """The client's, to be kept with work that is done later; "" where addresses have no limits of
+        audio."""
+        return caller_of(scope).address if self.limiter.limits_audio_of_addresses else ""
 
     @property
     def max_body_bytes(self) -> int:
@@ -275,6 +208,22 @@ class Door:
         finally:
             self._num_uploads -= 1
             self.metrics.active_requests(self._num_uploads)
+
+    @contextmanager
+    def transcription(self) -> Iterator[None]:
+        """An upload whose failures are counted; an unexpected one is logged and becomes `InternalError`."""
+        try:
+            with self.upload():
+                yield
+        except ClientDisconnect:
+            raise
+        except SottoError:
+            self.metrics.request_failed()
+            raise
+        except Exception:
+            self.metrics.request_failed()
+            log.exception("transcription failed")
+            raise InternalError("Transcription failed") from None
 
 
 def new_session_id() -> str:

@@ -17,15 +17,18 @@ from starlette.types import ExceptionHandler, Receive, Scope, Send
 
 from serve_app.core.errors import InternalError, InvalidKey, SottoError, WrongMethod
 from serve_app.protocols.deepgram import doors as deepgram
+from serve_app.protocols.deepgram.recorded import error_body
 from serve_app.protocols.native.clips import ErrorText
 from serve_app.protocols.native.doors import TRANSCRIBE_PATH
-from serve_app.web.deepgram_doors import error_answer
-from serve_app.web.openai_errors import refused
+from serve_app.protocols.openai.errors import error_fields, error_status
+from serve_app.protocols.openai.records import Error
 from serve_app.web.records import RecordResponse
 from serve_app.web.request_records import current_record
+from serve_app.web.uploads import header_text
 from sotto_client.wire import Detail
 
 OPENAI_PREFIX = "/v1"
+MAX_DG_ERROR_CHARS = 200
 
 MAX_CLOSE_REASON_BYTES = 123
 """RFC 6455, section 5.5: a control frame's 125 bytes less the code."""
@@ -35,21 +38,23 @@ def error_response(scope: Scope, error: SottoError) -> Response:
     """`error` as clients of the path that `scope` asks for expect it."""
     current_record().failed(error)
     answer = _in_its_shape(scope, error)
+    if error.retry_after_s is not None:
+        answer.headers["retry-after"] = str(error.retry_after_s)
     if isinstance(error, InvalidKey):
         answer.headers["www-authenticate"] = "Bearer"  # RFC 9110, section 15.5.2
     return answer
 
 
 def _in_its_shape(scope: Scope, error: SottoError) -> Response:
-    path = asked_path(scope)
+    path, text, status = asked_path(scope), str(error), error.http_status
     if path in (deepgram.PATH, deepgram.GRANT_PATH):
-        return error_answer(error, str(uuid.uuid4()))
+        request_id = str(uuid.uuid4())
+        headers = {"dg-request-id": request_id, "dg-error": header_text(text, MAX_DG_ERROR_CHARS)}
+        return RecordResponse(error_body(error, request_id), status_code=status, headers=headers)
     if path == OPENAI_PREFIX or path.startswith(f"{OPENAI_PREFIX}/"):
-        return refused(error)
-    headers = {"retry-after": str(error.retry_after_s)} if error.retry_after_s is not None else None
-    if path == TRANSCRIBE_PATH and not _names_clip(scope):
-        return RecordResponse(ErrorText(error=str(error)), status_code=error.http_status, headers=headers)
-    return RecordResponse(Detail(detail=str(error)), status_code=error.http_status, headers=headers)
+        return RecordResponse(Error(error=error_fields(error)), status_code=error_status(error))
+    is_proxied = path == TRANSCRIBE_PATH and not _names_clip(scope)
+    return RecordResponse(ErrorText(error=text) if is_proxied else Detail(detail=text), status_code=status)
 
 
 def _names_clip(scope: Scope) -> bool:

@@ -11,7 +11,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serve_app.core.errors import InvalidMessage, NothingKept, PayloadTooLarge, SottoError
+from serve_app.core.errors import InvalidMessage, NothingKept, SottoError
+from serve_app.core.paging import place_of
 from serve_app.jobs.desk import JobDesk, NewJob
 from serve_app.jobs.records import Job
 from serve_app.protocols.choices import Parameters, convert_parameters
@@ -21,7 +22,7 @@ from serve_app.protocols.native import ndjson
 from serve_app.web.callers import caller_of
 from serve_app.web.door import Door, Endpoints
 from serve_app.web.duplex import Duplex
-from serve_app.web.records import RecordResponse
+from serve_app.web.records import RecordResponse, small_body
 from serve_app.web.uploads import receive_upload, until_gone
 from sotto_client import wire
 
@@ -56,15 +57,16 @@ def job_endpoints(door: Door) -> Endpoints:
 
     async def newest(request: Request) -> Response:
         query = convert_parameters(request.query_params.multi_items(), messages.ListQuery)
-        jobs = await desk_of(door).newest(_owner(request), query.status, query.limit)
-        return RecordResponse(wire.JobList(jobs=tuple(messages.job_body(job) for job in jobs)))
+        before = place_of(query.before)
+        jobs = await desk_of(door).newest(_owner(request), query.status, query.limit, before)
+        return RecordResponse(messages.list_body(jobs, query.limit))
 
     async def cancel(request: Request) -> Response:
         job = await desk_of(door).cancel(request.path_params["job_id"], _owner(request))
         return RecordResponse(messages.job_body(job))
 
     async def replay(request: Request) -> Response:
-        asked = messages.replay_request(await _small_body(request))
+        asked = messages.replay_request(await small_body(request, messages.MAX_JSON_BYTES))
         num_replayed = await desk_of(door).replay(_owner(request), asked.job_ids)
         return RecordResponse(wire.Replayed(replayed=num_replayed))
 
@@ -100,22 +102,18 @@ async def queue_recording(request: Request, door: Door) -> Job:
     desk_of(door)
     query = request.query_params.multi_items()
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    try:
-        with door.upload():
-            _checked(query, door)  # a bad query costs no upload
-            if media_type == "application/json":
-                query += messages.json_parameters(await _small_body(request))
-                return await queue_this(request, door, query, None)
-            if not _has_body(request):
-                return await queue_this(request, door, query, None)
-            upload = await receive_upload(request, door.max_body_bytes)
-            try:
-                return await queue_this(request, door, [*query, *upload.fields], upload.file)
-            finally:
-                upload.close()
-    except SottoError:
-        door.metrics.request_failed()
-        raise
+    with door.transcription():
+        _checked(query, door)  # a bad query costs no upload
+        if media_type == "application/json":
+            query += messages.json_parameters(await small_body(request, messages.MAX_JSON_BYTES))
+            return await queue_this(request, door, query, None)
+        if not _has_body(request):
+            return await queue_this(request, door, query, None)
+        upload = await receive_upload(request, door.max_body_bytes)
+        try:
+            return await queue_this(request, door, [*query, *upload.fields], upload.file)
+        finally:
+            upload.close()
 
 
 async def queue_this(
@@ -132,6 +130,7 @@ async def queue_this(
         return await desk.submit(
             NewJob(
                 owner=_owner(request),
+                address=door.charged_address(request.scope),
                 kind=messages.NATIVE,
                 parameters=messages.options_of(parameters),
                 file=recording,
@@ -204,12 +203,3 @@ def _owner(request: Request) -> str:
 def _has_body(request: Request) -> bool:
     headers = request.headers
     return "transfer-encoding" in headers or headers.get("content-length", "0").strip() != "0"
-
-
-async def _small_body(request: Request) -> bytes:
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > messages.MAX_JSON_BYTES:
-            raise PayloadTooLarge(f"a JSON body has at most {messages.MAX_JSON_BYTES} bytes")
-    return bytes(body)

@@ -98,18 +98,14 @@ class Callers:
     async def _comes_with(self, keys: Keyring, text: str, path: str) -> tuple[Caller | None, bool]:
         """Who comes with a key, a token or a client secret; and whether it is one of the latter two."""
         token = verify_token(self._signing_key, text, time.time())
-        if token is not None:
-            owner = keys.caller_of(token.sub)
-            if owner is None:
-                return None, True
-            return replace(owner, scopes=frozenset(filter(owner.may, token.scopes))), True
-        key_id = secret_owner(text, path, self._signing_key)
-        if key_id is not None:
-            owner = keys.caller_of(key_id)
-            if owner is None:
-                return None, True
-            return replace(owner, scopes=frozenset(filter(owner.may, [Scope.LIVE]))), True
-        return await keys.caller(text), False
+        key_id = secret_owner(text, path, self._signing_key) if token is None else token.sub
+        scopes = frozenset({Scope.LIVE}) if token is None else token.scopes
+        if key_id is None:
+            return await keys.caller(text), False
+        owner = keys.caller_of(key_id)
+        if owner is None:
+            return None, True
+        return replace(owner, scopes=frozenset(filter(owner.may, scopes))), True
 
     def _require(self, door: Described | None, caller: Caller, *, is_temporary: bool) -> None:
         """Raises `WrongScope`; a path where there is no door only asks for some key."""

@@ -11,7 +11,6 @@ from contextlib import ExitStack
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serve_app.audio.recordings import DecodedRecording
 from serve_app.core.jobs import Task
 from serve_app.protocols.openai.answer import transcription_body
 from serve_app.protocols.openai.errors import RefusedParameter
@@ -21,12 +20,11 @@ from serve_app.protocols.subtitles import to_srt, to_text, to_vtt
 from serve_app.service.contract import RecordingOptions, RecordingTranscript
 from serve_app.speakers.turns import openai_label
 from serve_app.web.door import Door, Endpoints
-from serve_app.web.openai_errors import answering
 from serve_app.web.openai_realtime import realtime_endpoints
 from serve_app.web.openai_stream import streamed_answer
 from serve_app.web.recordings import heard
 from serve_app.web.records import RecordResponse
-from serve_app.web.uploads import Upload, open_upload, receive_upload, warning_headers
+from serve_app.web.uploads import Upload, receive_upload, warning_headers
 
 
 def openai_endpoints(door: Door) -> Endpoints:
@@ -47,30 +45,23 @@ def openai_endpoints(door: Door) -> Endpoints:
         return RecordResponse(model_entry(name, found.name, created_s))
 
     return {
-        "createTranscription": answering(transcriptions, door),
-        "createTranslation": answering(translations, door),
-        "listModels": answering(models),
-        "retrieveModel": answering(model),
+        "createTranscription": transcriptions,
+        "createTranslation": translations,
+        "listModels": models,
+        "retrieveModel": model,
         **realtime_endpoints(door),
     }
 
 
 async def _recording(request: Request, door: Door, task: Task) -> Response:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "multipart/form-data":
-        raise RefusedParameter("the body must be multipart/form-data with a file and a model")
     with ExitStack() as held:
-        held.enter_context(door.upload())
+        held.enter_context(door.transcription())
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type != "multipart/form-data":
+            raise RefusedParameter("the body must be multipart/form-data with a file and a model")
         upload, asked, options = await _received(request, door, task)
         if asked.stream:
-            held.callback(upload.close)
-            recording = await open_upload(upload.file, door, options, door.usage(request.scope))
-            if isinstance(recording, DecodedRecording):
-                upload.close()
-            released = ExitStack()
-            answer = await streamed_answer(request, door, asked, options, recording, on_closed=released.close)
-            released.push(held.pop_all())
-            return answer
+            return await streamed_answer(request, door, asked, upload, options, held)
         result = await heard(request, door, upload, options)
         return _answer(result.transcript, asked, task, warning_headers(result.warning, result.complete))
 

@@ -42,8 +42,7 @@ from serve_app.web.callers import caller_of
 from serve_app.web.door import Door, Endpoints
 from serve_app.web.errors import refuse
 from serve_app.web.live.serve import serve_websocket
-from serve_app.web.openai_errors import answering
-from serve_app.web.records import RecordResponse
+from serve_app.web.records import RecordResponse, small_body
 
 
 def realtime_endpoints(door: Door) -> Endpoints:
@@ -58,14 +57,14 @@ def realtime_endpoints(door: Door) -> Endpoints:
         await serve_websocket(websocket, door, dialect, subprotocol=handshake.subprotocol)
 
     async def client_secrets(request: Request) -> Response:
-        asked = secret_request(await _small_body(request))
+        asked = secret_request(await small_body(request, MAX_BODY_BYTES, RefusedParameter))
         value, secret = _new_secret(asked, signing_key, caller_of(request.scope))
         session, name = merged(DEFAULT_SESSION, secret.settings), secret.nonce
         shown = shown_session(session, f"sess_{name}", secret.expires_at)
         return RecordResponse(ClientSecretAnswer(value=value, expires_at=secret.expires_at, session=shown))
 
     async def transcription_sessions(request: Request) -> Response:
-        body = await _small_body(request) or b"{}"
+        body = await small_body(request, MAX_BODY_BYTES, RefusedParameter) or b"{}"
         session = merged(DEFAULT_SESSION, decode_session(body))
         asked = SecretRequest(ExpiresAfter(seconds=BETA_LIFETIME_S), msgspec.Raw(body))
         value, secret = _new_secret(asked, signing_key, caller_of(request.scope))
@@ -74,8 +73,8 @@ def realtime_endpoints(door: Door) -> Endpoints:
 
     return {
         "openaiRealtime": realtime,
-        "createClientSecret": answering(client_secrets),
-        "createTranscriptionSession": answering(transcription_sessions),
+        "createClientSecret": client_secrets,
+        "createTranscriptionSession": transcription_sessions,
     }
 
 
@@ -119,16 +118,6 @@ def secret_owner(key: str, path: str, signing_key: bytes) -> str | None:
     `path` is another than the Realtime socket's."""
     secret = verify_secret(signing_key, key, time.time()) if path == REALTIME_PATH else None
     return None if secret is None else secret.key_id
-
-
-async def _small_body(request: Request) -> bytes:
-    """Raises `RefusedParameter` on more than a settings object can be."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise RefusedParameter(f"a body of more than {MAX_BODY_BYTES} bytes")
-    return bytes(body)
 
 
 def _new_secret(asked: SecretRequest, key: bytes, caller: Caller) -> tuple[str, ClientSecret]:

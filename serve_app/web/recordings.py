@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
@@ -13,14 +14,15 @@ import msgspec
 from starlette.requests import Request
 
 from serve_app.audio.recording_stream import RecordingStream
+from serve_app.audio.recordings import DecodedRecording
 from serve_app.cache.results import ResultCache
 from serve_app.core.jobs import Role
 from serve_app.models.mark import files_mark
-from serve_app.service.contract import RecordingOptions, RecordingSegment, RecordingTranscript
+from serve_app.service.contract import AudioSource, RecordingOptions, RecordingSegment, RecordingTranscript
 from serve_app.web.callers import caller_of
 from serve_app.web.door import Door
 from serve_app.web.request_records import current_record
-from serve_app.web.uploads import open_upload, samples_of, while_connected
+from serve_app.web.uploads import OpenedAudio, open_upload, samples_of, warning_headers, while_connected
 
 
 class Audio(Protocol):
@@ -64,6 +66,40 @@ class Heard:
         return self.hit_at is not None
 
 
+class Telling:
+    """What is told of a recording that is transcribed here, on the way. `short_too`: also of those that were
+    decoded whole before. `segments` ends with None; `begun` is set with the first of them."""
+
+    def __init__(self, *, short_too: bool = False) -> None:
+        self.segments: asyncio.Queue[RecordingSegment | None] = asyncio.Queue()
+        self.begun = asyncio.Event()
+        self._short_too = short_too
+        self._recording: OpenedAudio | AudioSource | None = None
+
+    def opened(self, recording: OpenedAudio | AudioSource) -> Callable[[RecordingSegment], None] | None:
+        """What is to hear its segments; None: they are not told one by one."""
+        self._recording = recording
+        return self._tell if self._short_too or not isinstance(recording, DecodedRecording) else None
+
+    @property
+    def is_late(self) -> bool:
+        """What is wrong with the audio is known at its end only."""
+        return not isinstance(self._recording, DecodedRecording)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        known = self._recording
+        return warning_headers(known.warning, known.complete) if isinstance(known, DecodedRecording) else {}
+
+    def ended(self) -> None:
+        self.segments.put_nowait(None)
+        self.begun.set()
+
+    def _tell(self, segment: RecordingSegment) -> None:
+        self.segments.put_nowait(segment)
+        self.begun.set()
+
+
 async def heard(
     request: Request,
     door: Door,
@@ -71,10 +107,9 @@ async def heard(
     options: RecordingOptions,
     *,
     audio_track: int | None = None,
-    on_segment: Callable[[RecordingSegment], None] | None = None,
+    telling: Telling | None = None,
 ) -> Heard:
-    """The text of `audio`, which is closed in the end. Counted in the metrics. `on_segment` hears the
-    segments of one that is transcribed here as it is read; of others there is only the whole.
+    """The text of `audio`, which is closed in the end. Counted in the metrics.
 
     Raises `ClientDisconnect` when the client has gone, and what decoding and transcribing raise.
     """
@@ -86,14 +121,12 @@ async def heard(
         async with AsyncExitStack() as opened:
             file = await opened.enter_async_context(audio.opened())
             recording = await open_upload(file, door, options, door.usage(request.scope), audio_track)
-            is_streamed = isinstance(recording, RecordingStream)
-            if not is_streamed:
+            on_segment = None if telling is None else telling.opened(recording)
+            if isinstance(recording, DecodedRecording):
                 await opened.aclose()  # what a transcription does not need is given back
             decoded_s = perf_counter()
             transcript = await door.within_time(
-                door.service.transcribe(
-                    samples_of(recording), options, on_segment=on_segment if is_streamed else None
-                )
+                door.service.transcribe(samples_of(recording), options, on_segment=on_segment)
             )
         return Heard(
             transcript,
@@ -128,7 +161,11 @@ async def heard(
             found.cached_at,
             found.hit_at,
         )
-    took_s = perf_counter() - began_s if result.cached else result.transcribe_s
+    return counted(door, result, perf_counter() - began_s if result.cached else result.transcribe_s)
+
+
+def counted(door: Door, result: Heard, took_s: float) -> Heard:
+    """`result`, in the metrics and in the request's record."""
     current_record().transcribed(result.transcript)
     door.metrics.request_done(took_s, result.transcript.duration_s, cached=result.cached)
     return result

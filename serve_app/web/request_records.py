@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serve_app.core.errors import SottoError
 from serve_app.protocols.doors import Described, Operation
 from serve_app.service.contract import RecordingTranscript
+from serve_app.telemetry.metrics import Metrics
 from serve_app.web.callers import caller_of
 from serve_app.web.request_ids import HEADER
 
@@ -53,10 +54,12 @@ class RequestRecord:
     audio_s: float = 0.0
     num_finals: int = 0
     num_chars: int = 0
+    is_failed: bool = False
 
     def failed(self, error: SottoError) -> None:
         """The last one counts. By its code: messages quote clients."""
         self.reason = error.code
+        self.is_failed = True
 
     def client_left(self, code: int | None) -> None:
         """Where neither side had ended it; `code`: what a WebSocket was closed with."""
@@ -119,10 +122,12 @@ class RequestRecords:
         described: Iterable[Described],
         keep: RecordKeeper | None = None,
         clock_s: Callable[[], float] = time.monotonic,
+        metrics: Metrics | None = None,
     ) -> None:
         self._app = app
         self._doors = _Doors(described)
         self._keep = keep
+        self._metrics = metrics
         self._clock_s = clock_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -146,6 +151,7 @@ class RequestRecords:
         except BaseException as error:
             if record.status is None and record.close_code is None:
                 record.reason = record.reason or type(error).__name__
+                record.is_failed = isinstance(error, Exception)
             raise
         finally:
             _current.reset(token)
@@ -155,6 +161,9 @@ class RequestRecords:
     def _finish(self, scope: Scope, record: RequestRecord) -> None:
         record.door, is_page = self._doors.of(scope)
         is_quiet = is_page and (record.status or 0) < 400
+        if self._metrics is not None and (record.is_failed or (record.status or 0) >= 400):
+            status = record.status if record.close_code is None else record.close_code
+            self._metrics.failed(record.door, str(status or ""), record.reason, time.time())
         if is_quiet and not _STANDARD_LOG.isEnabledFor(logging.DEBUG):
             return
         caller = caller_of(scope)

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from functools import cache
 
+import structlog
 from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from serve_app import __version__
 from serve_app.cache.ports import CacheLost, CacheStats
-from serve_app.core.errors import StorageUnavailable, UnknownPath
+from serve_app.core.errors import JobsUnavailable, StorageUnavailable, UnknownPath
 from serve_app.protocols import health
 from serve_app.protocols.cache_stats import CacheCleared, stats_body
 from serve_app.protocols.documents.build import Document, asyncapi_document, openapi_document
 from serve_app.protocols.health import ServiceInfo
+from serve_app.protocols.operate import Known, operating_body
 from serve_app.telemetry.exposition import CONTENT_TYPE
-from serve_app.web.door import Door, Endpoints
+from serve_app.web.door import Door, Endpoint, Endpoints
 from serve_app.web.page_files import INDEX, page_files, wants_page
 from serve_app.web.records import RecordResponse
+
+log = structlog.get_logger(__name__)
 
 
 def service_endpoints(door: Door) -> Endpoints:
@@ -57,6 +63,33 @@ def service_endpoints(door: Door) -> Endpoints:
         if file is None:
             raise UnknownPath("the live page has no such file")
         return file.answer(request.headers)
+
+    def page(name: str) -> Endpoint:
+        async def html(request: Request) -> Response:
+            return files[name].answer(request.headers)
+
+        return html
+
+    async def operate(request: Request) -> Response:
+        """What cannot be asked now is left out of the answer, which is for those who find out why."""
+        replicas = jobs_waiting = None
+        try:
+            replicas = await door.replicas() if door.replicas is not None else None
+        except StorageUnavailable:
+            log.warning("the replicas cannot be counted")
+        try:
+            jobs_waiting = await door.jobs.num_waiting() if door.jobs is not None else None
+        except JobsUnavailable:
+            log.warning("the waiting jobs cannot be counted")
+        known = Known(
+            status=door.service.status(),
+            version=__version__,
+            figures=await door.service.metrics_text() if door.settings.metrics_enabled else None,
+            jobs_waiting=jobs_waiting,
+            replicas=replicas,
+            keys=None if door.keys is None else door.keys.listed(),
+        )
+        return RecordResponse(await asyncio.to_thread(operating_body, known, time.time()))
 
     async def alive(request: Request) -> Response:
         return RecordResponse(health.health_body(door.service.status(), info))
@@ -117,6 +150,9 @@ def service_endpoints(door: Door) -> Endpoints:
     return {
         "root": root,
         "pageFile": page_file,
+        "operatePage": page("operate.html"),
+        "recordingsPage": page("recordings.html"),
+        "operate": operate,
         "health": alive,
         "live": live,
         "healthReady": ready,

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any, Final
 
-import msgspec
-import structlog
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
-from serve_app.core.errors import SottoError
 from serve_app.protocols.native import ndjson
 from serve_app.protocols.native.transcribe import (
     ProcessingTime,
@@ -21,38 +18,27 @@ from serve_app.protocols.native.transcribe import (
     UploadChoices,
     transcript_body,
     upload_choices,
-    wire_segments,
 )
+from serve_app.protocols.openai.answer import EVENT_STREAM_TYPE
 from serve_app.protocols.subtitles import to_srt, to_text, to_tsv, to_vtt
+from serve_app.web.arriving import arriving_upload
 from serve_app.web.door import Door, Endpoints
 from serve_app.web.live.serve import DuplexAnswer
-from serve_app.web.ndjson_answer import told_as_heard
-from serve_app.web.recordings import Heard, heard
+from serve_app.web.recordings import Heard, Telling, heard
 from serve_app.web.records import RecordResponse
 from serve_app.web.token_doors import token_endpoint
+from serve_app.web.told_answer import Lines, told_as_heard
 from serve_app.web.uploads import receive_upload, warning_headers
-from sotto_client.wire import Detail, Transcript
+from sotto_client.wire import Transcript
 
 TSV_TYPE: Final = "text/tab-separated-values"
-
-log = structlog.get_logger(__name__)
 
 
 def transcribe_endpoints(door: Door) -> Endpoints:
     async def transcribe(request: Request) -> Response:
-        try:
-            with ExitStack() as held:
-                held.enter_context(door.upload())
-                return await _transcribe(request, door, held)
-        except ClientDisconnect:
-            raise
-        except SottoError:
-            door.metrics.request_failed()
-            raise
-        except Exception:
-            door.metrics.request_failed()
-            log.exception("transcription failed")
-            return RecordResponse(Detail(detail="Transcription failed"), status_code=500)
+        with ExitStack() as held:
+            held.enter_context(door.transcription())
+            return await _transcribe(request, door, held)
 
     async def stream(request: Request) -> Response:
         parameters, content_type = request.query_params.multi_items(), request.headers.get("content-type")
@@ -66,9 +52,10 @@ async def _transcribe(request: Request, door: Door, held: ExitStack) -> Response
     """`held` is what an answer holds on to that goes on after this."""
     started_s = perf_counter()
     asked = upload_choices(request.query_params.multi_items())
-    asked.recording_options(
-        door.recording_defaults(), door.settings.diarization_backend
-    )  # a bad query costs no upload
+    options = asked.recording_options(door.recording_defaults(), door.settings.diarization_backend)
+    request, arriving = await arriving_upload(request, door, asked, options)
+    if arriving is not None:
+        return await answer_to(request, door, arriving.heard, asked, started_s, held)
     upload = await receive_upload(request, door.max_body_bytes, door.upload_memory)
     try:
         choices = upload_choices([*request.query_params.multi_items(), *upload.fields])
@@ -76,15 +63,28 @@ async def _transcribe(request: Request, door: Door, held: ExitStack) -> Response
     except BaseException:
         upload.close()
         raise
+
+    async def work(telling: Telling | None) -> Heard:
+        return await heard(request, door, upload, options, audio_track=choices.audio_track, telling=telling)
+
+    return await answer_to(request, door, work, choices, started_s, held)
+
+
+async def answer_to(
+    request: Request,
+    door: Door,
+    work: Callable[[Telling | None], Coroutine[Any, Any, Heard]],
+    choices: UploadChoices,
+    started_s: float,
+    held: ExitStack,
+    body_of: Callable[[Transcript], Any] = lambda body: body,
+) -> Response:
+    """The answer from the recording that `work` transcribes: as `answer_of`, or with its first segment."""
     if choices.response_format is not ResponseFormat.NDJSON:
-        result = await heard(request, door, upload, options, audio_track=choices.audio_track)
-        return answer_of(result, choices, started_s)
-    told = await told_as_heard(
-        door,
-        lambda tell: heard(request, door, upload, options, audio_track=choices.audio_track, on_segment=tell),
-        held,
-    )
-    return answer_of(told, choices, started_s) if isinstance(told, Heard) else told
+        return answer_of(await work(None), choices, started_s, body_of)
+    lines = Lines(as_events=EVENT_STREAM_TYPE in request.headers.get("accept", ""))
+    told = await told_as_heard(door, work, lines, held)
+    return lines.whole(told) if isinstance(told, Heard) else told
 
 
 def answer_of(
@@ -106,8 +106,7 @@ def answer_of(
         case ResponseFormat.TSV:
             return Response(to_tsv(transcript.segments), media_type=TSV_TYPE, headers=headers)
         case ResponseFormat.NDJSON:
-            lines = msgspec.json.Encoder().encode_lines(wire_segments(transcript))
-            return Response(lines, media_type=ndjson.MEDIA_TYPE, headers=headers)
+            return Lines().whole(result)
         case ResponseFormat.JSON | ResponseFormat.VERBOSE_JSON as chosen:
             total_s = perf_counter() - started_s
             body = transcript_body(

@@ -10,14 +10,13 @@ import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, BinaryIO, TypeAlias, TypeVar, cast
+from typing import Any, BinaryIO, Protocol, TypeAlias, TypeVar, cast
 
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from serve_app.access.limits import Usage
 from serve_app.audio.recording_stream import BEGINNING_SAMPLES, RecordingStream, open_recording
 from serve_app.audio.recordings import DecodedRecording, decode_recording, examine_recording
 from serve_app.core.errors import (
@@ -177,6 +176,12 @@ def _spool_bytes(held: HeldMemory | None) -> int:
     return SPOOL_BYTES if held is None else 0
 
 
+async def limited_body(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
+    """A raw body as it comes. Raises `PayloadTooLarge`."""
+    async for chunk in _limited(request, max_bytes, max_bytes, None):
+        yield chunk
+
+
 async def _limited(
     request: Request, max_body_bytes: int, max_bytes: int, held: HeldMemory | None
 ) -> AsyncGenerator[bytes, None]:
@@ -222,11 +227,20 @@ def _long_enough(recording: DecodedRecording, door: Door) -> DecodedRecording:
     return recording
 
 
+class AudioUsage(Protocol):
+    """What audio is charged to: `access.limits.Usage`, or that of a job."""
+
+    @property
+    def limits_audio(self) -> bool: ...
+    async def audio(self, seconds: float) -> None:
+        """Raises `LimitReached`, `PayloadTooLarge`."""
+
+
 async def open_upload(
     file: BinaryIO,
     door: Door,
     options: RecordingOptions,
-    usage: Usage | None = None,
+    usage: AudioUsage | None = None,
     audio_track: int | None = None,
 ) -> OpenedAudio:
     """The recording within the door's limits: whole where it is short or `options` want it so, otherwise as

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Callable
+
+import psutil
 
 from benchmarks.service import ServiceUnderTest
 from cluster.conftest import clip
+from serve_app.launch.processes import process_title, processes_of
 from sotto_client.live import LiveClient, SessionConfig
 from sotto_client.messages import FinalTranscript, Message
 
@@ -41,6 +46,23 @@ async def stream(
             if isinstance(message, FinalTranscript):
                 on_final()
         await sender
+    return messages
+
+
+async def stream_while_killed(service: ServiceUnderTest, name: str, deployment: str) -> list[Message]:
+    """`stream` at three times real time; after the first final a replica of `deployment` is killed."""
+    spoken = asyncio.Event()
+
+    async def kill() -> None:
+        await spoken.wait()
+        assert service.runtime_dir is not None
+        processes = processes_of(service.runtime_dir)
+        victims = [process for process in processes if f":{deployment}" in process_title(process)]
+        assert victims, [process_title(process) for process in processes]
+        os.kill(victims[0].pid, signal.SIGKILL)
+        psutil.wait_procs(victims[:1], timeout=60)
+
+    messages, _ = await asyncio.gather(stream(service, name, speed=3.0, on_final=spoken.set), kill())
     return messages
 
 

@@ -14,7 +14,7 @@ from sotto_client.recordings import UploadOptions
 
 pytestmark = [pytest.mark.cluster, pytest.mark.models]
 
-VICTIMS = ("Ingress", "Recogniser", "VoiceActivity")
+VICTIMS = ("Ingress", "Recogniser")
 MINUTES = 10
 
 
@@ -31,8 +31,7 @@ async def test_a_job_outlives_the_processes_that_work_on_it(
                 break
             await asyncio.sleep(0.1)
     assert (undisturbed.job.status, disturbed.job.status) == ("done", "done")
-    # A fast machine may be done before the last of them is its turn.
-    assert disturbed.killed[:2] == VICTIMS[:2]
+    assert disturbed.killed == VICTIMS
     assert disturbed.text == undisturbed.text
     assert len(disturbed.text.split()) > 100 * MINUTES
     assert sorted(hook.times_by_id.values()) == [1, 1]

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 from importlib.util import find_spec
 
 import numpy as np
-import psutil
 import pytest
 
 from benchmarks.service import ServiceUnderTest
 from cluster.conftest import clip, reference, word_error_rate
-from cluster.talking import finals, stream, text
+from cluster.talking import finals, stream, stream_while_killed, text
 from serve_app.launch.processes import process_title, processes_of
 from serve_app.speakers.host import CPU_NICENESS
 from sotto_client.live import LiveClient, SessionConfig
@@ -65,7 +63,7 @@ def test_replicas_have_the_priority_of_other_processes_and_the_diarizer_less(
     for process in processes_of(service.runtime_dir):
         values = [os.getpriority(os.PRIO_PROCESS, thread.id) for thread in process.threads()]
         niceness[process_title(process)] = max(values)
-    for deployment in ("Ingress", "Recogniser", "VoiceActivity"):
+    for deployment in ("Ingress", "Recogniser"):
         assert {value for title, value in niceness.items() if f":{deployment}" in title} == {own}
     lowered = {value for title, value in niceness.items() if ":Diarization" in title}
     # There is one where something tells speakers apart (`make speakers`).
@@ -73,24 +71,9 @@ def test_replicas_have_the_priority_of_other_processes_and_the_diarizer_less(
     assert bool(lowered) == (find_spec("pyannote") is not None)
 
 
-@pytest.mark.parametrize("deployment", ["Recogniser", "VoiceActivity"])
-async def test_killing_a_model_replica_mid_utterance_changes_no_word(
-    service: ServiceUnderTest, deployment: str
-) -> None:
+async def test_killing_a_model_replica_mid_utterance_changes_no_word(service: ServiceUnderTest) -> None:
     undisturbed = text(await stream(service, "visit", speed=3.0))
-
-    spoken = asyncio.Event()
-
-    async def kill() -> None:
-        await spoken.wait()
-        assert service.runtime_dir is not None
-        processes = processes_of(service.runtime_dir)
-        victims = [process for process in processes if f":{deployment}" in process_title(process)]
-        assert victims, [process_title(process) for process in processes]
-        os.kill(victims[0].pid, signal.SIGKILL)
-        psutil.wait_procs(victims[:1], timeout=60)
-
-    messages, _ = await asyncio.gather(stream(service, "visit", speed=3.0, on_final=spoken.set), kill())
+    messages = await stream_while_killed(service, "visit", "Recogniser")
     assert text(messages) == undisturbed
     ended = messages[-1]
     assert isinstance(ended, SessionEnded)

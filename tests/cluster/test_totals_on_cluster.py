@@ -242,6 +242,20 @@ async def until_equal(service: ServiceUnderTest, count: Count) -> None:
     assert shown.upload_s == pytest.approx(count.upload_s, abs=0.01)
 
 
+async def operator_sees_all(service: ServiceUnderTest, count: Count) -> None:
+    """The operator's page has the same totals, both replicas, and the errors that clients met at either."""
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
+        body = (await client.get(f"{service.url}/v1/operate")).json()
+    figures = body["figures"]
+    assert figures["sessions"]["started"] == count.totals["sessions"]
+    assert figures["sessions"]["ended"]["completed"] == count.totals["ended completed"]
+    states = {one["deployment"]: one["states"] for one in body["replicas"]}
+    assert states["Ingress"] == {"RUNNING": 2}
+    failed = sum(one["count"] for one in figures["failures"] if one["door"] == "/transcribe")
+    assert failed == count.totals["failed uploads"]
+    assert {one["last_at"] is None for one in figures["failures"]} == {False}
+
+
 async def active_sessions(service: ServiceUnderTest) -> set[int]:
     """What the replicas say that answer, each question on a connection of its own."""
     found = set()
@@ -276,6 +290,7 @@ async def test_totals_are_the_clients_own(two_replicas: ServiceUnderTest, collec
     assert count.totals["finals"] >= len(CLIPS)
     assert count.totals["refused"] >= 2
     await until_equal(two_replicas, count)
+    await operator_sees_all(two_replicas, count)
 
     end_a_replica(two_replicas)
     await until_equal(two_replicas, count)

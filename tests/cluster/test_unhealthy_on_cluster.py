@@ -1,6 +1,7 @@
 """A replica whose model hangs, or writes nonsense, is replaced by Serve, and no session loses a word to it.
 
-A cluster of its own: its recogniser runs an engine that turns bad on command.
+A cluster of its own: its recogniser runs an engine that turns bad on command, and the voice detector has a
+deployment, as on GPUs.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import pytest
 
 from benchmarks.service import ServiceUnderTest
 from cluster.own_process import service_in_own_process
-from cluster.talking import finals, stream, text
+from cluster.talking import finals, stream, stream_while_killed, text
 from fakes import moody_engine
 from serve_app.launch.processes import process_title, processes_of
 from sotto_client.messages import SessionEnded
@@ -39,7 +40,13 @@ def moody(mood: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
     sys.path.insert(0, str(folder))  # the process of the service begins with ours, Ray's with the variable
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), before]))
     try:
-        settings = {"model": "tiny.en", "language": "en", "engine": moody_engine.NAME, "idle_timeout_s": 300}
+        settings = {
+            "model": "tiny.en",
+            "language": "en",
+            "engine": moody_engine.NAME,
+            "idle_timeout_s": 300,
+            "vad_placement": "deployment",
+        }
         with service_in_own_process(settings) as running:
             yield running
     finally:
@@ -73,6 +80,13 @@ async def test_a_model_that_hangs_mid_utterance_changes_no_word(moody: ServiceUn
     ended = messages[-1]
     assert isinstance(ended, SessionEnded)
     assert ended.total_segments == len(finals(messages))
+
+
+async def test_a_killed_voice_detector_with_a_process_of_its_own_changes_no_word(
+    moody: ServiceUnderTest,
+) -> None:
+    undisturbed = text(await stream(moody, "visit", speed=3.0))
+    assert text(await stream_while_killed(moody, "visit", "VoiceActivity")) == undisturbed
 
 
 async def test_a_model_that_writes_nonsense_is_found_out_while_it_is_idle(

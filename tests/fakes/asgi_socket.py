@@ -8,6 +8,8 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message
 
+from fakes.asgi_scope import connection_scope
+
 
 class AsgiSocket:
     """`async with AsgiSocket(app)`; after `stall()` the application's sends wait, as if nobody read."""
@@ -21,20 +23,11 @@ class AsgiSocket:
     ):
         self._app = app
         self._scope = {
+            **connection_scope(path, query),
             "type": "websocket",
-            "asgi": {"version": "3.0", "spec_version": "2.4"},
-            "http_version": "1.1",
             "scheme": "ws",
-            "path": path,
-            "raw_path": path.encode(),
-            "query_string": query.encode(),
-            "root_path": "",
             "headers": headers or [],
-            "client": ("127.0.0.1", 1),
-            "server": ("127.0.0.1", 2),
             "subprotocols": [],
-            "state": {},
-            "extensions": {},
         }
         self._incoming: asyncio.Queue[Message] = asyncio.Queue()
         self._outgoing: asyncio.Queue[Message] = asyncio.Queue()

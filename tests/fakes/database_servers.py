@@ -1,4 +1,4 @@
-"""A PostgreSQL and a Redis server of the test run's own, where Debian's packages are installed."""
+"""A PostgreSQL and a Redis server of the test run's own; tests skip where Debian's packages are missing."""
 
 from __future__ import annotations
 
@@ -13,25 +13,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from serve_app.launch.cluster import free_ports
 
 START_S = 60.0
 
 
-def missing_server(kind: str) -> str | None:
-    """Why there is none."""
-    program = {"postgresql": "postgres", "redis": "redis-server"}[kind]
-    if shutil.which(program) is None:
-        return f"{program} is not installed"
-    if kind == "postgresql" and os.getuid() == 0 and _postgres_user() is None:
-        return "PostgreSQL does not run as root, and there is no user postgres"
-    return None
-
-
 @contextmanager
 def postgresql_server() -> Iterator[str]:
     """The address of an empty database, on a loopback port."""
-    binaries = Path(shutil.which("postgres") or "").resolve().parent
+    binaries = Path(_installed("postgres")).resolve().parent
     user = _postgres_user() if os.getuid() == 0 else None
     with tempfile.TemporaryDirectory(prefix="sotto-postgres-") as folder:
         data, port = Path(folder) / "data", free_ports(1)[0]
@@ -49,9 +41,9 @@ def postgresql_server() -> Iterator[str]:
 @contextmanager
 def redis_server() -> Iterator[str]:
     """The address of an empty Redis, on a loopback port."""
-    port = free_ports(1)[0]
+    program, port = _installed("redis-server"), free_ports(1)[0]
     with tempfile.TemporaryDirectory(prefix="sotto-redis-") as folder:
-        command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", folder, "--save", ""]
+        command = [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", folder, "--save", ""]
         with _running(command, lambda: _accepts(port), user=None, cwd=folder):
             yield f"redis://127.0.0.1:{port}/0"
 
@@ -85,8 +77,15 @@ def _accepts(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _postgres_user() -> str | None:
+def _installed(program: str) -> str:
+    path = shutil.which(program)
+    if path is None:
+        pytest.skip(f"{program} is not installed")
+    return path
+
+
+def _postgres_user() -> str:
     try:
         return pwd.getpwnam("postgres").pw_name
     except KeyError:
-        return None
+        pytest.skip("PostgreSQL does not run as root, and there is no user postgres")

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import numpy as np
 
 from serve_app.access.caller import ANYBODY, Caller
-from serve_app.audio.conditioning import ConditioningOptions
 from serve_app.core.errors import MaxSessionsReached, SessionExists, SottoError
 from serve_app.core.events import (
     EndReason,
@@ -25,7 +23,6 @@ from serve_app.core.events import (
 )
 from serve_app.core.jobs import ModelInfo, Word
 from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16
-from serve_app.formatting import FormattingOptions
 from serve_app.service.contract import (
     AudioSource,
     QueueStatus,
@@ -36,9 +33,8 @@ from serve_app.service.contract import (
 )
 from serve_app.session.backpressure import InterimLoad
 from serve_app.session.options import SessionOptions
-from serve_app.speakers.turns import SpeakerBackend, SpeakerCounts, SpeakerMode, Turn
-from serve_app.streaming.policy import PolicyOptions
-from serve_app.vad.options import EndpointingOptions
+from serve_app.settings import Settings
+from serve_app.speakers.turns import SpeakerMode, Turn
 
 TIMING = Timing(1.0, 2.0, 30.0, 0.5, 33.5, "base")
 
@@ -265,40 +261,20 @@ class FakeService:
             estimated_max_concurrent=3,
         )
 
+    def interim_load(self) -> InterimLoad:
+        return self.status().interims
+
     async def metrics_text(self) -> str:
         return "# HELP stt_active_connections Active WebSocket connections\n"
 
 
-@dataclass
-class FakeSettings:
-    """The settings that doors read, small enough for tests."""
+class FakeSettings(Settings):
+    """Settings with limits that a test reaches."""
 
-    host: str = "127.0.0.1"
-    port: int = 8000
-    language: str = "auto"
-    privacy: str = "standard"
-    languages: tuple[str, ...] = ()
-    withhold_doubted: bool = False
-    language_mode: str = "lock"
-    language_lock_s: float = 4.0
-    hotwords: str = ""
-    carry_context: bool = False
     level_warnings: bool = False
-    ws_protocol: Literal["auto", "interim_final", "whisperlivekit"] = "auto"
-    normalise_uploads: bool = False
-    diarization_enabled: bool = False
-    diarization_backend: SpeakerBackend = "pyannote"
-    max_speakers: int | None = None
-    task: str = "transcribe"
-    initial_prompt: str = ""
-    vad_enabled: bool = True
-    partial_results: bool = True
-    partial_interval_ms: int = 300
-    max_partial_window_s: float = 8.0
     word_timestamps: bool = True
     max_file_size_mb: float = 1.0
     max_audio_length_seconds: float = 30.0
-    min_audio_length_seconds: float = 0.1
     allowed_formats: tuple[str, ...] = ("wav", "mp3", "ogg", "flac", "m4a", "webm")
     max_frame_bytes: int = 64_000
     heartbeat_s: float = 5.0
@@ -306,25 +282,3 @@ class FakeSettings:
     idle_timeout_s: float = 20.0
     start_timeout_s: float = 20.0
     max_session_s: float = 60.0
-    metrics_enabled: bool = True
-    metrics_port: int | None = None
-    request_timeout_s: float = 0.0
-    delete_audio_immediately: bool = False
-
-    def conditioning(self) -> ConditioningOptions:
-        return ConditioningOptions()
-
-    def formatting(self) -> FormattingOptions:
-        return FormattingOptions()
-
-    def policy(self) -> PolicyOptions:
-        return PolicyOptions()
-
-    def endpointing(self) -> EndpointingOptions:
-        return EndpointingOptions(enabled=self.vad_enabled)
-
-    def speakers(self) -> SpeakerMode:
-        return SpeakerMode.of(self.diarization_backend) if self.diarization_enabled else SpeakerMode.OFF
-
-    def speaker_counts(self) -> SpeakerCounts:
-        return SpeakerCounts(most=self.max_speakers)

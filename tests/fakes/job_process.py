@@ -42,7 +42,7 @@ async def work_on_jobs(address: str, folder: Path, log: Path) -> None:
     kind = JobKind(work, lambda job, result: json.dumps([job.job_id, job.state]).encode())
     store = StoreThreads(lambda: open_store(address))
     outbound = Outbound(OutboundRules())
-    await store.call(lambda store: store.num_waiting())
+    await store.call(lambda store: store.num_open())
     say("ready")
     while not (folder / "go").exists():
         await asyncio.sleep(0.01)

@@ -1,30 +1,39 @@
-"""An OpenTelemetry collector, OTLP over HTTP, that keeps what it is sent."""
+"""What an OpenTelemetry collector was sent, span by span."""
 
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from benchmarks.privacy.collector import Collected, collecting
+
 
 @dataclass
 class Received:
-    """`requests` as (path, value of the header `api-key`, body)."""
+    collected: Collected
 
-    address: str = ""
-    requests: list[tuple[str, str | None, ExportTraceServiceRequest]] = field(default_factory=list)
+    @property
+    def address(self) -> str:
+        return self.collected.address
+
+    @property
+    def requests(self) -> list[tuple[str, str | None, ExportTraceServiceRequest]]:
+        """As (path, value of the header `api-key`, body)."""
+        return [
+            (path, key, ExportTraceServiceRequest.FromString(body))
+            for path, key, body in tuple(self.collected.requests)
+        ]
 
     @property
     def components(self) -> set[str]:
         """Which parts of the service sent something."""
         return {
             pair.value.string_value
-            for _, _, request in tuple(self.requests)
+            for _, _, request in self.requests
             for spans in request.resource_spans
             for pair in spans.resource.attributes
             if pair.key == "sotto.component"
@@ -34,7 +43,7 @@ class Received:
     def spans(self) -> list[Span]:
         return [
             span
-            for _, _, request in tuple(self.requests)
+            for _, _, request in self.requests
             for spans in request.resource_spans
             for scope in spans.scope_spans
             for span in scope.spans
@@ -42,32 +51,11 @@ class Received:
 
     @property
     def raw(self) -> bytes:
-        return b"".join(request.SerializeToString() for _, _, request in tuple(self.requests))
+        return b"".join(body for _, _, body in tuple(self.collected.requests))
 
 
 @contextlib.contextmanager
 def otlp_collector() -> Iterator[Received]:
     """One on a loopback port."""
-    received = Received()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            request = ExportTraceServiceRequest.FromString(body)
-            received.requests.append((self.path, self.headers.get("api-key"), request))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    received.address = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield received
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with collecting() as collected:
+        yield Received(collected)

@@ -22,7 +22,7 @@ from serve_app.service.recordings import RecordingTranscriber
 from serve_app.service.speech import AdmissionLimits, Speech
 from serve_app.session.ticket import TicketOffice
 from serve_app.speakers.ports import SpeakerStatus
-from serve_app.telemetry.metrics import Metrics
+from serve_app.telemetry.metrics import Metrics, no_metrics
 from serve_app.telemetry.traces import Traces, traced
 from serve_app.web.app import create_app
 
@@ -52,7 +52,7 @@ async def talking_speech(
 ) -> AsyncIterator[Speech]:
     """One replica's service, on this loop; its tickets hold for a minute."""
     recogniser: RecogniserPort = FakeRecogniser() if traces is None else TracedRecogniser(traces)
-    voice, counters, speakers = FakeVoice(), Counters(metrics), FakeSpeakers()
+    voice, counters, speakers = FakeVoice(), Counters(metrics or no_metrics()), FakeSpeakers()
     conductor = Conductor(
         ConductorConfig(tick_s=0.001),
         voice=voice,

@@ -37,14 +37,29 @@ def missing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("missing")
-def test_a_laptop_without_extras_has_three_deployments() -> None:
-    assert set(bound(full.build({"profile": "cpu"}))) == {"Ingress", "VoiceActivity", "Recogniser"}
+def test_a_laptop_without_extras_has_two_deployments() -> None:
+    assert set(bound(full.build({"profile": "cpu"}))) == {"Ingress", "Recogniser"}
+
+
+@pytest.mark.usefixtures("missing")
+@pytest.mark.parametrize(
+    ("profile", "placement", "has_deployment"),
+    [
+        ("cpu", "deployment", True),
+        ("cpu", "ingress", False),
+        ("gpu", "ingress", False),
+        ("gpu", "auto", True),
+    ],
+)
+def test_where_voice_is_detected_is_one_setting(profile: str, placement: str, has_deployment: bool) -> None:
+    graph = bound(full.build({"profile": profile, "settings": {"vad_placement": placement}}))
+    assert ("VoiceActivity" in graph) == has_deployment
 
 
 @pytest.mark.usefixtures("installed")
 def test_with_the_extra_there_is_a_diarizer_in_a_process_of_its_own() -> None:
     graph = bound(full.build({"profile": "cpu"}))
-    assert set(graph) == {"Ingress", "VoiceActivity", "Recogniser", "Diarization"}
+    assert set(graph) == {"Ingress", "Recogniser", "Diarization"}
     assert "num_gpus" not in graph["Diarization"]
 
 
@@ -78,7 +93,7 @@ def test_short_audio_gets_a_recogniser_without_a_card_where_it_is_asked_for() ->
 @pytest.mark.usefixtures("missing")
 def test_the_result_cache_is_a_deployment_of_its_own_where_it_is_on() -> None:
     graph = bound(full.build({"profile": "cpu", "settings": {"result_cache_enabled": True}}))
-    assert set(graph) == {"Ingress", "VoiceActivity", "Recogniser", "ResultCacheHost"}
+    assert set(graph) == {"Ingress", "Recogniser", "ResultCacheHost"}
     assert graph["ResultCacheHost"]["num_cpus"] == 0
 
 

@@ -100,7 +100,9 @@ def test_relabelling_is_prometheus_own(rules: list[dict[str, object]], shown: st
 
 
 GRAFANA_KINDS = {"row", "timeseries", "stat"}
-GRAFANA_UNITS = {"short", "s", "ops", "reqps", "bytes", "percent", "percentunit", "celsius", "watt"}
+GRAFANA_UNITS = {"short", "s", "ops", "reqps", "bytes", "percent", "percentunit", "celsius", "watt"} | {
+    "dateTimeFromNow"
+}
 """Of `@grafana/data`'s value formats, those that are used here; an unknown one is shown as a suffix."""
 
 

@@ -1,11 +1,13 @@
-"""Folders of real models; skipped, with the reason, where they are not there."""
+"""Folders of real models, and database servers; skipped, with the reason, where they are not there."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from fakes.database_servers import postgresql_server, redis_server
 from serve_app.core.errors import ModelUnavailable
 from serve_app.models import resolve_model
 
@@ -25,3 +27,15 @@ def tiny_folder() -> Path:
 @pytest.fixture(scope="session")
 def base_folder() -> Path:
     return _folder("base")
+
+
+@pytest.fixture(scope="session")
+def postgresql_url() -> Iterator[str]:
+    with postgresql_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    with redis_server() as url:
+        yield url

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { deferred } from "../events.js";
-import { encodeWav, SilenceDetector, transcribe, TranscriptionError, UtteranceRecorder } from "../sotto.js";
+import { encodeWav, recordOnce, SilenceDetector, transcribe, TranscriptionError, UtteranceRecorder } from "../sotto.js";
 
 const loud = (num) => Int16Array.from({ length: num }, (_, n) => (n % 2 ? 8000 : -8000));
 const quiet = (num) => Int16Array.from({ length: num }, (_, n) => (n % 2 ? 20 : -20));
@@ -109,4 +109,51 @@ test("the caller stops it, once or twice", async () => {
   const [one, two] = await Promise.all([recorder.stop(), recorder.stop()]);
   assert.equal(one, two);
   assert.equal(microphone.numStops, 1);
+});
+
+test("one utterance is recorded until it is silent, and posted", async () => {
+  const microphone = new FakeMicrophone();
+  const states = [];
+  let posted;
+  const fetch = async (url, { body }) => {
+    posted = [url, body.get("language"), body.get("file").size];
+    return Response.json({ transcript: "hello" });
+  };
+  const options = { microphone, fetch, language: "pt", path: "/api/transcribe", onState: (state) => states.push(state) };
+  const once = recordOnce("https://here", options);
+  await new Promise(setImmediate);
+  assert.equal(once.state, "recording");
+  microphone.onChunk(loud(1600));
+  for (let count = 0; count < 8; count += 1) microphone.onChunk(quiet(1600));
+  assert.deepEqual(await once.done, { transcript: "hello" });
+  assert.deepEqual(posted, ["https://here/api/transcribe", "pt", 44 + 2 * 9 * 1600]);
+  assert.deepEqual(states, ["recording", "transcribing", "idle"]);
+  assert.equal(microphone.numStops, 1);
+});
+
+test("a recording that is stopped still has its text, one that is aborted has none", async () => {
+  const fetch = async () => Response.json({ transcript: "so far" });
+  const stopped = recordOnce("https://here", { microphone: new FakeMicrophone(), fetch });
+  await stopped.stop();
+  assert.deepEqual(await stopped.done, { transcript: "so far" });
+
+  const aborting = new AbortController();
+  const microphone = new FakeMicrophone();
+  const never = async () => assert.fail("nothing may be posted");
+  const aborted = recordOnce("https://here", { microphone, fetch: never, signal: aborting.signal });
+  await new Promise(setImmediate);
+  aborting.abort();
+  await assert.rejects(aborted.done, { name: "AbortError" });
+  assert.deepEqual([microphone.numStops, aborted.state], [1, "idle"]);
+});
+
+test("why there is no microphone is why there is no text", async () => {
+  const microphone = new FakeMicrophone();
+  microphone.start = async () => {
+    throw new DOMException("not allowed", "NotAllowedError");
+  };
+  const states = [];
+  const once = recordOnce("https://here", { microphone, onState: (state) => states.push(state) });
+  await assert.rejects(once.done, { name: "NotAllowedError" });
+  assert.deepEqual(states, ["idle"]);
 });

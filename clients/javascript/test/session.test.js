@@ -13,7 +13,7 @@ async function begin(t, options = {}, { accept = true } = {}) {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const session = new LiveSession({ url: "http://host:8000", WebSocket: FakeSocket, random: () => 1, ...options });
   const events = [];
-  for (const type of ["partial", "final", "speaker", "vad", "warning", "load", "error", "ended", "resumed", "message"]) {
+  for (const type of ["partial", "final", "speaker", "vad", "warning", "speech", "load", "error", "ended", "resumed", "message"]) {
     session.on(type, (event) => events.push(event));
   }
   const started = session.start();
@@ -155,13 +155,15 @@ test("a server without tickets begins anew behind the last final", async (t) => 
   assert.equal(events.at(-1).endMs, 3000);
 });
 
-test("a warning about the sound and the load are passed on", async (t) => {
+test("a warning about the sound, the probability of speech and the load are passed on", async (t) => {
   const { events, socket } = await begin(t);
   socket.say({ type: "audio_warning", kind: "clipping", t_ms: 20, value: 0.5 });
+  socket.say({ type: "speech_probability", t_ms: 32, probability: 0.9 });
   socket.say({ type: "load_status", level: "high", rung: "no_speculation", interims_paused: false });
   socket.say({ type: "something_new", value: 1 });
   assert.deepEqual(events, [
     { type: "warning", kind: "clipping", tMs: 20, value: 0.5 },
+    { type: "speech", tMs: 32, probability: 0.9 },
     { type: "load", level: "high", rung: "no_speculation", interimsPaused: false },
     { type: "message", message: { type: "something_new", value: 1 } },
   ]);

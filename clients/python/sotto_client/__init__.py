@@ -9,7 +9,7 @@ from sotto_client.errors import (
     SottoClientError,
 )
 from sotto_client.live import LiveClient, SessionConfig
-from sotto_client.pacing import stream_file, stream_samples
+from sotto_client.live_streams import stream_file, stream_samples
 from sotto_client.recordings import Transcription, UploadOptions, transcribe_file, transcribe_file_as
 from sotto_client.resuming import ResumingClient
 from sotto_client.streams import transcribe_stream

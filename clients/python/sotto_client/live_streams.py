@@ -7,12 +7,12 @@ from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import aclosing
 from pathlib import Path
 
-from sotto_client import pacing
 from sotto_client.addresses import DEFAULT_URL
 from sotto_client.audio import Pcm16, load_recording
 from sotto_client.errors import ConnectionLost
 from sotto_client.live import SessionConfig
 from sotto_client.messages import Message
+from sotto_client.pacing import DEFAULT_CHUNK_MS, paced_chunks
 from sotto_client.resuming import ResumingClient
 
 
@@ -52,19 +52,35 @@ async def _feed(client: ResumingClient, chunks: AsyncIterable[bytes | Pcm16]) ->
     await client.end()
 
 
+async def stream_samples(
+    url: str,
+    samples: Pcm16,
+    *,
+    config: SessionConfig | None = None,
+    api_key: str | None = None,
+    chunk_ms: int = DEFAULT_CHUNK_MS,
+    speed: float = 1.0,
+) -> AsyncGenerator[Message, None]:
+    """`stream_audio` of 16 kHz `samples`, sent as a microphone would send them."""
+    async with aclosing(paced_chunks(samples, chunk_ms=chunk_ms, speed=speed)) as chunks:
+        session = stream_audio(chunks, url=url, config=config, api_key=api_key)
+        async with aclosing(session) as messages:
+            async for message in messages:
+                yield message
+
+
 async def stream_file(
     url: str,
     path: Path,
     *,
     config: SessionConfig | None = None,
     api_key: str | None = None,
-    chunk_ms: int = pacing.DEFAULT_CHUNK_MS,
+    chunk_ms: int = DEFAULT_CHUNK_MS,
     speed: float = 1.0,
 ) -> AsyncGenerator[Message, None]:
-    """`pacing.stream_file` that resumes."""
+    """`stream_samples` of a file, decoded here."""
     samples = await asyncio.to_thread(load_recording, path)
-    async with aclosing(pacing.paced_chunks(samples, chunk_ms=chunk_ms, speed=speed)) as chunks:
-        session = stream_audio(chunks, url=url, config=config, api_key=api_key)
-        async with aclosing(session) as messages:
-            async for message in messages:
-                yield message
+    session = stream_samples(url, samples, config=config, api_key=api_key, chunk_ms=chunk_ms, speed=speed)
+    async with aclosing(session) as messages:
+        async for message in messages:
+            yield message

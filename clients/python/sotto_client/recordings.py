@@ -52,6 +52,9 @@ class Transcription(Transcript, frozen=True, kw_only=True):
     body: dict[str, Any] = {}
 
 
+_NOT_IN_QUERY = frozenset({"api_key", "timeout_s"})
+
+
 @dataclass(frozen=True, slots=True)
 class UploadOptions:
     """What is None is left to the server. `timeout_s` bounds the wait for the answer after the upload.
@@ -76,20 +79,12 @@ class UploadOptions:
     timeout_s: float = 4 * 3600.0
 
     def query(self) -> dict[str, str]:
-        values = {
-            "language": self.language,
-            "task": self.task,
-            "prompt": self.prompt,
-            "word_timestamps": _flag(self.word_timestamps),
-            "vad_filter": _flag(self.vad_filter),
-            "diarize": _flag(self.diarize),
-            "num_speakers": _number(self.num_speakers),
-            "min_speakers": _number(self.min_speakers),
-            "max_speakers": _number(self.max_speakers),
-            "diarization_backend": self.diarization_backend,
-            "audio_track": _number(self.audio_track),
+        chosen = {name: getattr(self, name) for name in self.__slots__ if name not in _NOT_IN_QUERY}
+        return {
+            name: str(value).lower() if isinstance(value, bool) else str(value)
+            for name, value in chosen.items()
+            if value is not None
         }
-        return {name: value for name, value in values.items() if value is not None}
 
 
 async def transcribe_file(
@@ -206,11 +201,3 @@ class _CountedFile:
 
     def fileno(self) -> int:
         return self._stream.fileno()
-
-
-def _number(value: int | None) -> str | None:
-    return None if value is None else str(value)
-
-
-def _flag(value: bool | None) -> str | None:
-    return None if value is None else str(value).lower()

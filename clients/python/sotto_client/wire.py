@@ -82,6 +82,14 @@ class AudioWarning(_Message, tag="audio_warning", frozen=True, kw_only=True):
     value: Annotated[float, means("The measured level.")]
 
 
+class SpeechProbability(_Message, tag="speech_probability", frozen=True, kw_only=True):
+    """How sure the voice detector is of speech; only with the choice `speech_probability`."""
+
+    session_id: SessionId
+    t_ms: Annotated[float, means("Milliseconds of audio that it had heard by then.")]
+    probability: Annotated[float, means("From 0 to 1: the highest since the message before.")]
+
+
 class ModelStatus(_Message, tag="model_status", frozen=True, kw_only=True):
     """A model has said nothing for five seconds though it was asked, or says something again. No word is
     lost: what it did not answer is asked again."""
@@ -244,6 +252,7 @@ Event: TypeAlias = (
     | Ticket
     | VadEvent
     | AudioWarning
+    | SpeechProbability
     | ModelStatus
     | LoadStatus
     | PartialTranscript
@@ -361,6 +370,10 @@ class JobList(Written, frozen=True, kw_only=True):
     """Jobs of one key, the newest first, without their results."""
 
     jobs: tuple[JobStatus, ...]
+    next: Annotated[
+        str | UnsetType,
+        means("Where older ones may begin: send it as `before`; left out behind the last page."),
+    ] = UNSET
 
 
 class Replayed(Written, frozen=True, kw_only=True):

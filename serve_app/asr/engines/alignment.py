@@ -49,17 +49,17 @@ def _median_of_windows(padded: FloatArray) -> FloatArray:
 # -- afterwards --------------------------------------------------------------------------------------
 
 
-def align_tokens(weights: FloatArray, num_start: int) -> tuple[tuple[int, int], ...]:
+def align_tokens(weights: FloatArray, num_start: int, num_behind: int = 1) -> tuple[tuple[int, int], ...]:
     """The monotone path of (token, state) through a text.
 
     `weights` `(num_heads, num_tokens, num_states)`: softmaxed over the audio's own states, one row per token
-    read: `num_start` of the start sequence, no-timestamps, the text, the end token. Row `num_start` predicts
-    the text's first token, so tokens of the path count from there, and the last stands for the end.
+    read: `num_start` of the start sequence, no-timestamps, the text, `num_behind` end tokens. Row `num_start`
+    predicts the text's first token, so tokens of the path count from there, and the last stands for the end.
     """
     mean = weights.mean(axis=1, keepdims=True)
     deviation = np.sqrt(np.square(weights - mean).mean(axis=1, keepdims=True))
     scores = (weights - mean) / np.maximum(deviation, np.finfo(np.float32).tiny)
-    matrix = median_filter(scores).mean(axis=0)[num_start:-1]
+    matrix = median_filter(scores).mean(axis=0)[num_start : weights.shape[1] - num_behind]
     return _warp(-matrix)
 
 

@@ -7,7 +7,7 @@ An engine knows tensors and token ids and nothing else: windows, prompts, guards
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 from serve_app.asr.features import FloatArray
@@ -16,6 +16,10 @@ from serve_app.asr.keyterms import KeytermTrie
 States: TypeAlias = Any
 """Encoder states of a batch, `(batch, num_states, width)`, 20 ms each: an engine's own array type, where it
 keeps them. Only the engine that made them takes them back."""
+
+
+AUTO = frozenset({"", "auto", "default"})
+"""What leaves the choice of a device or an arithmetic to the engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +62,8 @@ class Prompt:
     the answer begins with. `num_states` of the item hold its audio, what is behind them is silence;
     `attention_limit`: stop before the first new token that attends to this state or a later one. `draft`:
     what the answer probably goes on with behind `forced`. It changes no text, and saves time in engines that
-    can check it; beams, samples and attention do without. `terms` are to be expected, in engines that lift
-    them; beams, samples and attention do without, too.
+    can check it; beams and samples do without. `terms` are to be expected, in engines that lift them; beams,
+    samples and attention do without.
     """
 
     start: tuple[int, ...]
@@ -76,7 +80,8 @@ class DecodeOptions:
 
     `max_new_tokens`: of each item, its forced text not counted. `temperature` over 0 samples (with
     `beam_size` 1). `suppressed` ids never come; `suppressed_first` not as the first token of an answer
-    without forced text. `attention`: give the attended states (engines that can).
+    without forced text. `attention`: give the attended states (engines that can). `alignment`: say where the
+    tokens lie, where that comes with the search: engines that check drafts, for greedy answers.
     """
 
     beam_size: int = 1
@@ -85,6 +90,7 @@ class DecodeOptions:
     suppressed: tuple[int, ...] = ()
     suppressed_first: tuple[int, ...] = ()
     attention: bool = False
+    alignment: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +100,8 @@ class Hypothesis:
     `ids`: forced text included, end token not. `sum_logprob` of the `num_scored` new tokens, the end token
     among them where it was `ended`: False where the token or attention limit stopped it. `no_speech_prob`
     at the start of transcript. `attended`: the state that each of `ids` attends to most, forced ones
-    included; empty unless asked for.
+    included; empty unless asked for. `num_calls` of the decoder, 0: one for each scored token.
+    `alignment` of `ids` with the states of the prompt; None: not known.
     """
 
     ids: tuple[int, ...]
@@ -103,6 +110,8 @@ class Hypothesis:
     no_speech_prob: float
     ended: bool
     attended: tuple[int, ...] = ()
+    num_calls: int = field(default=0, compare=False)
+    alignment: Alignment | None = None
 
     @property
     def avg_logprob(self) -> float:

@@ -3,9 +3,9 @@
 | engine | hardware | chosen by itself |
 | --- | --- | --- |
 | mlx | Apple silicon | always there, where it is installed |
-| ctranslate2 | NVIDIA cards, CPUs | everywhere else, for CTranslate2 folders |
-| onnx | CPUs | never, it is asked for |
-| torch | NVIDIA cards, Apple silicon, CPUs | for Hugging Face folders, and where attention is needed |
+| onnx | CPUs | on CPUs, unless another was measured to be cheaper (`measured`) |
+| ctranslate2 | NVIDIA cards, CPUs | on cards, for CTranslate2 folders |
+| torch | NVIDIA cards, Apple silicon, CPUs | on cards, for other folders and where attention is needed |
 
 An installed package brings more of them through an entry point, in one of two groups: `sotto.engines` for
 what runs Whisper models (its factory takes a `ModelToLoad` and returns an `Engine`), `sotto.transcribers`
@@ -21,6 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from serve_app.asr.engines.base import Engine
+from serve_app.asr.engines.measured import read_costs
 from serve_app.asr.ports import ModelToLoad, Transcriber
 from serve_app.core.errors import ModelUnavailable
 from serve_app.core.installed import find_installed, installed_names, load_installed
@@ -32,6 +33,8 @@ BUILT_IN = {
     for name in ("ctranslate2", "mlx", "onnx", "torch")
 }
 """Ours, each named after the package that it stands on. Another's of the same name is not looked at."""
+CPU_ENGINES = ("onnx", "ctranslate2")
+"""Of every installation; the first where nothing was measured."""
 _PACKAGES = {"onnx": "onnxruntime"}
 """Where the package's name is another."""
 AUTO = ("", "auto")
@@ -64,8 +67,16 @@ def runs_whisper(name: str) -> bool:
     return name in AUTO or find_engine(name).group == ENGINES
 
 
-def choose_engine(wanted: str, path: Path, *, device: str = "auto", needs_attention: bool = False) -> str:
-    """The engine for a Whisper folder. Raises `ModelUnavailable` naming what is in the way."""
+def choose_engine(
+    wanted: str,
+    path: Path,
+    *,
+    device: str = "auto",
+    needs_attention: bool = False,
+    cache_dir: Path | None = None,
+) -> str:
+    """The engine for a Whisper folder; `cache_dir` as for `read_costs`. Raises `ModelUnavailable` naming what
+    is in the way."""
     converted = (path / "model.bin").is_file()
     if wanted not in AUTO:
         if find_engine(wanted).name in BUILT_IN and not is_installed(wanted):
@@ -78,6 +89,10 @@ def choose_engine(wanted: str, path: Path, *, device: str = "auto", needs_attent
     on_apple = sys.platform == "darwin" and platform.machine() == "arm64"
     if (device == "mps" or (device == "auto" and on_apple)) and is_installed("mlx"):
         return "mlx"
+    if is_on_cpu(device) and (own := engines_on_cpu(path, needs_attention=needs_attention)):
+        costs = read_costs(path, cache_dir)
+        # Only a comparison counts, not a figure of one of them.
+        return min(own, key=lambda name: costs[name]) if costs.keys() >= set(own) else own[0]
     if converted and device != "mps" and not needs_attention:
         return "ctranslate2"
     for other in ("torch", "mlx"):
@@ -87,6 +102,25 @@ def choose_engine(wanted: str, path: Path, *, device: str = "auto", needs_attent
         return "ctranslate2"
     reason = "device mps" if device == "mps" else f"{path}, which is no CTranslate2 folder,"
     raise ModelUnavailable(f"{reason} needs the torch or the mlx engine: {HOW_TO_INSTALL}")
+
+
+def is_on_cpu(device: str) -> bool:
+    """Whether a device as it was set is the CPU here."""
+    if device not in ("", "auto", "default", "cpu"):
+        return False
+    from serve_app.asr.devices import choose_device
+
+    return choose_device(device) == "cpu"
+
+
+def engines_on_cpu(path: Path, *, needs_attention: bool = False) -> list[str]:
+    """Those of every installation that can run a Whisper folder on a CPU, the first where nothing was
+    measured."""
+    converted = (path / "model.bin").is_file()
+    found = [name for name in CPU_ENGINES if is_installed(name)]
+    if needs_attention or not converted:
+        found = [name for name in found if name != "ctranslate2"]
+    return found
 
 
 def load_engine(name: str, model: ModelToLoad) -> Engine:

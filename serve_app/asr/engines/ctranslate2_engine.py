@@ -26,15 +26,14 @@ from serve_app.asr.engines.base import (
 )
 from serve_app.asr.features import FloatArray
 from serve_app.asr.folder import count_vocabulary
-from serve_app.asr.ports import ModelToLoad
+from serve_app.asr.ports import MAX_BEAM_SIZE, ModelToLoad
 from serve_app.asr.vocabulary import language_code
+from serve_app.asr.windows import FRAMES_PER_STATE
 from serve_app.core.errors import ModelUnavailable
 from serve_app.models.footprint import MAX_TEXT_POSITIONS
 
-MAX_BEAM_SIZE = 20
 _MAX_NEW_TOKENS = MAX_TEXT_POSITIONS // 2
 """CTranslate2 gives half of `max_length` at most, forced text among it."""
-_FRAMES_PER_STATE = 2
 
 
 def load(model: ModelToLoad) -> CTranslate2Engine:
@@ -74,12 +73,12 @@ class CTranslate2Engine:
         except (RuntimeError, ValueError, MemoryError) as error:
             raise ModelUnavailable(f"the model in {path} cannot be loaded: {error}") from error
         self._to_cpu = device != "cpu"
-        self._dimensions = Dimensions(
+        self.dimensions = Dimensions(
             num_mels=int(self._model.n_mels),
             vocabulary_size=count_vocabulary(path),
             multilingual=bool(self._model.is_multilingual),
         )
-        self._capabilities = Capabilities(
+        self.capabilities = Capabilities(
             engine="ctranslate2",
             device=device,
             compute_type=compute_type,
@@ -90,14 +89,6 @@ class CTranslate2Engine:
             short_windows=True,
             max_beam_size=MAX_BEAM_SIZE,
         )
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return self._capabilities
-
-    @property
-    def dimensions(self) -> Dimensions:
-        return self._dimensions
 
     def encode(self, features: FloatArray) -> FloatArray:
         states: FloatArray = np.asarray(self._model.encode(_storage(features), to_cpu=self._to_cpu))
@@ -185,7 +176,7 @@ class CTranslate2Engine:
             _storage(states),
             list(start),
             [list(text) for text in texts],
-            [count * _FRAMES_PER_STATE for count in num_states],
+            [count * FRAMES_PER_STATE for count in num_states],
         )
         return [Alignment(tuple(item.alignments), tuple(item.text_token_probs)) for item in found]
 

@@ -52,10 +52,12 @@ def uses_terms(prompts: Sequence[Prompt], options: DecodeOptions) -> bool:
 
 
 def search_lifted(
-    decoder: TableDecoder, prompts: Sequence[Prompt], options: DecodeOptions, *, end: int
+    decoder: TableDecoder, prompts: Sequence[Prompt], options: DecodeOptions, *, start: int, end: int
 ) -> list[Hypothesis]:
-    """One greedy answer per prompt, in order. `end`: the end token's id."""
-    answers = [_LiftedAnswer(prompt, options, end) for prompt in prompts]
+    """One greedy answer per prompt, in order, without its alignment. `start` of transcript, `end`: those
+    tokens' ids."""
+    options = replace(options, alignment=False)
+    answers = [_LiftedAnswer(prompt, options, start, end) for prompt in prompts]
     live = list(range(len(prompts)))
     guesses = [answer.first_guess() for answer in answers]
     tables, no_speech_probs = decoder.begin(guesses)
@@ -116,6 +118,7 @@ class _LiftedAnswer(_Answer):
         """Take tokens up to the first that differs from the guess. How many tokens of the guess stay, less
         those before it that go."""
         num_given = len(self.ids)
+        self.num_calls += 1
         self.num_agreed = 0
         for place, logprobs in enumerate(table[: len(guess) + 1]):
             num_before = len(self.ids)

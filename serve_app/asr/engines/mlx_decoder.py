@@ -27,12 +27,13 @@ Draws = npt.NDArray[np.float64]
 
 
 class MlxStepDecoder:
-    """`StepDecoder` of the search, on one thread. `start` and `no_speech`: those tokens' ids."""
+    """`StepDecoder` of the search, on one thread. `audio`: the projected states; `start` and `no_speech`:
+    those tokens' ids."""
 
     def __init__(
         self,
         model: MlxWhisper,
-        states: mx.array,
+        audio: mx.array,
         prompts: Sequence[Prompt],
         options: DecodeOptions,
         *,
@@ -52,7 +53,7 @@ class MlxStepDecoder:
         tokens, num_padding = pad_left([(*prompt.start, *prompt.forced) for prompt in prompts])
         self._tokens = mx.array(tokens, dtype=mx.int32)
         self._num_padding = num_padding
-        self._cache = model.cache(states, num_padding)
+        self._cache = model.cache(audio, num_padding)
 
     def begin(self, draws: Draws | None) -> Beginning:
         hidden, scores = self._model.decode(self._tokens, self._cache, attention=self._attention)

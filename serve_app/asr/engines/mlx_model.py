@@ -176,8 +176,8 @@ class _DecoderLayer:
 
 
 class MlxWhisper:
-    """One model's layers. Nothing that it returns is evaluated: MLX evaluates lazily, and an array that is
-    not evaluated yet belongs to the thread that made it."""
+    """One model's layers. MLX evaluates lazily, and an array that is not evaluated yet belongs to the thread
+    that made it: what is made of audio is evaluated, and what is made of text is left to its caller."""
 
     def __init__(self, weights: WhisperWeights, dtype: mx.Dtype) -> None:
         self.shape = shape = weights.shape
@@ -199,11 +199,24 @@ class MlxWhisper:
 
     def encode(self, features: FloatArray) -> mx.array:
         """States `(batch, num_frames / 2, width)` of features `(batch, num_mels, num_frames)`."""
-        return self._encoder(mx.array(np.ascontiguousarray(features.transpose(0, 2, 1))).astype(self.dtype))
+        inputs = mx.array(np.ascontiguousarray(features.transpose(0, 2, 1))).astype(self.dtype)
+        return _evaluated(self._encoder(inputs))
 
-    def cache(self, states: mx.array, num_padding: Sequence[int]) -> Cache:
-        """Start to decode: the audio's keys and values of all layers, made once."""
-        cross = [layer.cross.key_values(states) for layer in self._layers]
+    def project(self, states: mx.array) -> mx.array:
+        """Keys and values `(num_layers, 2, batch, num_heads, num_states, head_width)`."""
+        known = [layer.cross.key_values(states) for layer in self._layers]
+        return _evaluated(mx.stack([mx.stack([entry.keys, entry.values]) for entry in known]))
+
+    def take(self, states: mx.array, rows: Sequence[int]) -> mx.array:
+        return _evaluated(states[mx.array(list(rows), dtype=mx.int32)])
+
+    def join(self, projected: mx.array, silence: mx.array) -> mx.array:
+        tail = mx.broadcast_to(silence, (*projected.shape[:-2], *silence.shape[-2:]))
+        return _evaluated(mx.concatenate([projected, tail], axis=-2))
+
+    def cache(self, audio: mx.array, num_padding: Sequence[int]) -> Cache:
+        """Start to decode, with projected states."""
+        cross = [KeyValues(layer[0], layer[1]) for layer in audio]
         return Cache(cross, mx.array(list(num_padding), dtype=mx.int32))
 
     def decode(
@@ -272,6 +285,11 @@ def _by_row(attended: mx.array, num_rows: int) -> mx.array:
         return attended
     apart = attended.reshape(num_items, num_heads, num_rows // num_items, -1, width)
     return apart.transpose(0, 2, 1, 3, 4).reshape(num_rows, num_heads, -1, width)
+
+
+def _evaluated(array: mx.array) -> mx.array:
+    mx.eval(array)
+    return array
 
 
 def _linear(inputs: mx.array, weights: tuple[mx.array, mx.array]) -> mx.array:

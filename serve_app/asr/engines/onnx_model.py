@@ -1,10 +1,8 @@
-"""Whisper's graphs in onnxruntime, states of audio, and the keys and values of one batch of text."""
+"""Whisper's graphs in onnxruntime, and the keys and values of one batch of text."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +52,15 @@ class OnnxWhisper:
         projected: FloatArray = self._cross.run(None, {"states": np.ascontiguousarray(states)})[0]
         return projected
 
+    def take(self, states: FloatArray, rows: Sequence[int]) -> FloatArray:
+        taken: FloatArray = states[list(rows)]
+        return taken
+
+    def join(self, projected: FloatArray, silence: FloatArray) -> FloatArray:
+        tail = np.broadcast_to(silence, (*projected.shape[:-2], *silence.shape[-2:]))
+        joined: FloatArray = np.concatenate([projected, tail], axis=-2)
+        return joined
+
     def decode(
         self, feeds: dict[str, Any], *, attention: bool
     ) -> tuple[list[Any], FloatArray, FloatArray | None]:
@@ -73,59 +80,6 @@ def _session(path: Path, threads: int) -> ort.InferenceSession:
     options.enable_mem_pattern = False
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class OnnxStates:
-    """`own` `(batch, num_own, width)`, then, where there is `silence`, its states from `num_own` on, up to
-    `num_states` in all. Keys and values are made once: those of silence with the silence, those of audio for
-    both its text and its alignment."""
-
-    own: FloatArray
-    silence: OnnxStates | None = None
-    num_spliced: int = 0
-    _projected: list[FloatArray] = field(default_factory=list)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @property
-    def batch_size(self) -> int:
-        return len(self.own)
-
-    @property
-    def num_states(self) -> int:
-        return int(self.own.shape[1]) + self.num_spliced
-
-    def splice(self, silence: OnnxStates, num_states: int) -> OnnxStates:
-        """Raises ValueError where the silence is no single item, or too short."""
-        num_spliced = num_states - self.num_states
-        if num_spliced <= 0:
-            return self
-        if self.silence is not None:
-            raise ValueError("these states have silence behind them already")
-        if silence.batch_size != 1 or silence.own.shape[1] < num_states:
-            raise ValueError(f"the silence must be one item of at least {num_states} states")
-        return OnnxStates(self.own, silence, num_spliced, self._projected, self._lock)
-
-    def take(self, rows: Sequence[int]) -> OnnxStates:
-        return OnnxStates(self.own[list(rows)], self.silence, self.num_spliced)
-
-    def project(self, model: OnnxWhisper) -> FloatArray:
-        """Keys and values of all states, as `OnnxWhisper.project` gives them."""
-        projected = self._kept(model)
-        if self.silence is None:
-            return projected
-        num_own, num_all = self.own.shape[1], self.num_states
-        layers, batch, heads, _, width = projected.shape
-        out = np.empty((layers, batch, heads, num_all, width), dtype=np.float32)
-        out[..., :num_own, :] = projected
-        out[..., num_own:, :] = self.silence._kept(model)[..., num_own:num_all, :]
-        return out
-
-    def _kept(self, model: OnnxWhisper) -> FloatArray:
-        with self._lock:
-            if not self._projected:
-                self._projected.append(model.project(self.own))
-            return self._projected[0]
 
 
 class TextCache:

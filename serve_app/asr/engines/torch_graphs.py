@@ -20,14 +20,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from serve_app.asr.engines.drafts import MAX_GUESS_TOKENS, REPLACEMENT_TOKENS
 from serve_app.asr.engines.search import IntArray
-from serve_app.asr.engines.torch_decoder import EagerRunner
+from serve_app.asr.engines.torch_decoder import EagerRunner, aligned_right, move_row
 from serve_app.asr.engines.torch_model import TorchWhisper
 from serve_app.models.footprint import MAX_TEXT_POSITIONS
 
 MAX_GRAPHS = 64
 _STATES_STEP = 256
-_TOKEN_BUCKETS = (128, 256, MAX_TEXT_POSITIONS)
+_TOKEN_BUCKETS = (128, 256, MAX_TEXT_POSITIONS, MAX_TEXT_POSITIONS + MAX_GUESS_TOKENS)
+_NEW_BUCKETS = (1, 1 + REPLACEMENT_TOKENS, 1 + MAX_GUESS_TOKENS)
+"""Tokens that are read at once: the newest, and what is guessed behind it."""
 
 _log = structlog.get_logger(__name__)
 
@@ -42,6 +45,7 @@ class Sizes(NamedTuple):
     num_tokens: int
     num_states: int
     attention: bool
+    num_new: int = 1
 
 
 def round_up(num_items: int, beam_size: int, num_tokens: int, num_states: int, *, attention: bool) -> Sizes:
@@ -74,7 +78,7 @@ def capture_cuda(body: Body) -> Body:
 @dataclass(slots=True)
 class _Buffers:
     """`text`, `audio` `(num_layers, 2, rows or items, num_heads, tokens or states, head_width)`; per row the
-    newest token and the padding left of its prompt; the newest token's place and the states there are."""
+    newest tokens and the padding left of its prompt; the first new token's place and the states there are."""
 
     text: Tensor
     audio: Tensor
@@ -116,7 +120,7 @@ class GraphArena:
         self._buffers = _Buffers(
             text=torch.zeros((layers, 2, rows, heads, num_tokens, width), dtype=dtype, device=device),
             audio=torch.zeros((layers, 2, num_items, heads, num_states, width), dtype=dtype, device=device),
-            tokens=torch.zeros(rows, dtype=torch.int64, device=device),
+            tokens=torch.zeros((rows, _NEW_BUCKETS[-1]), dtype=torch.int64, device=device),
             padding=torch.zeros(rows, dtype=torch.int64, device=device),
             place=torch.zeros(1, dtype=torch.int64, device=device),
             num_states=torch.zeros(1, dtype=torch.int64, device=device),
@@ -149,25 +153,29 @@ class _Step:
         self._attention = sizes.attention
         self._text = buffers.text[:, :, :rows, :, : sizes.num_tokens]
         self._audio = buffers.audio[:, :, : sizes.num_items, :, : sizes.num_states]
-        self._tokens, self._padding = buffers.tokens[:rows], buffers.padding[:rows]
+        self._tokens, self._padding = buffers.tokens[:rows, : sizes.num_new], buffers.padding[:rows]
+        self._new = torch.arange(sizes.num_new, device=model.device)
+        self._places = self._new
         self._text_places = torch.arange(sizes.num_tokens, device=model.device)
         self._audio_places = torch.arange(sizes.num_states, device=model.device)
         self._text_mask: Tensor | None = None
         self._states_mask: Tensor | None = None
 
     def __call__(self) -> tuple[Tensor, Tensor | None]:
-        place = self._buffers.place
+        self._places = self._buffers.place + self._new
         real = self._text_places[None, :] >= self._padding[:, None]
-        self._text_mask = (real & (self._text_places <= place)[None, :])[:, None, None]
+        upto = self._text_places[None, :] <= self._places[:, None]
+        self._text_mask = (real[:, None] & upto[None])[:, None]
         self._states_mask = (self._audio_places < self._buffers.num_states)[None, None, None]
-        positions = (place - self._padding).clamp_min(0)[:, None]
-        hidden, scores = self._model.decode(self._tokens[:, None], positions, self, attention=self._attention)
-        return self._model.logits(hidden[:, -1]), scores
+        last = self._model.shape.num_text_positions - 1
+        positions = (self._places[None, :] - self._padding[:, None]).clamp(0, last)
+        hidden, scores = self._model.decode(self._tokens, positions, self, attention=self._attention)
+        return self._model.logits(hidden), scores
 
     def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         own_keys, own_values = self._text[layer, 0], self._text[layer, 1]
-        own_keys.index_copy_(2, self._buffers.place, keys)
-        own_values.index_copy_(2, self._buffers.place, values)
+        own_keys.index_copy_(2, self._places, keys)
+        own_values.index_copy_(2, self._places, values)
         return own_keys, own_values
 
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
@@ -221,20 +229,25 @@ class StaticRunner:
         self._num_read = num_read
         return result
 
-    def step(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
+    def read(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
         held = self._arena.reserve(self._sizes)
-        rows = self._on_device(self._rows)
-        held.tokens[rows] = tokens
+        rows, num_new = self._on_device(self._rows), tokens.shape[1]
+        # Behind the new tokens lie some of before, up to what the graph reads: nothing sees them.
+        held.tokens[rows, :num_new] = tokens
         held.place.fill_(self._num_read)
-        logits, scores = self._arena.step(self._sizes)()
-        self._num_read += 1
-        return logits[rows], None if scores is None else scores[rows][..., : self._num_states]
+        bucket = next(bucket for bucket in _NEW_BUCKETS if bucket >= num_new)
+        logits, scores = self._arena.step(self._sizes._replace(num_new=bucket))()
+        self._num_read += num_new
+        if scores is not None:
+            scores = scores[rows][:, :, :num_new, : self._num_states]
+        return logits[rows, :num_new], scores
 
     def select(self, rows: IntArray) -> None:
         items = self._rows[rows] // self._beam_size
         slots = items[np.sort(np.unique(items, return_index=True)[1])]
         num_beams = len(rows) // len(slots)
         smaller = self._sizes_of(len(slots))
+        self._padding = self._padding[rows]
         places = np.arange(len(slots)) if smaller.num_items < self._sizes.num_items else slots
         target = (places[:, None] * self._beam_size + np.arange(num_beams)).reshape(-1)
         self._move(self._rows[rows], target)
@@ -243,6 +256,14 @@ class StaticRunner:
             held.audio[:, :, : len(slots)] = held.audio[:, :, self._on_device(slots)]
             self._sizes = smaller
         self._rows = target
+
+    def drop_last(self, num_tokens: Sequence[int]) -> None:
+        held = self._arena.reserve(self._sizes)
+        padding, self._num_read = aligned_right(self._padding, self._num_read, num_tokens)
+        for row, old, new in zip(self._rows, self._padding, padding, strict=True):
+            move_row(held.text[:, :, row], old, new, self._num_read)
+        held.padding[self._on_device(self._rows)] = self._on_device(padding)
+        self._padding = padding
 
     def _move(self, source: IntArray, target: IntArray) -> None:
         """Copy rows of text within the buffers."""

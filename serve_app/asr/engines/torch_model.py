@@ -6,7 +6,7 @@ positions are cut to the states there are. The encoder's and the decoder's posit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from serve_app.asr.engines.weights import WhisperShape, WhisperWeights
+from serve_app.asr.features import FloatArray
 
 _FEW_ROWS = 8
 
@@ -104,9 +105,9 @@ class TorchWhisper:
 
     # -- encoder ---------------------------------------------------------------------------------
 
-    def encode(self, features: Tensor) -> Tensor:
+    def encode(self, features: FloatArray) -> Tensor:
         """States `(batch, num_frames / 2, width)` of features `(batch, num_mels, num_frames)`."""
-        x = features.to(self.device, self.dtype)
+        x = torch.from_numpy(np.ascontiguousarray(features)).to(self.device, self.dtype)
         for convolution in self._convolutions:
             x = convolution(x)
         x = x.transpose(1, 2)
@@ -126,7 +127,13 @@ class TorchWhisper:
         heads = self.shape.num_decoder_heads
         projected = self._cross(states)
         projected = projected.view(batch, num_states, self.shape.num_decoder_layers, 2, heads, -1)
-        return projected.permute(2, 3, 0, 4, 1, 5)
+        return projected.permute(2, 3, 0, 4, 1, 5).contiguous()
+
+    def take(self, states: Tensor, rows: Sequence[int]) -> Tensor:
+        return states[torch.tensor(list(rows), dtype=torch.int64, device=self.device)]
+
+    def join(self, projected: Tensor, silence: Tensor) -> Tensor:
+        return torch.cat((projected, silence.expand(*projected.shape[:-2], *silence.shape[-2:])), dim=-2)
 
     # -- decoder ---------------------------------------------------------------------------------
 
@@ -157,7 +164,9 @@ class TorchWhisper:
         return self._decoder_norm(x), torch.cat(scores, dim=1) if scores else None
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Float32 scores `(num_rows, vocabulary_size)` of hidden states `(num_rows, width)`."""
+        """Float32 scores `(..., vocabulary_size)` of hidden states `(..., width)`."""
+        if hidden.ndim > 2:
+            return self.logits(hidden.flatten(0, -2)).view(*hidden.shape[:-1], -1)
         if hidden.device.type == "cpu" and len(hidden) <= _FEW_ROWS:
             # MKL's product with one vector takes nearly twice as long as that with two, and the transposed
             # product of a few half as long; this is half of a decoder's step.

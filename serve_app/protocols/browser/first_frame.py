@@ -13,7 +13,7 @@ from serve_app.core.events import Event
 from serve_app.protocols.browser.interim_final import InterimFinalDialect
 from serve_app.protocols.browser.whisper_live_kit import WhisperLiveKitDialect
 from serve_app.protocols.choices import Parameters, convert_parameters
-from serve_app.protocols.dialect import Command, EndUnlessMore, Farewell, Frame, Load, Totals
+from serve_app.protocols.dialect import Command, Dialect, EndUnlessMore, Farewell, Frame, Load, Totals
 
 ProtocolName: TypeAlias = Literal["auto", "interim_final", "whisperlivekit"]
 
@@ -27,7 +27,7 @@ class ProtocolChoice(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
 
 
-class FirstFrameDialect:
+class FirstFrameDialect(Dialect):
     """One connection to `/ws`.
 
     `?protocol=` or, where the address says nothing, `protocol` settles it before any frame: clients of
@@ -38,35 +38,25 @@ class FirstFrameDialect:
         self._parameters = tuple(parameters)
         self._interim_final = InterimFinalDialect(self._parameters)
         self._whisper_live_kit = WhisperLiveKitDialect(self._parameters, typed=True)
-        self._chosen: InterimFinalDialect | WhisperLiveKitDialect | None = None
+        self._chosen: Dialect | None = None
         self._choose(protocol)
 
     @property
-    def heartbeat_s(self) -> float | None:
-        return self._dialect.heartbeat_s
-
-    @property
-    def status_s(self) -> float | None:
-        return None if self._chosen is None else self._chosen.status_s
-
-    @property
-    def _dialect(self) -> InterimFinalDialect | WhisperLiveKitDialect:
+    def _dialect(self) -> Dialect:
         return self._chosen or self._interim_final
 
     def _choose(self, protocol: ProtocolName) -> None:
-        if protocol == "interim_final":
-            self._chosen = self._interim_final
-        elif protocol == "whisperlivekit":
-            self._chosen = self._whisper_live_kit
-
-    def accepted(self) -> Sequence[Frame]:
-        return ()
+        known: dict[str, Dialect] = {
+            "interim_final": self._interim_final,
+            "whisperlivekit": self._whisper_live_kit,
+        }
+        self._chosen = known.get(protocol)
+        self.status_s = None if self._chosen is None else self._chosen.status_s
 
     def open_at_once(self) -> Sequence[Command]:
         """Only looks at the address, which must make sense to both."""
         named = convert_parameters(self._parameters, ProtocolChoice).protocol
         if named is not None:
-            self._chosen = None
             self._choose(named)
         return self._whisper_live_kit.open_at_once()
 
@@ -87,17 +77,13 @@ class FirstFrameDialect:
         self._dialect.opened(session_id)
 
     def anchored(self, unix_s: float) -> None:
-        if self._dialect is self._interim_final:
-            self._interim_final.anchored(unix_s)
+        self._dialect.anchored(unix_s)
 
     def send(self, event: Event, channel: int = 0) -> Sequence[Frame]:
         return self._dialect.send(event, channel)
 
     def refuse(self, error: SottoError) -> Sequence[Frame]:
         return self._dialect.refuse(error)
-
-    def heartbeat(self, received_ms: float) -> Sequence[Frame]:
-        return self._dialect.heartbeat(received_ms)
 
     def status(self, load: Load) -> Sequence[Frame]:
         return self._dialect.status(load)

@@ -25,7 +25,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from serve_app.core.errors import InvalidMessage, SottoError
+from serve_app.core.errors import SottoError
 from serve_app.core.events import (
     Event,
     Final,
@@ -44,20 +44,19 @@ from serve_app.protocols.choices import (
     SessionChoices,
     choices_from_query,
     convert_parameters,
-    message_of,
+    decode_message,
 )
 from serve_app.protocols.deltas import NewWords
 from serve_app.protocols.dialect import (
     Audio,
     Command,
+    Dialect,
     End,
-    Farewell,
     Frame,
     Load,
     Open,
     RawAudio,
     Reconfigure,
-    Totals,
 )
 from serve_app.protocols.native.dialect import TextOptions
 from serve_app.protocols.speaker_runs import SentFinals, speaker_runs
@@ -91,10 +90,10 @@ _decoder: msgspec.json.Decoder[Control] = msgspec.json.Decoder(Start | Set | Sto
 _encoder = msgspec.json.Encoder()
 
 
-class InterimFinalDialect:
+class InterimFinalDialect(Dialect):
     """One connection; `parameters` are those of its address (`language` and the choices of a session)."""
 
-    heartbeat_s: float | None = None
+    status_s: float | None = STATUS_CHECK_S
 
     def __init__(self, parameters: Parameters = ()) -> None:
         self._parameters = tuple(parameters)
@@ -105,10 +104,6 @@ class InterimFinalDialect:
         self._new_words: NewWords | None = None
         self._sent: SentFinals | None = None
         self._status: tuple[Load, int] | None = None
-        self.status_s: float | None = STATUS_CHECK_S
-
-    def accepted(self) -> Sequence[Frame]:
-        return ()
 
     def finishes_when_idle(self) -> bool:
         return True
@@ -129,7 +124,7 @@ class InterimFinalDialect:
         if isinstance(frame, bytes):
             audio = Audio(frame)
             return (audio,) if self._asked else (self._open(None), audio)
-        match _decoded(frame):
+        match decode_message(_decoder, frame, MAX_CONTROL_CHARS):
             case Start(language):
                 return (self._open(language),)
             case Set(rate):
@@ -238,9 +233,6 @@ class InterimFinalDialect:
     def _error(self, code: str, message: str) -> records.LiveError:
         return records.LiveError(conn=self._conn or None, code=code, message=message)
 
-    def heartbeat(self, received_ms: float) -> Sequence[Frame]:
-        return ()
-
     def status(self, load: Load) -> Sequence[Frame]:
         """At once when it changed, else every few checks."""
         known, age = self._status or (None, 0)
@@ -258,9 +250,6 @@ class InterimFinalDialect:
             interim_paused=load.interims_paused,
             stalled=stalled,
         )
-
-    def farewell(self, close_code: int, totals: Totals) -> Farewell:
-        return Farewell((), close_code)
 
 
 _RATE_FIELDS = ("partial_results", "partial_interval_ms")
@@ -299,17 +288,6 @@ def _sentences(words: Sequence[Word]) -> Iterator[list[Word]]:
             sentence = []
     if sentence:
         yield sentence
-
-
-def _decoded(frame: str) -> Control:
-    if len(frame) > MAX_CONTROL_CHARS:
-        raise InvalidMessage(f"control message of {len(frame)} characters, the limit is {MAX_CONTROL_CHARS}")
-    try:
-        return _decoder.decode(frame)
-    except msgspec.ValidationError as error:
-        raise InvalidMessage(message_of(error)) from None
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise InvalidMessage(f"malformed JSON: {message_of(error)}") from None
 
 
 def _encoded(message: Written) -> str:

@@ -51,11 +51,11 @@ from serve_app.protocols.dialect import (
     Audio,
     Command,
     ContainerAudio,
+    Dialect,
     End,
     EndUnlessMore,
     Farewell,
     Frame,
-    Load,
     Open,
     RawAudio,
     Totals,
@@ -80,11 +80,8 @@ class UpdateChoices(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
 
 
-class WhisperLiveKitDialect:
+class WhisperLiveKitDialect(Dialect):
     """One connection. `typed`: the shape of `/ws`, else that of `/asr`."""
-
-    heartbeat_s: float | None = None
-    status_s: float | None = None
 
     def __init__(self, parameters: Parameters = (), *, typed: bool = False) -> None:
         self._parameters = tuple(parameters)
@@ -219,12 +216,6 @@ class WhisperLiveKitDialect:
 
     def refuse(self, error: SottoError) -> Sequence[Frame]:
         return (self._update(error=str(error)),)
-
-    def heartbeat(self, received_ms: float) -> Sequence[Frame]:
-        return ()
-
-    def status(self, load: Load) -> Sequence[Frame]:
-        return ()
 
     def farewell(self, close_code: int, totals: Totals) -> Farewell:
         if self._refused_parameters:

@@ -65,13 +65,13 @@ from serve_app.protocols.deepgram.wording import seconds, timed_words
 from serve_app.protocols.dialect import (
     Audio,
     Command,
+    Dialect,
     End,
     EndUnlessMore,
     Farewell,
     Flush,
     Frame,
     KeepAlive,
-    Load,
     Open,
     RawAudio,
     Reconfigure,
@@ -112,14 +112,13 @@ _decoder: msgspec.json.Decoder[ClientMessage] = msgspec.json.Decoder(ClientMessa
 _encoder = msgspec.json.Encoder()
 
 
-class DeepgramDialect:
+class DeepgramDialect(Dialect):
     """One connection; `parameters` are those of its address, `created` is when it was made.
 
     `check_model` raises `InvalidMessage` for a model that no one may ask for.
     """
 
     heartbeat_s: float | None = BEAT_S
-    status_s: float | None = None
 
     def __init__(
         self,
@@ -141,9 +140,6 @@ class DeepgramDialect:
         self._is_open = self._is_closing = self._has_warned = self._has_audio = False
 
     # -- from the client ---------------------------------------------------------------------------
-
-    def accepted(self) -> Sequence[Frame]:
-        return ()
 
     def open_at_once(self) -> Sequence[Command]:
         """The address says it all. Raises `InvalidMessage` or `UnsupportedLanguage`, naming the option."""
@@ -317,9 +313,6 @@ class DeepgramDialect:
         message = error_message(variant, str(error), text if variant == "SchemaError" else None)
         self._refused = f"{variant}: {message.description}"
         return [self._frame(message)]
-
-    def status(self, load: Load) -> Sequence[Frame]:
-        return ()
 
     def farewell(self, close_code: int, totals: Totals) -> Farewell:
         why = "" if close_code == 1000 else self._refused

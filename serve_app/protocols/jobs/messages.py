@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta
 
 from serve_app.core.errors import InvalidMessage
+from serve_app.core.paging import MAX_CHARS, Place
 from serve_app.jobs.records import Delivery, Job, JobState
 from serve_app.protocols.choices import Parameters, convert_parameters, message_of
 from serve_app.protocols.native.transcribe import UploadChoices
@@ -45,6 +46,9 @@ class AsyncQuery(msgspec.Struct, frozen=True, kw_only=True):
 class ListQuery(msgspec.Struct, frozen=True, kw_only=True):
     status: Annotated[JobState, Meta(description="Only those that are there.")] | None = None
     limit: Annotated[int, Meta(ge=1, le=100, description="So many at most.")] = 20
+    before: (
+        Annotated[str, Meta(max_length=MAX_CHARS, description="Go on behind a page: its `next`.")] | None
+    ) = None
 
 
 class ReplayRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,6 +119,12 @@ def replay_request(body: bytes) -> ReplayRequest:
         return msgspec.json.decode(body or b"{}", type=ReplayRequest)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise InvalidMessage(message_of(error)) from None
+
+
+def list_body(jobs: Sequence[Job], limit: int) -> wire.JobList:
+    """A page; a full one says where the next begins."""
+    place = str(Place(jobs[-1].created_s, jobs[-1].job_id)) if len(jobs) == limit else UNSET
+    return wire.JobList(jobs=tuple(job_body(job) for job in jobs), next=place)
 
 
 def job_body(job: Job, result: bytes | None = None, webhooks: Sequence[Delivery] = ()) -> wire.JobStatus:

@@ -11,7 +11,8 @@ from typing import Annotated
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 from msgspec.structs import replace
 
-from serve_app.clips.ports import Clip
+from serve_app.clips.ports import Clip, ClipPage
+from serve_app.core.paging import MAX_CHARS
 from serve_app.protocols.native.transcribe import UploadChoices
 from sotto_client import wire
 from sotto_client.wire import means
@@ -47,6 +48,23 @@ class ClipInfo(wire.Written, frozen=True, kw_only=True):
     complete: Annotated[bool, means("False: some of it could not be decoded.")]
     created_at: Annotated[str, means("ISO 8601.")]
     expires_at: Annotated[str, means("From when on it is gone, ISO 8601.")]
+
+
+class ClipList(wire.Written, frozen=True, kw_only=True):
+    """Stored recordings of one key, the newest first."""
+
+    clips: tuple[ClipInfo, ...]
+    next: Annotated[
+        str | UnsetType,
+        means("Where older ones may begin: send it as `before`; left out behind the last page."),
+    ] = UNSET
+
+
+class ClipQuery(Struct, frozen=True, kw_only=True):
+    limit: Annotated[int, Meta(ge=1, le=100, description="So many at most.")] = 20
+    before: (
+        Annotated[str, Meta(max_length=MAX_CHARS, description="Go on behind a page: its `next`.")] | None
+    ) = None
 
 
 class StoreChoices(Struct, frozen=True):
@@ -106,24 +124,8 @@ class ShortTranscript(wire.Written, frozen=True, kw_only=True):
 
 def short_body(body: wire.Transcript, missing_speakers: str = "") -> ShortTranscript:
     """`missing_speakers`: why they are not told apart where they would be."""
-    return ShortTranscript(
-        transcript=body.transcript,
-        confidence=body.confidence,
-        language=body.language,
-        duration_s=body.duration_s,
-        segments=body.segments,
-        processing_time=body.processing_time,
-        cached=body.cached,
-        model=body.model,
-        cached_at=body.cached_at,
-        cache_hit_at=body.cache_hit_at,
-        words=body.words,
-        num_speakers=body.num_speakers,
-        speakers=body.speakers,
-        diarization=missing_speakers or UNSET,
-        warning=body.warning,
-        complete=body.complete,
-    )
+    taken = {name: getattr(body, name) for name in ShortTranscript.__struct_fields__ if hasattr(body, name)}
+    return ShortTranscript(**taken, diarization=missing_speakers or UNSET)
 
 
 def clip_info(clip: Clip) -> ClipInfo:
@@ -139,6 +141,11 @@ def clip_info(clip: Clip) -> ClipInfo:
         created_at=_when(clip.created_s),
         expires_at=_when(clip.expires_s),
     )
+
+
+def clip_list(page: ClipPage) -> ClipList:
+    place = UNSET if page.last is None else str(page.last)
+    return ClipList(clips=tuple(map(clip_info, page.clips)), next=place)
 
 
 def _when(time_s: float) -> str:

@@ -21,14 +21,13 @@ from serve_app.protocols.dialect import (
     Audio,
     Cancel,
     Command,
+    Dialect,
     End,
-    Farewell,
     Flush,
     Frame,
     Load,
     Open,
     RawAudio,
-    Totals,
 )
 from serve_app.protocols.native import messages as native
 from serve_app.protocols.speaker_runs import SentFinals
@@ -46,10 +45,9 @@ class TextOptions(msgspec.Struct, frozen=True, kw_only=True):
     only_new_words: OnlyNewWords = False
 
 
-class NativeDialect:
+class NativeDialect(Dialect):
     """One connection to `/ws/stt`; `parameters` are those of its address."""
 
-    heartbeat_s: float | None = None
     status_s: float | None = 1.0
 
     def __init__(self, parameters: Parameters = ()) -> None:
@@ -57,21 +55,16 @@ class NativeDialect:
         self._parameters = tuple(parameters)
         self._session_id: str | None = None
         self._events: NativeEvents | None = None
+        self._only_new_words = False
         self._speakers = False
         self._ended = False
-
-    def accepted(self) -> Sequence[Frame]:
-        return ()
 
     def names_speakers(self) -> None:
         self._speakers = True
 
     def opened(self, session_id: str) -> None:
         self._session_id = session_id
-        options = convert_parameters(self._parameters, TextOptions)
-        self._events = NativeEvents(
-            session_id, only_new_words=options.only_new_words, speakers=self._speakers
-        )
+        self._events = NativeEvents(session_id, only_new_words=self._only_new_words, speakers=self._speakers)
 
     def receive(self, frame: Frame) -> Sequence[Command]:
         if isinstance(frame, bytes):
@@ -103,7 +96,7 @@ class NativeDialect:
     def _start(self, command: native.StartSession) -> Open:
         if self._events is not None:
             raise InvalidMessage("the session has already started")
-        convert_parameters(self._parameters, TextOptions)
+        self._only_new_words = convert_parameters(self._parameters, TextOptions).only_new_words
         choices = command.config or SessionChoices()
         self._session_id = command.session_id
         audio = RawAudio(
@@ -117,9 +110,6 @@ class NativeDialect:
     def refuse(self, error: SottoError) -> Sequence[Frame]:
         return (native.encode_error(error, self._session_id).decode(),)
 
-    def heartbeat(self, received_ms: float) -> Sequence[Frame]:
-        return ()
-
     def status(self, load: Load) -> Sequence[Frame]:
         """Where something else gives way than the client knows of."""
         if self._session_id is None or load.rung == self._rung:
@@ -132,9 +122,6 @@ class NativeDialect:
             interims_paused=load.interims_paused,
         )
         return (_encoder.encode(message).decode(),)
-
-    def farewell(self, close_code: int, totals: Totals) -> Farewell:
-        return Farewell((), close_code)
 
 
 class NativeEvents:

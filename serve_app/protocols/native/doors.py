@@ -124,6 +124,16 @@ DOORS: Final = (
     ),
     Operation(
         method="get",
+        path="/api/audio",
+        name="listClips",
+        tag="clips",
+        summary="The newest stored recordings of this key",
+        query=Query(clips.ClipQuery),
+        answers=(Answer(record=clips.ClipList),),
+        errors=(400, 409, 503),
+    ),
+    Operation(
+        method="get",
         path="/api/audio/{clip_id}",
         name="clip",
         tag="clips",

@@ -43,6 +43,7 @@ from serve_app.core.events import (
     SoundWarning,
     SpeakerRevision,
     SpeechEnded,
+    SpeechHeard,
     SpeechStarted,
     Timing,
 )
@@ -127,6 +128,10 @@ def event_message(
         case SoundWarning(kind, at_sample, value):
             return wire.AudioWarning(
                 session_id=session_id, kind=kind, t_ms=_ms(at_sample), value=round(value, 4)
+            )
+        case SpeechHeard(at_sample, probability):
+            return wire.SpeechProbability(
+                session_id=session_id, t_ms=_ms(at_sample), probability=_probability(probability)
             )
         case ModelStatus(stalled, at_sample, waited_s):
             return wire.ModelStatus(

@@ -22,8 +22,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from serve_app.core.errors import InvalidMessage, SottoError
-from serve_app.core.events import Event
+from serve_app.core.errors import InvalidMessage
 from serve_app.protocols.choices import Parameters, choices_from_query, convert_parameters
 from serve_app.protocols.dialect import (
     Audio,
@@ -32,7 +31,6 @@ from serve_app.protocols.dialect import (
     Command,
     ContainerAudio,
     End,
-    Farewell,
     Flush,
     Frame,
     KeepAlive,
@@ -40,10 +38,8 @@ from serve_app.protocols.dialect import (
     Open,
     RawAudio,
     Reply,
-    Totals,
 )
-from serve_app.protocols.native import messages as native
-from serve_app.protocols.native.dialect import NativeEvents, OnlyNewWords
+from serve_app.protocols.native.dialect import NativeDialect, OnlyNewWords
 from serve_app.session.ticket import MAX_TICKET_CHARS
 from sotto_client import wire
 
@@ -81,21 +77,12 @@ _CONTROLS: dict[str, Command] = {
 _decoder = msgspec.json.Decoder(Control)
 
 
-class OpusStreamDialect:
+class OpusStreamDialect(NativeDialect):
     """One connection; a ping goes out every `ping_s`, also between messages."""
 
-    heartbeat_s: float | None = None
-
     def __init__(self, parameters: Parameters = (), *, ping_s: float = 10.0) -> None:
-        self._parameters = tuple(parameters)
-        self._only_new_words = False
-        self._session_id: str | None = None
-        self._events: NativeEvents | None = None
-        self._speakers = False
-        self.status_s: float | None = ping_s
-
-    def accepted(self) -> Sequence[Frame]:
-        return ()
+        super().__init__(parameters)
+        self.status_s = ping_s
 
     def open_at_once(self) -> Sequence[Command]:
         session_id, choices = choices_from_query(self._parameters)
@@ -106,13 +93,6 @@ class OpusStreamDialect:
         self._session_id = session_id
         self._only_new_words = options.only_new_words
         return (Open(choices, audio, session_id, options.resume),)
-
-    def names_speakers(self) -> None:
-        self._speakers = True
-
-    def opened(self, session_id: str) -> None:
-        self._session_id = session_id
-        self._events = NativeEvents(session_id, only_new_words=self._only_new_words, speakers=self._speakers)
 
     def receive(self, frame: Frame) -> Sequence[Command]:
         if isinstance(frame, bytes):
@@ -126,17 +106,5 @@ class OpusStreamDialect:
         except (msgspec.DecodeError, UnicodeError, RecursionError):
             raise InvalidMessage(f"expected a message of type {', '.join(_CONTROLS)}") from None
 
-    def send(self, event: Event, channel: int = 0) -> Sequence[Frame]:
-        return self._events.frames(event) if self._events is not None else ()
-
-    def refuse(self, error: SottoError) -> Sequence[Frame]:
-        return (native.encode_error(error, self._session_id).decode(),)
-
-    def heartbeat(self, received_ms: float) -> Sequence[Frame]:
-        return ()
-
     def status(self, load: Load) -> Sequence[Frame]:
         return (PING,)
-
-    def farewell(self, close_code: int, totals: Totals) -> Farewell:
-        return Farewell((), close_code)

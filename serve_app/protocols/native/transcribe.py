@@ -74,7 +74,8 @@ class UploadChoices(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             description="`json`, `verbose_json` (with words), `text`, `srt`, `vtt`, `tsv` (times in "
             "milliseconds) or `ndjson` (a segment a line; of recordings over a minute each is sent when it "
-            "is known, with a last line `warning` and `complete`, or `detail`, where something went wrong)."
+            "is known, with a last line `warning` and `complete`, or `detail`, where something went wrong; "
+            "server-sent events where `Accept` names `text/event-stream`)."
         ),
     ] = ResponseFormat.JSON
     word_timestamps: Annotated[bool, Meta(description="Add `words` with their times to the JSON.")] = False

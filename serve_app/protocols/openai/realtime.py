@@ -54,15 +54,13 @@ from serve_app.core.samples import SAMPLE_RATE_HZ
 from serve_app.protocols.deltas import NewWords
 from serve_app.protocols.dialect import (
     Command,
-    Farewell,
+    Dialect,
     Flush,
     Frame,
-    Load,
     Open,
     RawAudio,
     Reconfigure,
     Reply,
-    Totals,
 )
 from serve_app.protocols.openai import realtime_records as records
 from serve_app.protocols.openai.errors import RefusedParameter, error_fields
@@ -93,15 +91,12 @@ _CLIENT_EVENTS = (
 )
 
 
-class RealtimeDialect:
+class RealtimeDialect(Dialect):
     """One connection. `check_model` raises `ModelNotFound` for a name that is not served here.
 
     `name` makes its ids: unique among connections, letters and digits. `expires_at`: the Unix second at which
     the session ends at the latest.
     """
-
-    heartbeat_s: float | None = None
-    status_s: float | None = None
 
     def __init__(
         self,
@@ -202,15 +197,6 @@ class RealtimeDialect:
     ) -> Frame:
         error = records.ErrorFields(type=kind, code=code, message=message, param=param, event_id=about)
         return self._frames.frame(records.Error, error=error)
-
-    def heartbeat(self, received_ms: float) -> Sequence[Frame]:
-        return []
-
-    def status(self, load: Load) -> Sequence[Frame]:
-        return []
-
-    def farewell(self, close_code: int, totals: Totals) -> Farewell:
-        return Farewell(close_code=close_code)
 
     # the client's events
 

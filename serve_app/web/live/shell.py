@@ -37,15 +37,10 @@ from serve_app.protocols.dialect import (
     Dialect,
     End,
     EndUnlessMore,
-    FinishesWhenIdle,
     Flush,
     Frame,
     KeepAlive,
-    KnowsClock,
-    KnowsOpening,
-    KnowsSpeakers,
     Open,
-    OpensAtOnce,
     Reconfigure,
     Reply,
     Totals,
@@ -126,7 +121,7 @@ class LiveShell:
         self._sender = Sender(
             transport, dialect, self._outbox, self._send_limit, on_text=door.metrics.text_written
         )
-        self._channels = Channels(door, caller, anchored=self._anchored)
+        self._channels = Channels(door, caller, anchored=self._dialect.anchored)
         self._command: Open | None = None
         self._intake: Intake | None = None
         self._joiner: FrameJoiner | None = None
@@ -197,9 +192,8 @@ class LiveShell:
         return ending.close_code
 
     async def _open_at_once(self) -> None:
-        if isinstance(self._dialect, OpensAtOnce):
-            for command in self._dialect.open_at_once():
-                await self._obey(command)
+        for command in self._dialect.open_at_once():
+            await self._obey(command)
 
     async def _stop(self) -> None:
         await self._tasks.cancel()
@@ -304,13 +298,12 @@ class LiveShell:
         self._channels.open(command)
         self._command = command
         self._record.session_id = self._channels.session_id or ""
-        if isinstance(self._dialect, KnowsSpeakers) and self._channels.tells_speakers:
+        if self._channels.tells_speakers:
             self._dialect.names_speakers()
-        if isinstance(self._dialect, KnowsOpening):
-            self._dialect.opened(self._channels.session_id or "")
+        self._dialect.opened(self._channels.session_id or "")
         self._channels.start(self._on_event)
         self._tasks.start(self._limit())
-        by_default = isinstance(self._dialect, FinishesWhenIdle) and self._dialect.finishes_when_idle()
+        by_default = self._dialect.finishes_when_idle()
         idle_s = self._door.idle_final_s(command.choices, self._channels.options, by_default=by_default)
         if idle_s:
             self._idle_final = IdleFinal(idle_s, self._finish_utterance)
@@ -376,10 +369,6 @@ class LiveShell:
         """A final of what was said, without being asked for one."""
         if not self._ended:
             self._channels.flush(None)
-
-    def _anchored(self, unix_s: float) -> None:
-        if isinstance(self._dialect, KnowsClock):
-            self._dialect.anchored(unix_s)
 
     async def _end(self) -> None:
         if not self._channels.is_open:

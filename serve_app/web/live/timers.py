@@ -73,7 +73,7 @@ async def heartbeats(
 
 
 def _load(channels: Channels, door: Door) -> Load:
-    interims, options = door.service.status().interims, channels.options
+    interims, options = door.service.interim_load(), channels.options
     return Load(
         interims.level,
         round(options.partial_interval_ms * interims.slowdown),

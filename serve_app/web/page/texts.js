@@ -1,6 +1,8 @@
 /** The texts of the interface. `{name}` is filled in. */
 export const TEXTS = {
   en: {
+    recordings: "Recordings",
+    operate: "Operate",
     interface: "Interface",
     microphone: "Microphone",
     sample: "Play a sample",
@@ -49,6 +51,8 @@ export const TEXTS = {
     complaint: "The server says: {message}",
   },
   de: {
+    recordings: "Aufnahmen",
+    operate: "Betrieb",
     interface: "Oberfläche",
     microphone: "Mikrofon",
     sample: "Beispiel abspielen",
@@ -97,6 +101,8 @@ export const TEXTS = {
     complaint: "Der Server meldet: {message}",
   },
   pt: {
+    recordings: "Gravações",
+    operate: "Operação",
     interface: "Interface",
     microphone: "Microfone",
     sample: "Reproduzir um exemplo",
@@ -145,6 +151,8 @@ export const TEXTS = {
     complaint: "O servidor diz: {message}",
   },
   es: {
+    recordings: "Grabaciones",
+    operate: "Operación",
     interface: "Interfaz",
     microphone: "Micrófono",
     sample: "Reproducir un ejemplo",
@@ -193,6 +201,8 @@ export const TEXTS = {
     complaint: "El servidor dice: {message}",
   },
   fr: {
+    recordings: "Enregistrements",
+    operate: "Exploitation",
     interface: "Interface",
     microphone: "Microphone",
     sample: "Lire un exemple",

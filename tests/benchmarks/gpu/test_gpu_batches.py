@@ -110,3 +110,14 @@ def test_the_peak_is_that_of_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_streams_of_a_point() -> None:
     assert Point(8, 3.0, (0.5, 0.1, 0.2)).latency_s == 0.2
     assert Point(8, 3.0, (0.5, 0.1, 0.2)).streams == pytest.approx(120)
+
+
+@pytest.mark.extras
+def test_engines_that_check_drafts_are_timed_with_one(folder: Path) -> None:
+    pytest.importorskip("torch", reason="torch is not installed")
+    plan = BatchPlan(windows_s=(2.0,), batches=(2,), repeats=2, device="cpu")
+    [point] = measure_curve("torch", "small", folder, "float32", plan).measured
+    assert point.drafted_s is not None
+    assert point.drafted_s < point.latency_s
+    [plain] = measure_curve("ctranslate2", "small", folder, "int8", plan).measured
+    assert plain.drafted_s is None

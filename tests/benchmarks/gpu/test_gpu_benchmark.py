@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from benchmarks.gpu import __main__ as gpu
-from benchmarks.gpu import sessions as gpu_sessions
 from benchmarks.gpu.batches import Curve, Point
 from serve_app.models.footprint import Architecture
 
@@ -83,6 +82,26 @@ def test_rows_are_those_of_the_fastest() -> None:
     ]
 
 
+def curve_of(fixed_s: float, per_item_s: float = 0.0, batches: tuple[int, ...] = (1, 2, 4, 8)) -> Curve:
+    points = [
+        Point(batch, audio_s, (fixed_s + per_item_s * batch,) * 2)
+        for batch in batches
+        for audio_s in (3.0, 8.0)
+    ]
+    return Curve("ctranslate2", "tiny", "float16", tuple(points))
+
+
+def test_how_many_speakers_a_card_holds() -> None:
+    assert gpu.speakers_held(curve_of(2.0), 500) == 0
+    assert gpu.speakers_held(curve_of(0.1, batches=(1,)), 500) is None
+    single = gpu.speakers_held(curve_of(0.05, batches=(1, 1, 1, 1)), 900)
+    batched, patient = (gpu.speakers_held(curve_of(0.05, 0.001), bar_ms) for bar_ms in (900, 2_000))
+    assert single is not None
+    assert batched is not None
+    assert patient is not None
+    assert 0 < 2 * single < batched <= patient
+
+
 def test_a_small_run_on_the_cpu(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,7 +114,6 @@ def test_a_small_run_on_the_cpu(
 
     monkeypatch.setattr(gpu, "find_spec", lambda name: Spec)
     monkeypatch.setattr(gpu, "resolve_model", nothing_here)
-    monkeypatch.setattr(gpu_sessions, "MAX_SESSIONS", 16)
     file = tmp_path / "out" / "gpu.json"
     arguments = ["--device", "cpu", "--engines", "ctranslate2", "--windows", "1,2", "--batches", "1,2"]
     assert gpu.main([*arguments, "--precisions", "int8,float16", "--repeats", "2", "--json", str(file)]) == 0
@@ -110,13 +128,13 @@ def test_a_small_run_on_the_cpu(
         (2, 2),
     ]
     assert all(point["latency_s"] > 0 and point["streams"] > 0 for point in int8["points"])
-    assert int8["sessions"]["num_sessions"] >= 1
-    assert (float16["failure"], float16["sessions"]) == ("this device does not compute in it", None)
+    assert int8["speakers"] >= 1
+    assert (float16["failure"], float16["speakers"]) == ("this device does not compute in it", None)
     assert {(row["model"], row["batch"]) for row in result["rows"]} == {("tiny", 1), ("tiny", 2)}
     assert len(result["rows"]) == 8
     printed = capsys.readouterr().out
     assert "Batches on CPU" in printed
-    assert "Sessions on CPU" in printed
+    assert "Speakers on CPU" in printed
 
 
 def test_a_model_that_is_here_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

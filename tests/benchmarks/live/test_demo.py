@@ -2,9 +2,7 @@ import numpy as np
 import pytest
 
 from benchmarks.clips import Clip
-from benchmarks.live.demo import DoorResult, LiveText, report
-from fakes.messages import final, partial
-from sotto_client.messages import ErrorMessage
+from benchmarks.live.demo import DoorResult, report
 
 CLIP = Clip("visit", np.zeros(1600, np.int16), "one two three four five six seven eight nine ten")
 
@@ -18,12 +16,3 @@ def test_one_bad_door_spoils_it(text: str, good: bool, capsys: pytest.CaptureFix
     shown = capsys.readouterr().out
     assert "first" in shown
     assert ("above 6.0 %" in shown) is not good
-
-
-def test_interim_and_final_text_as_it_arrives(capsys: pytest.CaptureFixture[str]) -> None:
-    live = LiveText()
-    live.show(partial("hel", 100.0))
-    live.show(partial("", 100.0))
-    live.show(final("hello", 1600.0, start_ms=1500.0))
-    live.show(ErrorMessage(code="QUEUE_FULL", message="20/20", session_id="s", retryable=True))
-    assert capsys.readouterr().out == "  ... hel\n[  1.50 s] hello\nerror QUEUE_FULL: 20/20\n"

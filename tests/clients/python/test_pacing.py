@@ -9,8 +9,9 @@ from serve_app.launch.cluster import free_ports
 from sotto_client import blocking
 from sotto_client.errors import ServerUnreachable
 from sotto_client.live import SessionConfig
+from sotto_client.live_streams import stream_samples
 from sotto_client.messages import FinalTranscript, PartialTranscript, SessionEnded, SessionStarted
-from sotto_client.pacing import paced_chunks, stream_samples
+from sotto_client.pacing import paced_chunks
 
 
 async def test_chunks_come_at_the_pace_of_a_microphone() -> None:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.access.addresses import AddressRules, Networks, counted_address, parsed_address
+from serve_app.access.addresses import AddressRules, counted_address, parsed_address
+from serve_app.core.addresses import Networks
 
 
 @pytest.mark.parametrize(
@@ -101,9 +102,10 @@ def test_who_comes_in(allow: tuple[str, ...], deny: tuple[str, ...], address: st
     assert AddressRules(allow=allow, deny=deny).admits(parsed_address(address)) is comes_in
 
 
-def test_what_is_no_network() -> None:
-    with pytest.raises(ValueError, match="garden"):
-        Networks(["garden"])
+@pytest.mark.parametrize("name", ["garden", "10.0.0.0/40", "10.0.0.0/8/8"])
+def test_what_is_no_network(name: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        Networks([name])
 
 
 def test_an_ipv6_client_is_its_network() -> None:

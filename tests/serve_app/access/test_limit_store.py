@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
-from fakes.redis_server import running_redis
 from serve_app.access.limit_store import (
     DAY_S,
     LEASE_S,
@@ -21,12 +20,6 @@ from serve_app.access.limit_store import (
     StoreLost,
 )
 from serve_app.access.redis_store import RedisStore
-
-
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running_redis(tmp_path_factory.mktemp("redis")) as url:
-        yield url
 
 
 @pytest.fixture(params=["memory", "redis"])

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,9 +14,6 @@ import soundfile
 from fakes.transcribers import on_ctranslate2
 from serve_app.asr.whisper import WhisperTranscriber
 from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16
-
-if TYPE_CHECKING:
-    from fakes.two_engines import Model
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 SPOKEN = CHECKOUT / "audio" / "spoken"
@@ -41,13 +37,6 @@ def tiny(tiny_folder: Path) -> WhisperTranscriber:
 @pytest.fixture(scope="session")
 def base(base_folder: Path) -> WhisperTranscriber:
     return on_ctranslate2("base", base_folder)
-
-
-@pytest.fixture(scope="session")
-def tiny_model(tiny_folder: Path) -> Model:
-    from fakes.two_engines import Model  # here, since it imports torch
-
-    return Model(tiny_folder)
 
 
 @pytest.fixture(scope="session")

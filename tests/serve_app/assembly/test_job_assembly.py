@@ -35,7 +35,7 @@ KEY = "k" * 32
 
 def recording() -> io.BytesIO:
     file = io.BytesIO()
-    samples = speak([Say(n, ms=250, pause_ms=100 if n % 7 else 900) for n in range(1, 120)])
+    samples = speak([Say(n, ms=250, pause_ms=100 if n % 7 else 900) for n in range(1, 240)])
     soundfile.write(file, samples, 16_000, format="WAV", subtype="PCM_16")
     file.seek(0)
     return file

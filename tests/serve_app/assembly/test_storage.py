@@ -18,10 +18,12 @@ from serve_app.assembly.storage import (
     fingerprint_of,
     result_cache_of,
 )
+from serve_app.cache.entries import MemoryEntries
+from serve_app.cache.host import CacheHost
 from serve_app.cache.ports import CacheLost
 from serve_app.clips.ports import AudioFacts
 from serve_app.core.erasure import Erasure
-from serve_app.core.errors import QuotaExceeded, UnknownClip
+from serve_app.core.errors import QuotaExceeded, StorageUnavailable, UnknownClip
 from serve_app.settings import Settings, SettingsError
 from serve_app.settings.load import read_settings
 from serve_app.telemetry.metrics import no_metrics
@@ -77,6 +79,46 @@ def test_nothing_is_kept_in_strict_privacy(tmp_path: Path, monkeypatch: pytest.M
     assert not cache_allowed(settings)
     assert clips_of(settings) is None
     assert erasers_of(None, None) == ()
+
+
+@pytest.mark.parametrize("kind", ["memory", "disk"])
+@pytest.mark.parametrize("shared", [False, True])
+async def test_a_clip_takes_its_cached_text_along(tmp_path: Path, kind: str, shared: bool) -> None:
+    settings = settings_of(tmp_path, result_cache_type=kind, result_cache_shared=shared)
+    host = cache_host_of(settings)
+    cache = result_cache_of(settings, host, no_metrics())
+    clips = clips_of(settings, cache)
+    assert clips is not None
+
+    async def compute() -> bytes:
+        return b"text"
+
+    async def is_kept(sha256: str, key_id: str, *options: str) -> bool:
+        return (await cache.result(cache.key(sha256, key_id, *options), compute)).hit_at is not None
+
+    clip = await clips.keep(io.BytesIO(b"audio"), "5ha", AudioFacts("wav", 1.0, 16_000, 1), "a")
+    entries = [("5ha", "a"), ("5ha", "a", "words"), ("other", "a"), ("5ha", "b", "of another key")]
+    for entry in entries:
+        assert not await is_kept(*entry)
+    await clips.delete(clip.clip_id, "a")
+    assert [await is_kept(*entry) for entry in entries] == [False, False, True, not shared]
+    await host.close()
+
+
+async def test_a_clip_stays_where_its_cached_text_cannot_be_dropped(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+
+    class Lost(CacheHost):
+        async def clear(self, prefix: str = "") -> int:
+            raise CacheLost("Redis: ConnectionError")
+
+    cache = result_cache_of(settings, Lost(MemoryEntries(max_bytes=1, ttl_s=1)), no_metrics())
+    clips = clips_of(settings, cache)
+    assert clips is not None
+    clip = await clips.keep(io.BytesIO(b"audio"), "5ha", AudioFacts("wav", 1.0, 16_000, 1), "a")
+    with pytest.raises(StorageUnavailable):
+        await clips.delete(clip.clip_id, "a")
+    assert await clips.find(clip.clip_id, "a") == clip
 
 
 async def test_a_key_and_a_clip_are_erased_and_no_others(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 from pathlib import Path
 
@@ -10,10 +9,10 @@ import numpy as np
 import pytest
 
 from fakes.encoded_audio import CONTAINERS, chirp, encoded, silent_film, timed, wav
+from fakes.streamed_audio import streamed
 from serve_app.audio import recordings, stream_decoder
 from serve_app.audio.chains import TOO_MANY_PARTS, HeaderFinder, PartReader, parts_of, skip_tags
 from serve_app.audio.recordings import decode_recording
-from serve_app.audio.stream_decoder import ContainerStream
 from serve_app.core.errors import InvalidAudio
 
 pytestmark = pytest.mark.slow
@@ -22,21 +21,6 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "files"
 TAG = b"ID3\x04\0\0" + bytes([0, 0, 2, 0]) + bytes(256)
 TAGGED = ("mp3", "flac", "aac", "wav")
 LIVE = tuple(name for name in CONTAINERS if name != "m4a")
-
-
-async def streamed(data: bytes, chunk_bytes: int) -> tuple[np.ndarray, str | None]:
-    pieces: list[np.ndarray] = []
-
-    async def collect(stream: ContainerStream) -> None:
-        async for chunk in stream.samples():
-            pieces.append(chunk)
-
-    async with ContainerStream() as stream, asyncio.TaskGroup() as tasks:
-        tasks.create_task(collect(stream))
-        for start in range(0, len(data), chunk_bytes):
-            await stream.feed(data[start : start + chunk_bytes])
-        stream.finish()
-    return np.concatenate(pieces), stream.warning
 
 
 def assert_again_and_again(name: str, samples: np.ndarray, once: np.ndarray, times: int) -> None:
@@ -69,9 +53,9 @@ def test_tags_between_recordings_are_passed_over(name: str) -> None:
 async def test_a_stream_in_which_the_header_comes_again(name: str, chunk_bytes: int) -> None:
     data = encoded(name, 0.5)
     once, _ = await streamed(data, 1_000_000)
-    samples, warning = await streamed(data * 2, chunk_bytes)
+    samples, stream = await streamed(data * 2, chunk_bytes)
     assert_again_and_again(name, samples, once, 2)
-    assert warning is None
+    assert stream.warning is None
 
 
 @pytest.mark.parametrize("name", TAGGED)
@@ -79,9 +63,9 @@ async def test_a_stream_in_which_the_header_comes_again(name: str, chunk_bytes: 
 async def test_a_stream_with_tags_in_front(name: str, chunk_bytes: int) -> None:
     data = encoded(name, 0.3)
     once, _ = await streamed(data, 1_000_000)
-    samples, warning = await streamed(TAG + data + TAG + data, chunk_bytes)
+    samples, stream = await streamed(TAG + data + TAG + data, chunk_bytes)
     assert_again_and_again(name, samples, once, 2)
-    assert warning is None
+    assert stream.warning is None
 
 
 def test_the_second_recording_of_an_mp4_is_whole() -> None:
@@ -114,9 +98,9 @@ def test_what_does_not_open_behind_a_recording_is_told() -> None:
 
 async def test_what_does_not_open_behind_a_recording_is_told_live() -> None:
     data = encoded("webm", 1.0)
-    samples, warning = await streamed(data + data[:60], 500)
+    samples, stream = await streamed(data + data[:60], 500)
     assert len(samples) == len(decode_recording(data).samples)
-    assert warning == "the data is damaged after 1.0 s"
+    assert stream.warning == "the data is damaged after 1.0 s"
 
 
 @pytest.mark.parametrize("name", ["webm", "mp4_fragments", "flac", "ogg"])
@@ -191,7 +175,7 @@ async def test_recordings_past_the_limit_are_told_of(monkeypatch: pytest.MonkeyP
     assert_again_and_again("flac", recording.samples, decode_recording(data).samples, 2)
     assert recording.complete is False
     assert recording.warning == TOO_MANY_PARTS
-    samples, warning = await streamed(data * 3, 900)
+    samples, stream = await streamed(data * 3, 900)
     assert_again_and_again("flac", samples, decode_recording(data).samples, 2)
-    assert warning == TOO_MANY_PARTS
-    assert (await streamed(data * 2, 900))[1] is None
+    assert stream.warning == TOO_MANY_PARTS
+    assert (await streamed(data * 2, 900))[1].warning is None

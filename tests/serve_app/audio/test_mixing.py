@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fakes.encoded_audio import chirp, wav
+from fakes.streamed_audio import streamed
 from serve_app.audio.mixing import Downmix
 from serve_app.audio.recordings import decode_recording
-from serve_app.audio.stream_decoder import ContainerStream
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "files"
 VOICE = (chirp(2.0, 16_000) // 2).astype(np.int16)
@@ -103,16 +102,6 @@ def test_it_goes_back_to_the_mix() -> None:
 @pytest.mark.parametrize("chunk_bytes", [111, 4_000, 1_000_000])
 async def test_live_streams_alike(chunk_bytes: int) -> None:
     data = (GOLDEN / "t03_phase.flac").read_bytes()
-    pieces: list[np.ndarray] = []
-
-    async def collect(stream: ContainerStream) -> None:
-        async for chunk in stream.samples():
-            pieces.append(chunk)
-
-    async with ContainerStream() as stream, asyncio.TaskGroup() as tasks:
-        tasks.create_task(collect(stream))
-        for start in range(0, len(data), chunk_bytes):
-            await stream.feed(data[start : start + chunk_bytes])
-        stream.finish()
-    np.testing.assert_array_equal(np.concatenate(pieces), decode_recording(data).samples)
+    samples, stream = await streamed(data, chunk_bytes)
+    np.testing.assert_array_equal(samples, decode_recording(data).samples)
     assert "opposite phase" in (stream.remark or "")

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-import shutil
-import socket
 import sqlite3
-import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -28,38 +25,9 @@ from serve_app.cache.entries import (
 from serve_app.cache.host import CacheHost
 from serve_app.cache.ports import CLAIM_S, CacheLost, CacheStats
 from serve_app.cache.results import ResultCache
+from serve_app.launch.cluster import free_ports
 
 MIB = 1024 * 1024
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("redis-server is not installed")
-    port, folder = free_port(), tmp_path_factory.mktemp("redis")
-    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-    server = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL)
-    try:
-        client = redis.Redis(port=port)
-        for _ in range(200):
-            try:
-                client.ping()
-                break
-            except redis.ConnectionError:
-                time.sleep(0.05)
-        client.close()
-        yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        server.kill()
-        server.wait()
 
 
 @pytest.fixture(params=["memory", "disk", "redis"])
@@ -414,7 +382,7 @@ async def test_only_our_own_keys_of_redis_are_touched(redis_url: str) -> None:
 
 @asynccontextmanager
 async def lost_redis(clock_s: Callable[[], float] = time.monotonic) -> AsyncIterator[RedisEntries]:
-    entries = RedisEntries(f"redis://127.0.0.1:{free_port()}/0", ttl_s=60, clock_s=clock_s)
+    entries = RedisEntries(f"redis://127.0.0.1:{free_ports(1)[0]}/0", ttl_s=60, clock_s=clock_s)
     yield entries
     await entries.close()
 

@@ -12,6 +12,7 @@ from serve_app.cli.app import app
 from serve_app.cli.models import load_and_warm
 from serve_app.core.jobs import ModelInfo
 from serve_app.models import MODELS, resolve_model
+from serve_app.settings import Settings, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -122,8 +123,8 @@ def test_warm_loads_as_the_service_would(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setenv("STT_DEVICE", "cpu")
     calls: list[tuple[Any, ...]] = []
 
-    def load(name: str, path: Path, device: str, compute_type: str, *, engine: str) -> ModelInfo:
-        calls.append((name, path, device, compute_type, engine))
+    def load(name: str, path: Path, settings: Settings) -> ModelInfo:
+        calls.append((name, path, settings.device, settings.compute_type, settings.engine))
         return ModelInfo(name, "final", "ctranslate2", "cpu", "int8", True, str(path))
 
     monkeypatch.setattr(models, "load_and_warm", load)
@@ -136,7 +137,8 @@ def test_warm_loads_as_the_service_would(monkeypatch: pytest.MonkeyPatch, tmp_pa
 @pytest.mark.models
 def test_warm_with_the_real_engine() -> None:
     model = resolve_model("tiny.en", offline=True)
-    info = load_and_warm(model.name, model.path, "cpu", "int8", engine="ctranslate2")
+    flags = {"device": "cpu", "compute_type": "int8", "engine": "ctranslate2"}
+    info = load_and_warm(model.name, model.path, load_settings(flags=flags, environ={}))
     assert (info.name, info.engine, info.device) == ("tiny.en", "ctranslate2", "cpu")
     assert info.path == str(model.path)
     assert info.languages == ("en",)

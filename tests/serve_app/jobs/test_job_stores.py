@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from serve_app.core.paging import Place, place_of
 from serve_app.jobs.opening import database_address, open_store
 from serve_app.jobs.records import Delivery, DeliveryState, Job, JobState, Outcome
 from serve_app.jobs.store import JobStore
@@ -52,7 +53,7 @@ def test_a_job_goes_from_queued_to_done(store: JobStore) -> None:
     new = job("a", "kim", audio="a.flac", webhook_url="https://example.com/hook", fingerprint="f" * 64)
     add(store, new)
     assert store.get("a", "kim") == new
-    assert store.num_waiting() == 1
+    assert store.num_open() == (1, 0)
     held = claim(store, "t1")
     assert held is not None
     assert (held.state, held.attempts, held.started_s, held.parameters) == (
@@ -61,7 +62,7 @@ def test_a_job_goes_from_queued_to_done(store: JobStore) -> None:
         NOW,
         (("language", "pt"),),
     )
-    assert store.num_waiting() == 0
+    assert store.num_open() == (0, 1)
     assert claim(store, "t2") is None
     assert store.renew("a", "t1", lease_until_s=NOW + 20, progress=0.5)
     assert store.get("a", "kim").progress == 0.5
@@ -341,3 +342,19 @@ def test_a_job_that_is_cancelled_while_it_is_claimed_stays_cancelled(
         other.close()
         assert store.get(job_id, "").state is JobState.CANCELLED
         assert not store.renew(job_id, "t", lease_until_s=NOW + 99, progress=0.5)
+
+
+def test_pages_go_on_where_the_last_one_ended_although_jobs_come_and_go(store: JobStore) -> None:
+    moments = [NOW, NOW, NOW, NOW + 0.25, NOW + 0.5]
+    add(store, *(job(f"j{count}", created_s=moment) for count, moment in enumerate(moments)))
+    first = store.newest("", state=None, limit=2)
+    assert [one.job_id for one in first] == ["j4", "j3"]
+    add(store, job("new", created_s=NOW + 9))
+    store.cancel("j3", "", now_s=NOW, expires_s=NOW)
+    store.cancel("j3", "", now_s=NOW, expires_s=NOW)
+    assert store.get("j3", "") is None
+    before = place_of(str(Place(first[-1].created_s, first[-1].job_id)))
+    second = store.newest("", state=None, limit=2, before=before)
+    assert [one.job_id for one in second] == ["j2", "j1"]
+    third = store.newest("", state=None, limit=2, before=Place(second[-1].created_s, "j1"))
+    assert [one.job_id for one in third] == ["j0"]

@@ -12,8 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
+from serve_app.core.addresses import Networks
 from serve_app.core.errors import InferenceError, InvalidAudio, JobsUnavailable, QueueFull
-from serve_app.jobs.addresses import OutboundRules, networks
+from serve_app.jobs.addresses import OutboundRules
 from serve_app.jobs.audio_files import StoredAudio
 from serve_app.jobs.desk import JobDesk, NewJob
 from serve_app.jobs.opening import open_store
@@ -30,7 +31,7 @@ class Office:
         self.now = 1_800_000_000.0
         self.store = StoreThreads(lambda: open_store(f"sqlite:///{folder / 'jobs.db'}"))
         self.audio = StoredAudio(str(folder / "audio"))
-        self.rules = OutboundRules(networks(("127.0.0.0/8",)))
+        self.rules = OutboundRules(Networks(("127.0.0.0/8",)))
         self.outbound = Outbound(self.rules, resolver=resolve, transport=httpx.MockTransport(self.fetched))
         self.desk = JobDesk(self.store, self.audio, self.rules, now_s=lambda: self.now, watch_s=0.001)
         self.failures: list[Exception] = []

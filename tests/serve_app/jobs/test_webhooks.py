@@ -16,7 +16,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from fakes.app_server import running_app
-from serve_app.jobs.addresses import OutboundRules, networks
+from serve_app.core.addresses import Networks
+from serve_app.jobs.addresses import OutboundRules
 from serve_app.jobs.opening import open_store
 from serve_app.jobs.outbound import Outbound
 from serve_app.jobs.records import Delivery, DeliveryState, Job, JobState, Outcome
@@ -52,7 +53,7 @@ class Outbox:
     def __init__(self, folder: Path, allowed: tuple[str, ...] = ("127.0.0.0/8",)) -> None:
         self.now = NOW
         self.store = StoreThreads(lambda: open_store(f"sqlite:///{folder / 'jobs.db'}"))
-        self.outbound = Outbound(OutboundRules(networks(allowed)))
+        self.outbound = Outbound(OutboundRules(Networks(allowed)))
         self.sender = WebhookSender(
             self.store,
             self.outbound,

@@ -86,6 +86,20 @@ def test_a_config_file_of_ones_own(tmp_path: Path) -> None:
     assert plan.config["http_options"] == {"host": "127.0.0.1", "port": 7000}
 
 
+@pytest.mark.parametrize(("placement", "kept"), [("auto", False), ("ingress", False), ("deployment", True)])
+def test_options_of_a_voice_detector_that_the_graph_does_not_have_are_left_out(
+    tmp_path: Path, placement: str, kept: bool
+) -> None:
+    """Serve refuses a config file that has some; one of ours had them, and so may those made from it."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "applications: [{import_path: a:b, deployments: [{name: Ingress}, {name: VoiceActivity}]}]"
+    )
+    plan = plan_service({"profile": "cpu", "vad_placement": placement}, config_path=path)
+    names = [entry["name"] for entry in plan.config["applications"][0]["deployments"]]
+    assert names == (["Ingress", "VoiceActivity"] if kept else ["Ingress"])
+
+
 def test_unknown_settings_are_refused() -> None:
     with pytest.raises(SettingsError, match="no such setting"):
         plan_service({"modle": "tiny"})

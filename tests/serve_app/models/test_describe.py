@@ -9,28 +9,12 @@ from pathlib import Path
 import pytest
 
 from fakes.huggingface_folder import write_huggingface
-from fakes.whisper_folder import install_split_model, write_model
-from serve_app.models import ModelFormat, ModelSource, registry, resolve_model
+from fakes.whisper_folder import write_model
+from serve_app.models import ModelFormat, ModelSource, resolve_model
 from serve_app.models.describe import describe_model
 from serve_app.models.export import export_model
 from serve_app.models.places import find_here
 from serve_app.models.registry import ModelSpec
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelSpec:
-    """`fake-split` in two installed packages."""
-    site = tmp_path / "site"
-    site.mkdir()
-    spec = install_split_model(site)
-    monkeypatch.syspath_prepend(str(site))
-    monkeypatch.setitem(registry._BY_NAME, "fake-split", spec)
-    return spec
 
 
 def write_hub_cache(hf_home: Path, repo: str, *, converted: bool = True) -> Path:

@@ -15,9 +15,9 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from structlog.testing import capture_logs
 
 from fakes.huggingface_folder import write_huggingface
-from fakes.whisper_folder import install_split_model, write_model
+from fakes.whisper_folder import write_model
 from serve_app.core.errors import ModelUnavailable
-from serve_app.models import ModelFormat, registry
+from serve_app.models import ModelFormat
 from serve_app.models.registry import MODELS, ModelSpec
 from serve_app.models.resolve import (
     ModelSource,
@@ -48,22 +48,6 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Hub:
     hub = Hub()
     monkeypatch.setattr(huggingface_hub, "snapshot_download", hub.snapshot_download)
     return hub
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelSpec:
-    """`fake-split` in two installed packages."""
-    site = tmp_path / "site"
-    site.mkdir()
-    spec = install_split_model(site)
-    monkeypatch.syspath_prepend(str(site))
-    monkeypatch.setitem(registry._BY_NAME, "fake-split", spec)
-    return spec
 
 
 def test_a_path_is_taken_as_given(tmp_path: Path, cache: Path, hub: Hub) -> None:

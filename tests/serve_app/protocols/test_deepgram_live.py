@@ -42,10 +42,8 @@ from serve_app.protocols.dialect import (
     EndUnlessMore,
     Flush,
     KeepAlive,
-    KnowsOpening,
     Load,
     Open,
-    OpensAtOnce,
     RawAudio,
     Reconfigure,
     Reply,
@@ -55,8 +53,6 @@ from serve_app.protocols.dialect import (
 
 def test_the_dialect_fits_the_seam():
     dialect: Dialect = dialect_of()
-    assert isinstance(dialect, OpensAtOnce)
-    assert isinstance(dialect, KnowsOpening)
     assert dialect.status(Load("high", 600, 4.0, False)) == ()
     assert dialect.heartbeat_s is not None
 

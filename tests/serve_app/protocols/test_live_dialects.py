@@ -11,7 +11,7 @@ from serve_app.core.errors import InvalidMessage, MaxSessionsReached
 from serve_app.protocols.browser.first_frame import FirstFrameDialect
 from serve_app.protocols.browser.interim_final import InterimFinalDialect
 from serve_app.protocols.browser.whisper_live_kit import WhisperLiveKitDialect
-from serve_app.protocols.dialect import Load, Open, OpensAtOnce, Totals
+from serve_app.protocols.dialect import Load, Open, Totals
 from serve_app.protocols.native.dialect import NativeDialect
 from serve_app.protocols.native.opus_stream import OpusStreamDialect
 
@@ -49,14 +49,13 @@ def conversation(make, parameters, first_frame, talk=TALK):
     """All that one dialect writes, by the step that made it write."""
     dialect = make(parameters)
     said = {"accepted": decoded(dialect.accepted())}
-    commands = [*dialect.open_at_once()] if isinstance(dialect, OpensAtOnce) else []
+    commands = [*dialect.open_at_once()]
     commands += dialect.receive(first_frame)
     assert [type(command) for command in commands][0] is Open
     if talk is DIALOGUE:
         dialect.names_speakers()
     dialect.opened("session-1234")
-    if hasattr(dialect, "anchored"):
-        dialect.anchored(1_700_000_000.25)
+    dialect.anchored(1_700_000_000.25)
     said["events"] = [
         {"event": type(event).__name__, "frames": decoded(dialect.send(event))} for event in talk
     ]

@@ -187,8 +187,8 @@ def test_errors_of_the_shell(error, kind, code):
 
 def test_nothing_else_is_said():
     dialect = RealtimeDialect("abc")
-    assert dialect.heartbeat(100.0) == []
-    assert dialect.status(Load("high", 500, 8.0, False)) == []
+    assert not dialect.heartbeat(100.0)
+    assert not dialect.status(Load("high", 500, 8.0, False))
     farewell = dialect.farewell(1001, Totals())
     assert (farewell.frames, farewell.close_code) == ((), 1001)
 

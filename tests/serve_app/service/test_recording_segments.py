@@ -7,7 +7,7 @@ from serve_app.service.recordings import RecordingTranscriber
 
 
 def long_talk():
-    return speak([Say(n, ms=250, pause_ms=100 if n % 7 else 900) for n in range(1, 120)])
+    return speak([Say(n, ms=250, pause_ms=100 if n % 7 else 900) for n in range(1, 200)])
 
 
 async def test_segments_are_told_in_order_whatever_order_they_are_decoded_in():

@@ -31,7 +31,7 @@ class Kept:
 
 
 def talk() -> np.ndarray:
-    return speak([Say(n, ms=250, pause_ms=100 if n % 7 else 900) for n in range(1, 120)])
+    return speak([Say(n, ms=250, pause_ms=100 if n % 7 else 900) for n in range(1, 240)])
 
 
 async def text_of(kept: Kept, recogniser: FakeRecogniser, options: RecordingOptions) -> RecordingTranscript:

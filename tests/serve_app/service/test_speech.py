@@ -38,7 +38,7 @@ from serve_app.session.options import SessionOptions
 from serve_app.session.ticket import TicketOffice
 from serve_app.speakers.ports import SpeakerStatus
 from serve_app.streaming.policy import PolicyName, PolicyOptions
-from serve_app.telemetry.metrics import Metrics
+from serve_app.telemetry.metrics import Metrics, no_metrics
 
 MODELS = (ModelInfo("tiny.en", "final", "fake", "cpu", "int8", False, "", ("en",)),)
 
@@ -52,7 +52,7 @@ def speech(
     cores: float | None = None,
 ) -> Speech:
     recogniser = recogniser or FakeRecogniser()
-    counters, voice = Counters(metrics), FakeVoice()
+    counters, voice = Counters(metrics or no_metrics()), FakeVoice()
     estimate = SpeakerEstimate(cores, time.monotonic())
     conductor = Conductor(
         ConductorConfig(),

@@ -20,6 +20,7 @@ from serve_app.core.events import (
     SessionEnded,
     SessionError,
     SpeechEnded,
+    SpeechHeard,
     SpeechStarted,
 )
 from serve_app.core.samples import Pcm16
@@ -63,6 +64,14 @@ def test_every_word_once_in_utterances_cut_at_silences() -> None:
     ]  # fmt: skip
     ended = driver.events[-1]
     assert ended == SessionEnded(EndReason.COMPLETED, len(speak(DIALOGUE)), 3)
+
+
+def test_the_probability_of_speech_is_told_to_sessions_that_ask() -> None:
+    plain, asked = (run(speak(DIALOGUE), replace(OPTIONS, speech_probability=one)) for one in (False, True))
+    heard = [event for event in asked.events if isinstance(event, SpeechHeard)]
+    assert [event for event in asked.events if event not in heard] == plain.events
+    assert {event.probability for event in heard} >= {0.0, 1.0}
+    assert max(event.at_sample for event in heard) == len(speak(DIALOGUE))
 
 
 @pytest.mark.slow

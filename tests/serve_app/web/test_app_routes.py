@@ -10,7 +10,6 @@ from websockets.exceptions import InvalidStatus
 from fakes.app_server import running_app
 from fakes.asgi_socket import AsgiSocket
 from fakes.fake_service import FakeService, FakeSettings
-from serve_app.core.errors import UnsupportedLanguage
 from serve_app.web.app import Guards, create_app
 from serve_app.web.request_ids import RequestIds
 
@@ -196,8 +195,3 @@ async def test_sockets_have_request_ids_too(service):
     app = create_app(service, FakeSettings())
     async with AsgiSocket(app, headers=[(b"x-request-id", b"abc")]) as socket:
         assert (b"x-request-id", b"abc") in socket.accepted["headers"]
-
-
-def test_a_default_language_that_does_not_exist_is_refused_at_the_start(service):
-    with pytest.raises(UnsupportedLanguage):
-        create_app(service, FakeSettings(language="klingon"))

@@ -15,6 +15,7 @@ from websockets.asyncio.client import connect
 from websockets.frames import Opcode
 
 from fakes.app_server import running_app
+from fakes.asgi_scope import post_scope
 from fakes.asgi_socket import AsgiSocket
 from fakes.door_errors import shape_of
 from fakes.encoded_audio import chirp, wav
@@ -67,22 +68,7 @@ class Trickle:
         self._is_live = is_live
         self._incoming = asyncio.Queue()
         self.said = []
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.4"},
-            "http_version": "1.1",
-            "method": "POST",
-            "scheme": "http",
-            "path": path,
-            "raw_path": path.encode(),
-            "query_string": b"",
-            "root_path": "",
-            "headers": [(b"content-type", content_type.encode()), (b"transfer-encoding", b"chunked")],
-            "client": ("127.0.0.1", 1),
-            "server": ("127.0.0.1", 2),
-            "state": {},
-            "extensions": {},
-        }
+        scope = post_scope(path, content_type, headers=[(b"transfer-encoding", b"chunked")])
         self._task = asyncio.create_task(app(scope, self._incoming.get, self._send))
 
     async def _send(self, message):

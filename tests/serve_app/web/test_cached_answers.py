@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -131,6 +132,23 @@ async def test_all_doors_and_formats_share_a_result(
         answer = await client.post("/v1/audio/transcriptions", files=file_of(TALK), data=openai)
         assert answer.text.startswith("1\n00:00:00,000")
     assert len(service.uploads) == 2  # it asks for times of words
+
+
+async def test_streamed_answers_use_the_cache_too(service: Service) -> None:
+    async with client_of(service, memory_host()) as client:
+        answers = []
+        for stream in ("true", "true", "false"):
+            form = {"model": "whisper-1", "stream": stream}
+            answers.append(await client.post("/v1/audio/transcriptions", files=file_of(TALK), data=form))
+        ndjson = await client.post("/transcribe?response_format=ndjson", files=file_of(TALK))
+    computed, found, whole = answers
+    assert len(service.uploads) == 1
+    assert found.text == computed.text
+    assert found.headers["content-type"] == computed.headers["content-type"]
+    events = [json.loads(line.removeprefix("data: ")) for line in found.text.split("\n\n") if line]
+    assert [event["type"] for event in events[:-1]] == ["transcript.text.delta"] * (len(events) - 1)
+    assert events[-1]["text"] == whole.json()["text"]
+    assert len(ndjson.text.splitlines()) == len(events) - 1
 
 
 async def test_a_clip_is_found_by_what_is_in_it(service: Service, tmp_path: Path) -> None:

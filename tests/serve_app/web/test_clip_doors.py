@@ -286,10 +286,9 @@ async def test_upload_and_transcription_in_one_step(
 
 @pytest.mark.parametrize("path", ["/transcribe", "/upload+transcribe", "/api/transcribe"])
 async def test_formats(client: httpx.AsyncClient, path: str) -> None:
-    async def as_(name: str) -> httpx.Response:
-        answer = await client.post(
-            path, params={"response_format": name, "diarize": "false"}, files=file_of(TALK)
-        )
+    async def as_(name: str, **headers: str) -> httpx.Response:
+        parameters = {"response_format": name, "diarize": "false"}
+        answer = await client.post(path, params=parameters, files=file_of(TALK), headers=headers)
         assert answer.status_code == 200
         return answer
 
@@ -300,6 +299,9 @@ async def test_formats(client: httpx.AsyncClient, path: str) -> None:
     assert ndjson.headers["content-type"].startswith("application/x-ndjson")
     lines = [json.loads(line) for line in ndjson.text.splitlines()]
     assert [line["text"] for line in lines] == ["Hello there.", "General Kenobi."]
+    events = await as_("ndjson", accept="text/event-stream")
+    assert events.headers["content-type"].startswith("text/event-stream")
+    assert [json.loads(line.removeprefix("data: ")) for line in events.text.split("\n\n") if line] == lines
     verbose = (await as_("verbose_json")).json()
     assert [word["word"] for word in verbose["words"]] == ["Hello", "there", "General", "Kenobi"]
     assert "words" not in (await as_("json")).json()
@@ -320,3 +322,19 @@ async def test_failures_and_answers_are_counted(service: Service, clips: StoredC
     assert local.value(requests, {"status": "success", "cached": "false"}) == 1
     assert local.value(requests, {"status": "error", "cached": "false"}) == 1
     assert local.value("whisper_active_requests") == 0
+
+
+async def test_a_list_of_clips_has_pages(
+    client: httpx.AsyncClient, service: Service, clips: StoredClips
+) -> None:
+    made = [await stored(client) for _ in range(3)]
+    first = (await client.get("/api/audio", params={"limit": "2"})).json()
+    second = (await client.get("/api/audio", params={"limit": "2", "before": first["next"]})).json()
+    assert [clip["clip_id"] for clip in first["clips"] + second["clips"]] == made[::-1]
+    assert "next" not in second
+    assert first["clips"][0] == (await client.get(f"/api/audio/{made[-1]}")).json()
+    assert (await client.get("/api/audio", params={"before": "wrong"})).status_code == 400
+    async with client_of(service, clips, "b") as other:
+        assert (await other.get("/api/audio")).json() == {"clips": []}
+    async with client_of(service, None) as without:
+        assert (await without.get("/api/audio")).status_code == 409

@@ -15,6 +15,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from fakes.app_server import running_app
+from fakes.asgi_scope import post_scope
 from fakes.asgi_socket import AsgiSocket
 from fakes.encoded_audio import chirp, encoded, wav
 from fakes.fake_service import FakeService, FakeSettings
@@ -242,20 +243,7 @@ async def test_a_client_that_goes_away_cancels_its_transcription(service):
     app = app_of(service)
     incoming = asyncio.Queue()
     incoming.put_nowait({"type": "http.request", "body": TWO_SECONDS, "more_body": False})
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.3"},
-        "http_version": "1.1",
-        "method": "POST",
-        "scheme": "http",
-        "path": "/v1/listen",
-        "raw_path": b"/v1/listen",
-        "query_string": b"",
-        "root_path": "",
-        "headers": [(b"content-type", b"audio/wav")],
-        "client": ("127.0.0.1", 1),
-        "server": ("127.0.0.1", 2),
-    }
+    scope = post_scope("/v1/listen", "audio/wav")
 
     async def send(message):
         pass

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from starlette.applications import Starlette
 
 from fakes.app_server import running_app
 from fakes.encoded_audio import chirp, wav
@@ -16,10 +15,8 @@ from fakes.fake_service import FakeService, FakeSettings
 from serve_app.access.keyring import Keyring
 from serve_app.core.errors import SottoError
 from serve_app.protocols.deepgram.options import OptionWarning, parse_options
-from serve_app.telemetry.metrics import no_metrics
 from serve_app.web.app import Guards, create_app
-from serve_app.web.door import Door
-from serve_app.web.door_table import DEEPGRAM, routes_of
+from serve_app.web.door_table import DEEPGRAM
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # it imports what its own libraries have retired
@@ -51,7 +48,7 @@ def client_of(app):
 
 
 def app_of(service):
-    return Starlette(routes=routes_of(Door(service, FakeSettings(), no_metrics()), [DEEPGRAM]))
+    return create_app(service, FakeSettings(), protocols=[DEEPGRAM])
 
 
 @pytest.mark.parametrize("name", sorted(LIVE))

@@ -491,3 +491,29 @@ async def test_a_fault_of_ours_is_no_answer_yet(office: JobOffice) -> None:
     job = await create(office)
     await office.worker.work_on_one()
     assert (await shown(office, job)).json()["status"] == "queued"
+
+
+async def test_a_list_of_jobs_has_pages(office: JobOffice) -> None:
+    made = [(await create(office))["job_id"] for _ in range(5)]
+    seen, query = [], {"limit": "2"}
+    for size in (2, 2, 1):
+        answer = await office.client.get("/api/jobs", params=query, headers={"x-test-key": "kim"})
+        body = answer.json()
+        assert len(body["jobs"]) == size
+        seen += [job["job_id"] for job in body["jobs"]]
+        query["before"] = body.get("next", "")
+    assert seen == made[::-1]
+    assert query["before"] == ""
+    for wrong in ("nothing", "1_", "1e9_a", "-1_a", "1_a\n", "9" * 101):
+        answer = await office.client.get("/api/jobs", params={"before": wrong})
+        assert answer.status_code == 400, wrong
+
+
+async def test_an_ended_job_is_forgotten_at_once_with_its_audio(office: JobOffice, tmp_path: Path) -> None:
+    job = await create(office)
+    await office.worker.work_on_one()
+    assert any(path.is_file() for path in (tmp_path / "audio").rglob("*"))
+    answer = await office.client.delete(f"/api/jobs/{job['job_id']}", headers={"x-test-key": "kim"})
+    assert answer.json()["status"] == "done"
+    assert (await shown(office, job)).status_code == 404
+    assert not any(path.is_file() for path in (tmp_path / "audio").rglob("*"))

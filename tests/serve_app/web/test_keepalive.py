@@ -1,10 +1,6 @@
 """A socket that audio arrives on is alive, whatever its pongs: a real server with little patience."""
 
 import asyncio
-import socket
-import threading
-import time
-from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -15,6 +11,7 @@ from uvicorn.server import ServerState
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 
+from fakes.app_server import running_app
 from fakes.fake_service import FakeService, FakeSettings
 from serve_app.web.app import create_app
 from serve_app.web.keepalive import (
@@ -30,31 +27,9 @@ PATIENCE_S = 1.0
 LASTS_S = 3 * PATIENCE_S
 
 
-@contextmanager
 def server(protocol):
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        create_app(FakeService(), FakeSettings()),
-        ws=protocol,
-        ws_ping_interval=PATIENCE_S,
-        ws_ping_timeout=PATIENCE_S,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        timeout_graceful_shutdown=1,
-    )
-    running = uvicorn.Server(config)
-    thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    while not running.started:
-        time.sleep(0.01)
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        running.should_exit = True
-        thread.join(10)
-        listener.close()
+    app = create_app(FakeService(), FakeSettings())
+    return running_app(app, ws=protocol, ws_ping_interval=PATIENCE_S, ws_ping_timeout=PATIENCE_S)
 
 
 async def deaf_client(port, num_frames):

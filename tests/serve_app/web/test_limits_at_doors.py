@@ -6,9 +6,9 @@ import json
 import httpx
 import pytest
 
-from benchmarks.live.fuzz_doors import TARGETS
 from fakes.app_server import running_app
 from fakes.asgi_socket import AsgiSocket, kinds
+from fakes.door_conversations import TARGETS
 from fakes.encoded_audio import chirp, wav
 from fakes.fake_service import FakeService, FakeSettings
 from fakes.kept_keys import MemoryKeys, cheap_key

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from fakes.asgi_scope import post_scope
 from fakes.asgi_socket import AsgiSocket
 from fakes.fake_service import FakeService, FakeSettings
 from fakes.talk import Say, speak
@@ -127,20 +128,7 @@ async def test_a_streamed_body_that_pauses_has_its_final():
                 if lines[-1]["type"] == "final_transcript":
                     first_final.set()
 
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": "POST",
-            "scheme": "http",
-            "path": "/transcribe/stream",
-            "raw_path": b"/transcribe/stream",
-            "query_string": b"",
-            "root_path": "",
-            "headers": [(b"content-type", b"audio/pcm;rate=16000")],
-            "client": ("127.0.0.1", 1),
-            "server": ("127.0.0.1", 2),
-        }
+        scope = post_scope("/transcribe/stream", "audio/pcm;rate=16000")
         await asyncio.wait_for(app_of(speech)(scope, receive, send), 10)
     finals = [line["text"] for line in lines if line["type"] == "final_transcript"]
     assert finals == ["w1 w2 w3", "w4 w5"]

@@ -10,7 +10,7 @@ from starlette.routing import WebSocketRoute
 from fakes.asgi_socket import AsgiSocket, kinds
 from fakes.fake_service import FakeService, FakeSettings
 from serve_app.protocols.choices import SessionChoices
-from serve_app.protocols.dialect import Audio, End, Farewell, Flush, KeepAlive, Open, RawAudio
+from serve_app.protocols.dialect import Audio, Dialect, End, Farewell, Flush, KeepAlive, Open, RawAudio
 from serve_app.protocols.native.dialect import NativeDialect
 from serve_app.telemetry.metrics import no_metrics
 from serve_app.web.door import Door
@@ -22,17 +22,11 @@ from serve_app.web.live.transports import WebSocketTransport
 SECOND = bytes(32_000)
 
 
-class _Stereo:
+class _Stereo(Dialect):
     """Two channels, a session each; says what channel an event was of."""
-
-    heartbeat_s = None
-    status_s = None
 
     def __init__(self, parameters=()):
         self.audio = RawAudio(channels=2, split_channels=True)
-
-    def accepted(self):
-        return ()
 
     def open_at_once(self):
         return (Open(SessionChoices(), self.audio),)
@@ -51,9 +45,6 @@ class _Stereo:
 
     def heartbeat(self, received_ms):
         return (f'{{"type":"beat","ms":{received_ms}}}',)
-
-    def status(self, load):
-        return ()
 
     def farewell(self, close_code, totals):
         frame = f'{{"type":"bye","ms":{totals.audio_ms},"finals":{totals.num_finals}}}'

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from starlette.applications import Starlette
 
+from fakes.asgi_scope import post_scope
 from fakes.encoded_audio import chirp, encoded, wav
 from fakes.fake_service import HELLO, FakeService
 from fakes.local_metrics import LocalInstruments
@@ -167,16 +168,7 @@ def streamed_upload(model):
     )
     incoming = asyncio.Queue()
     incoming.put_nowait({"type": "http.request", "body": form.read()})
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.4"},
-        "http_version": "1.1",
-        "method": "POST",
-        "path": TRANSCRIPTIONS,
-        "raw_path": TRANSCRIPTIONS.encode(),
-        "query_string": b"",
-        "headers": [(b"content-type", form.headers["content-type"].encode())],
-    }
+    scope = post_scope(TRANSCRIPTIONS, form.headers["content-type"])
     return scope, incoming
 
 
@@ -292,7 +284,7 @@ async def test_nothing_internal_leaves(client, service):
     answer = await post(client)
     assert answer.status_code == 500
     assert answer.json()["error"] == {
-        "message": "internal error",
+        "message": "Transcription failed",
         "type": "server_error",
         "param": None,
         "code": "internal_error",

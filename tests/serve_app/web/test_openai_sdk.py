@@ -8,16 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from starlette.applications import Starlette
 
 from fakes.app_server import running_app
 from fakes.encoded_audio import chirp, wav
 from fakes.fake_service import FakeService, FakeSettings
 from serve_app.core.errors import InferenceError, QueueFull
 from serve_app.core.jobs import Task
-from serve_app.telemetry.metrics import no_metrics
-from serve_app.web.door import Door
-from serve_app.web.door_table import OPENAI, routes_of
+from serve_app.web.app import create_app
+from serve_app.web.door_table import OPENAI
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # it imports what its own libraries have retired
@@ -44,7 +42,7 @@ class SlowToFail(FakeService):
 
 @contextmanager
 def base_url_of(service, **settings):
-    app = Starlette(routes=routes_of(Door(service, FakeSettings(**settings), no_metrics()), [OPENAI]))
+    app = create_app(service, FakeSettings(**settings), protocols=[OPENAI])
     with running_app(app) as port:
         yield f"http://127.0.0.1:{port}/v1"
 

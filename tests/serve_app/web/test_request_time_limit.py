@@ -53,11 +53,14 @@ async def test_every_upload_door_gives_up_in_its_own_words(
     assert service.num_cancelled_uploads == 1
 
 
-async def test_a_stream_of_text_ends_with_the_error(client: httpx.AsyncClient, service: FakeService) -> None:
-    answer = await client.post(
-        "/v1/audio/transcriptions", **(FORM | {"data": {"model": "base", "stream": "true"}})
-    )
-    assert answer.status_code == 200
+@pytest.mark.parametrize(("heartbeat_s", "status"), [(0.01, 200), (60.0, 504)], ids=["begun", "not begun"])
+async def test_a_stream_of_text_ends_with_the_error(
+    service: FakeService, heartbeat_s: float, status: int
+) -> None:
+    request = FORM | {"data": {"model": "base", "stream": "true"}}
+    async with client_of(service, request_timeout_s=0.05, heartbeat_s=heartbeat_s) as client:
+        answer = await client.post("/v1/audio/transcriptions", **request)
+    assert answer.status_code == status
     assert LIMIT in answer.text
     assert service.num_cancelled_uploads == 1
 

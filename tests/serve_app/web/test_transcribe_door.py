@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fakes.asgi_scope import post_scope
 from fakes.encoded_audio import chirp, encoded, wav
 from fakes.fake_service import HELLO, FakeService, FakeSettings
 from fakes.local_metrics import LocalInstruments
@@ -260,20 +261,7 @@ async def test_a_client_that_goes_away_cancels_its_transcription(service):
     app = create_app(service, FakeSettings())
     incoming = asyncio.Queue()
     incoming.put_nowait({"type": "http.request", "body": TWO_SECONDS, "more_body": False})
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.3"},
-        "http_version": "1.1",
-        "method": "POST",
-        "scheme": "http",
-        "path": "/transcribe",
-        "raw_path": b"/transcribe",
-        "query_string": b"",
-        "root_path": "",
-        "headers": [(b"content-type", b"audio/wav")],
-        "client": ("127.0.0.1", 1),
-        "server": ("127.0.0.1", 2),
-    }
+    scope = post_scope("/transcribe", "audio/wav")
     sent = []
 
     async def send(message):

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakes.app_server import running_app
+from fakes.asgi_scope import post_scope
 from fakes.encoded_audio import chirp, encoded
 from fakes.fake_service import FakeService, FakeSettings
 from serve_app.core.errors import SessionExists
@@ -29,20 +30,7 @@ class Exchange:
         self.outgoing = asyncio.Queue()
         self.reads = asyncio.Event()
         self.reads.set()
-        self.scope = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": "1.1",
-            "method": "POST",
-            "scheme": "http",
-            "path": "/transcribe/stream",
-            "raw_path": b"/transcribe/stream",
-            "query_string": query.encode(),
-            "root_path": "",
-            "headers": [(b"content-type", content_type.encode())],
-            "client": ("127.0.0.1", 1),
-            "server": ("127.0.0.1", 2),
-        }
+        self.scope = post_scope("/transcribe/stream", content_type, query=query)
 
     async def __aenter__(self):
         self.task = asyncio.create_task(self.app(self.scope, self.incoming.get, self._send))

@@ -23,7 +23,7 @@ from serve_app.asr.engines.lifting import (
 )
 from serve_app.asr.engines.onnx_decoder import OnnxBatch, OnnxTableDecoder
 from serve_app.asr.engines.onnx_files import graphs_of
-from serve_app.asr.engines.onnx_model import OnnxStates, OnnxWhisper
+from serve_app.asr.engines.onnx_model import OnnxWhisper
 from serve_app.asr.engines.search import Beginning, Step
 from serve_app.asr.engines.weights import read_weights
 from serve_app.asr.features import FloatArray
@@ -130,7 +130,7 @@ def prompt(terms: KeytermTrie | None, forced: Sequence[int] = (), draft: Sequenc
 
 
 def texts(prompts: Sequence[Prompt], seed: int, options: DecodeOptions = GREEDY) -> list[tuple[int, ...]]:
-    found = search_lifted(Tables(prompts, seed), prompts, options, end=END)
+    found = search_lifted(Tables(prompts, seed), prompts, options, start=1, end=END)
     return [one.ids for one in found]
 
 
@@ -191,7 +191,7 @@ def test_without_terms_or_budget_the_likeliest_tokens_are_written(expected, seed
     bare, poor = prompt(None), prompt(trie(*expected, budget=0.0))
     assert texts([bare, poor], seed) == [tuple(ids)] * 2
     doubted = Tables([bare], seed, MAX_NO_SPEECH + 0.01)
-    [deaf] = search_lifted(doubted, [prompt(trie(*expected))], GREEDY, end=END)
+    [deaf] = search_lifted(doubted, [prompt(trie(*expected))], GREEDY, start=1, end=END)
     assert deaf.ids == tuple(ids)
 
 
@@ -201,7 +201,7 @@ def test_a_decoder_that_reads_a_token_a_step_writes_the_same(expected, seed, for
     known = trie(*expected)
     prompts = [prompt(known, [t for t in one if t != END][:4], draft=(1, 2, 3)) for one in forced]
     tables = SteppedTables(lambda items, given: Steps(given, seed), prompts)
-    found = search_lifted(tables, prompts, GREEDY, end=END)
+    found = search_lifted(tables, prompts, GREEDY, start=1, end=END)
     assert [one.ids for one in found] == texts(prompts, seed)
 
 
@@ -260,27 +260,27 @@ def test_terms_are_taken_back(script, expected, written):
     known = trie(*expected)
     decoder = Scripted(script)
     decoder.rows = [[1]]
-    [found] = search_lifted(decoder, [prompt(known)], GREEDY, end=END)
+    [found] = search_lifted(decoder, [prompt(known)], GREEDY, start=1, end=END)
     assert found.ids == tuple(encode(written))
 
 
 def test_a_term_begun_is_read_in_one_call():
     script = {"": {" a": LIKELY, " b": RARE}, " b": {"c": LIKELY}, " bc": {"d": LIKELY}, " bcd": {"": LIKELY}}
     decoder = Scripted(script)
-    [found] = search_lifted(decoder, [prompt(trie("bcd"))], GREEDY, end=END)
+    [found] = search_lifted(decoder, [prompt(trie("bcd"))], GREEDY, start=1, end=END)
     assert (found.ids, decoder.num_calls) == (tuple(encode(" bcd")), 2)
 
 
 def test_a_lifted_token_counts_as_the_likeliest():
     script = {"": {" a": LIKELY, " b": RARE}, " b": {"": LIKELY}}
-    [found] = search_lifted(Scripted(script), [prompt(trie("b"))], GREEDY, end=END)
+    [found] = search_lifted(Scripted(script), [prompt(trie("b"))], GREEDY, start=1, end=END)
     assert found.sum_logprob == pytest.approx(LIKELY + LIKELY)
 
 
 def test_words_without_spaces_between_them_begin_anywhere():
     script = {"": {"a": LIKELY}, "a": {"d": LIKELY, "b": RARE}, "ab": {"d": LIKELY}, "ad": {}}
     answers = [
-        search_lifted(Scripted(script), [prompt(trie("b", spaced=spaced))], GREEDY, end=END)[0].ids
+        search_lifted(Scripted(script), [prompt(trie("b", spaced=spaced))], GREEDY, start=1, end=END)[0].ids
         for spaced in (True, False)
     ]
     assert answers == [tuple(encode("ad")), tuple(encode("abd"))]
@@ -315,35 +315,33 @@ def prompts_of(batch: Sequence[tuple[list[str], list[int], list[int]]]) -> list[
 
 
 @pytest.fixture(scope="module")
-def onnx_states(folder: Path) -> tuple[OnnxWhisper, OnnxStates]:
+def on_onnx(folder: Path) -> tuple[OnnxWhisper, FloatArray]:
     model = OnnxWhisper(graphs_of(folder, "float32", folder / "cache"), read_weights(folder).shape, threads=1)
-    return model, OnnxStates(model.encode(features()))
+    return model, model.project(model.encode(features()))
 
 
-def on_onnxruntime(found: tuple[OnnxWhisper, OnnxStates], prompts: Sequence[Prompt]) -> list[Hypothesis]:
-    model, states = found
-    rows = states.take(range(len(prompts)))
-    batch = OnnxBatch(model, rows, prompts, OPTIONS, start=prompts[0].start[0], no_speech=2)
-    return search_lifted(OnnxTableDecoder(batch), prompts, OPTIONS, end=END)
+def on_onnxruntime(found: tuple[OnnxWhisper, FloatArray], prompts: Sequence[Prompt]) -> list[Hypothesis]:
+    model, audio = found
+    audio = audio[:, : len(prompts)]
+    batch = OnnxBatch(model, audio, prompts, OPTIONS, start=prompts[0].start[0], no_speech=2)
+    return search_lifted(OnnxTableDecoder(batch), prompts, OPTIONS, start=1, end=END)
 
 
 @given(batches)
 @settings(max_examples=60, deadline=None)
 def test_onnxruntime_writes_the_same_with_drafts_and_alone(
-    onnx_states: tuple[OnnxWhisper, OnnxStates], batch: list[tuple[list[str], list[int], list[int]]]
+    on_onnx: tuple[OnnxWhisper, FloatArray], batch: list[tuple[list[str], list[int], list[int]]]
 ) -> None:
     prompts = prompts_of(batch)
-    drafted = on_onnxruntime(onnx_states, prompts)
-    plain = on_onnxruntime(onnx_states, [replace(one, draft=()) for one in prompts])
+    drafted = on_onnxruntime(on_onnx, prompts)
+    plain = on_onnxruntime(on_onnx, [replace(one, draft=()) for one in prompts])
     assert [one.ids for one in drafted] == [one.ids for one in plain]
 
 
 @pytest.mark.extras
-def test_torch_writes_what_onnxruntime_writes(
-    folder: Path, onnx_states: tuple[OnnxWhisper, OnnxStates]
-) -> None:
+def test_torch_writes_what_onnxruntime_writes(folder: Path, on_onnx: tuple[OnnxWhisper, FloatArray]) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
-    from serve_app.asr.engines.torch_decoder import EagerRunner, TorchStepDecoder
+    from serve_app.asr.engines.torch_decoder import EagerRunner, TorchBatch, TorchStepDecoder
     from serve_app.asr.engines.torch_model import TorchWhisper
 
     model = TorchWhisper(read_weights(folder), torch.device("cpu"), torch.float32)
@@ -359,11 +357,12 @@ def test_torch_writes_what_onnxruntime_writes(
             lengths = [len(one.start) + len(one.forced) for one in given]
             padding = [max(lengths) - length for length in lengths]
             runner = EagerRunner(model, audio, padding, 96, attention=False)
-            return TorchStepDecoder(model, runner, given, OPTIONS, start=prompts[0].start[0], no_speech=2)
+            start = prompts[0].start[0]
+            return TorchStepDecoder(TorchBatch(model, runner, given, OPTIONS, start=start, no_speech=2))
 
         with torch.inference_mode():
-            found = search_lifted(SteppedTables(decoder, prompts), prompts, OPTIONS, end=END)
-        assert [one.ids for one in found] == [one.ids for one in on_onnxruntime(onnx_states, prompts)]
+            found = search_lifted(SteppedTables(decoder, prompts), prompts, OPTIONS, start=1, end=END)
+        assert [one.ids for one in found] == [one.ids for one in on_onnxruntime(on_onnx, prompts)]
 
     check()
 

@@ -93,8 +93,9 @@ def test_states_are_those_of_ctranslate2(
 ) -> None:
     assert engine.dimensions == reference.dimensions
     assert engine.num_states(states) == NUM_STATES
-    np.testing.assert_allclose(np.array(states), reference_states, atol=2e-4)
-    np.testing.assert_array_equal(np.array(engine.take(states, [1])), np.array(states)[1:])
+    own = np.array(states.own)
+    np.testing.assert_allclose(own, reference_states[:, : own.shape[1]], atol=2e-4)
+    np.testing.assert_array_equal(np.array(engine.take(states, [1]).own), own[1:])
     assert engine.splice(states, states, NUM_STATES) is states
 
 

@@ -11,10 +11,12 @@ import pytest
 from fakes.tiny_weights import MELS, VOCABULARY, WIDTH, converted, hugging_face
 from serve_app.asr.engines import onnx_files
 from serve_app.asr.engines.choice import choose_engine, installed_engines
-from serve_app.asr.engines.onnx_engine import OnnxEngine, choose_compute_type
+from serve_app.asr.engines.onnx_engine import COMPUTE_TYPES, OnnxEngine
 from serve_app.asr.engines.onnx_files import GRAPHS, graphs_of
-from serve_app.asr.engines.onnx_model import OnnxStates, OnnxWhisper, TextCache
+from serve_app.asr.engines.onnx_model import OnnxWhisper, TextCache
+from serve_app.asr.engines.states import SplicedStates
 from serve_app.asr.engines.weights import read_weights
+from serve_app.asr.engines.whisper_engine import choose_type
 from serve_app.asr.features import FloatArray
 from serve_app.core.errors import ModelUnavailable
 
@@ -51,7 +53,7 @@ def whole(model: OnnxWhisper, audio: FloatArray, text: tuple[int, ...]) -> tuple
 
 
 def test_token_by_token_is_the_same_as_at_once(model: OnnxWhisper, features: FloatArray) -> None:
-    audio = OnnxStates(model.encode(features)).take([0]).project(model)
+    audio = SplicedStates(model, model.encode(features)).take([0]).project()
     logits, scores = whole(model, audio, TEXTS[0])
     cache = TextCache(model, audio)
     for i, token in enumerate(TEXTS[0]):
@@ -63,29 +65,29 @@ def test_token_by_token_is_the_same_as_at_once(model: OnnxWhisper, features: Flo
 
 def test_rows_of_different_lengths_are_as_alone(model: OnnxWhisper, features: FloatArray) -> None:
     """Also what is read behind them."""
-    states = OnnxStates(model.encode(features))
-    cache = TextCache(model, states.project(model))
+    states = SplicedStates(model, model.encode(features))
+    cache = TextCache(model, states.project())
     heads = [text[:-1] for text in TEXTS]
     last = np.array([[len(text) - 1] for text in heads])
     before, _ = cache.read(heads, last, attention=False)
     behind, _ = cache.read([text[-1:] for text in TEXTS], np.zeros((3, 1), np.int64), attention=False)
     for row, text in enumerate(TEXTS):
-        logits, _ = whole(model, states.take([row]).project(model), text)
+        logits, _ = whole(model, states.take([row]).project(), text)
         np.testing.assert_allclose(before[row, 0], logits[-2], rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(behind[row, 0], logits[-1], rtol=1e-4, atol=1e-4)
 
 
 def test_beams_of_an_item_share_its_audio(model: OnnxWhisper, features: FloatArray) -> None:
     """Two beams of each item, then those of the last item alone, changed over."""
-    states = OnnxStates(model.encode(features))
-    cache = TextCache(model, states.project(model))
+    states = SplicedStates(model, model.encode(features))
+    cache = TextCache(model, states.project())
     cache.read([[1], [2], [3]], np.zeros((3, 1), np.int64), attention=False)
     cache.select(np.array([0, 0, 1, 1, 2, 2]))
     cache.read([[4], [5], [6], [7], [8], [9]], np.zeros((6, 1), np.int64), attention=False)
     cache.select(np.array([5, 4]))
     found, attended = cache.read([[2], [2]], np.zeros((2, 1), np.int64), attention=True)
     assert attended is not None
-    audio = states.take([2]).project(model)
+    audio = states.take([2]).project()
     for row, text in enumerate([(3, 9, 2), (3, 8, 2)]):
         logits, scores = whole(model, audio, text)
         np.testing.assert_allclose(found[row, 0], logits[-1], rtol=1e-4, atol=1e-4)
@@ -93,12 +95,15 @@ def test_beams_of_an_item_share_its_audio(model: OnnxWhisper, features: FloatArr
 
 
 def test_spliced_silence_is_as_if_it_had_been_encoded_so(model: OnnxWhisper, features: FloatArray) -> None:
-    states, silence = OnnxStates(model.encode(features)), OnnxStates(model.encode(features[:1, :, ::-1]))
-    short = OnnxStates(states.own[:, :2])
+    states, silence = (
+        SplicedStates(model, model.encode(features)),
+        SplicedStates(model, model.encode(features[:1, :, ::-1])),
+    )
+    short = SplicedStates(model, states.own[:, :2])
     joined = np.concatenate([short.own, np.broadcast_to(silence.own[:, 2:4], (3, 2, WIDTH))], axis=1)
     spliced = short.splice(silence, 4)
     assert spliced.num_states == 4
-    np.testing.assert_allclose(spliced.project(model), model.project(joined), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(spliced.project(), model.project(joined), rtol=1e-5, atol=1e-5)
     assert states.splice(silence, 4) is states
     with pytest.raises(ValueError, match="silence behind them already"):
         spliced.splice(silence, 5)
@@ -113,7 +118,7 @@ def test_eight_bits_are_near(
     small = load(folder, tmp_path, compute_type)
     expected, found = model.encode(features), small.encode(features)
     assert np.abs(found - expected).max() < 0.1 * np.abs(expected).max()
-    audio = OnnxStates(expected).take([0]).project(model)
+    audio = SplicedStates(model, expected).take([0]).project()
     logits, _ = whole(model, audio, TEXTS[0])
     rounded, _ = whole(small, audio, TEXTS[0])
     assert rounded.shape == (len(TEXTS[0]), VOCABULARY)
@@ -168,15 +173,14 @@ def test_a_cache_that_cannot_be_written_is_an_error(folder: Path, tmp_path: Path
 # -- what can be asked for ---------------------------------------------------------------------------------
 
 
-def test_the_engine_is_taken_where_it_is_asked_for_only(folder: Path) -> None:
+def test_the_engine_can_be_asked_for(folder: Path) -> None:
     assert "onnx" in installed_engines()
     assert choose_engine("onnx", folder, needs_attention=True) == "onnx"
-    assert choose_engine("auto", folder, device="cpu") == "ctranslate2"
 
 
 def test_it_runs_on_cpus_only(folder: Path) -> None:
     with pytest.raises(ModelUnavailable, match="runs on CPUs, not on 'cuda'"):
         OnnxEngine(folder, device="cuda")
-    assert choose_compute_type("auto") == "int8_float32"
-    assert choose_compute_type("int8") == "int8"
-    assert choose_compute_type("float16") == "int8_float32"
+    assert choose_type("auto", COMPUTE_TYPES, "cpu") == "int8"
+    assert choose_type("int8_float32", COMPUTE_TYPES, "cpu") == "int8_float32"
+    assert choose_type("float16", COMPUTE_TYPES, "cpu") == "int8"
