@@ -27,6 +27,7 @@ from serve_app.asr.whisper import TranscriberOptions, WhisperTranscriber
 from serve_app.asr.windows import WindowPolicy
 from serve_app.core.errors import ModelUnavailable
 from serve_app.core.jobs import Role
+from serve_app.core.keyterms import KeytermMethod
 
 MAX_CPU_INTERIM_BATCH = 4
 CPU_INTERIM_BUCKET_FRAMES = 200
@@ -63,7 +64,8 @@ class RecogniserConfig:
     engine keeps what it makes of a model.
     `models` per role; a role without one is served by another's. The same name and
     precision twice are loaded once.
-    `needs_attention`: a session may ask for AlignAtt, so that an engine is chosen that can.
+    `keyterms`: what is done with hotwords. `needs_attention`: a session may ask for AlignAtt, so that an
+    engine is chosen that can.
     `max_recording_workers` None: all but one. `max_batch`: on a CPU, where all items wait for the longest, of
     interims alone, and `MAX_CPU_INTERIM_BATCH` at most. `beam_size`: what memory is computed for; a job says
     its own.
@@ -95,6 +97,7 @@ class RecogniserConfig:
     guards: GuardOptions = GuardOptions()
     detect_floor_s: float = 6.0
     offline: bool = False
+    keyterms: KeytermMethod = KeytermMethod.LIFT
     cache_dir: Path | None = None
 
     def compute_type_for(self, model: HostedModel) -> str:
@@ -200,6 +203,7 @@ def transcriber_of(config: RecogniserConfig, model: HostedModel, engine: Engine)
         prompt_lengths=GPU_PROMPT_LENGTHS if max_batch > 1 else (),
         detect_floor_s=config.detect_floor_s,
         guards=config.guards,
+        keyterms=config.keyterms,
         max_batch=max_batch,
     )
     folder = open_model_folder(config.to_load(model).folder)

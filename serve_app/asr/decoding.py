@@ -7,6 +7,7 @@ echo of its prompt is kept only where the audio carries it (`prompted`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -15,16 +16,21 @@ from serve_app.asr.engines.base import DecodeOptions, Engine, Hypothesis, Prompt
 from serve_app.asr.fallback import GuardOptions, Settled, Spoken, settle
 from serve_app.asr.features import MAX_FRAMES, log_mel
 from serve_app.asr.guards import Retry
+from serve_app.asr.keyterms import BUDGET, KeytermTrie, build_trie
 from serve_app.asr.prompted import carries, gains_words, may_echo
 from serve_app.asr.vocabulary import Vocabulary
 from serve_app.asr.windows import Window, full_window
 from serve_app.core.jobs import DecodeJob, Role
+from serve_app.core.keyterms import parse_keyterms
 from serve_app.models.footprint import MAX_STATES, MAX_TEXT_POSITIONS
 from serve_app.models.languages.writing import LANGUAGES_WITHOUT_SPACES
 
 SURE_LONE_WORD = -0.4
 """Mean log-probability of a token from which a short window's text of up to two seconds is taken as it is: of
 150 lone words the choice was then right as often as with the full window alone, for both models."""
+
+_MAX_TRIES = 64
+"""Of lists of terms, kept from one interim to the next."""
 
 
 class BatchKey(NamedTuple):
@@ -39,7 +45,8 @@ class BatchKey(NamedTuple):
 
 class Item(NamedTuple):
     """One checked job on its way through a batch. `own_states`: how many hold its audio; `is_short`: it is as
-    long as a lone word, whose unlikely texts are searched for again in the full window."""
+    long as a lone word, whose unlikely texts are searched for again in the full window. `lifts`: the search
+    lifts the hotwords."""
 
     job: DecodeJob
     previous: list[int]
@@ -47,6 +54,7 @@ class Item(NamedTuple):
     own_states: int
     is_short: bool = False
     draft: tuple[int, ...] = ()
+    lifts: bool = False
 
 
 class WindowDecoder:
@@ -67,6 +75,7 @@ class WindowDecoder:
         self._guards = guards
         self._suppressed = suppressed
         self._suppressed_first = suppressed_first
+        self._terms = lru_cache(_MAX_TRIES)(self._build_terms)
 
     def answers(
         self, key: BatchKey, states: States, items: Sequence[Item], languages: Sequence[str]
@@ -104,7 +113,13 @@ class WindowDecoder:
     ) -> list[Hypothesis]:
         """`max_new_tokens` None: as the window of the key allows."""
         prompts = [
-            Prompt(self._start(item, language), item.own_states, tuple(item.forced), draft=item.draft)
+            Prompt(
+                self._start(item, language),
+                item.own_states,
+                tuple(item.forced),
+                draft=item.draft,
+                terms=self._terms(item.job.hotwords, _is_spaced(language)) if item.lifts else None,
+            )
             for item, language in zip(items, languages, strict=True)
         ]
         longest = max(len(prompt.start) + len(prompt.forced) for prompt in prompts)
@@ -184,12 +199,21 @@ class WindowDecoder:
         spoken = Spoken(
             audio=item.job.audio,
             audio_s=item.job.audio_s,
-            spaced=language not in LANGUAGES_WITHOUT_SPACES,
+            spaced=_is_spaced(language),
             decode=lambda hypothesis: self._vocabulary.decode(hypothesis.ids).strip(),
         )
         return settle(first, spoken, self._guards, None if item.job.role is Role.INTERIM else again)
+
+    def _build_terms(self, hotwords: str, spaced: bool) -> KeytermTrie | None:
+        vocabulary = self._vocabulary
+        terms = parse_keyterms(hotwords)
+        return build_trie(terms, vocabulary.encode_exactly, vocabulary.text_of, spaced=spaced, budget=BUDGET)
 
     def _start(self, item: Item, language: str) -> tuple[int, ...]:
         start = self._vocabulary.start_sequence(language, item.job.task)
         previous = [self._vocabulary.previous, *item.previous] if item.previous else []
         return (*previous, *start, self._vocabulary.no_timestamps)
+
+
+def _is_spaced(language: str) -> bool:
+    return language not in LANGUAGES_WITHOUT_SPACES

@@ -7,12 +7,14 @@ Ids come from the model's own tokenizer.json: they differ between models, and so
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
 from serve_app.core.errors import ModelUnavailable
 from serve_app.core.jobs import Task
+from serve_app.core.keyterms import without_boosts
 
 MAX_PROMPT_TOKENS = 223
 MAX_HOTWORD_TOKENS = 111
@@ -70,15 +72,23 @@ class Vocabulary:
     def encode(self, text: str) -> list[int]:
         """Ids of a text as the model would write it, a space before it; special tokens in it are left out."""
         text = text.strip()
-        if not text:
-            return []
-        ids: list[int] = self._tokenizer.encode(" " + text, add_special_tokens=False).ids
+        return self.encode_exactly(f" {text}") if text else []
+
+    def encode_exactly(self, text: str) -> list[int]:
+        """Ids of a text with the spaces that it has."""
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return [i for i in ids if i < self.end]
+
+    @cache  # noqa: B019  a model's vocabulary lives as long as the process
+    def text_of(self, token: int) -> str:
+        """One token's text with its spaces; "" of a special one, a replacement character for a part of
+        one."""
+        return self.decode([token])
 
     def encode_prompt(self, prompt: str, hotwords: str = "") -> tuple[list[int], list[int]]:
         """Ids of hotwords (the first `MAX_HOTWORD_TOKENS`) and of previous text (the newest that still fit):
         together at most `MAX_PROMPT_TOKENS`."""
-        hot = self.encode(hotwords[:_MAX_PROMPT_CHARS])[:MAX_HOTWORD_TOKENS]
+        hot = self.encode(without_boosts(hotwords[:_MAX_PROMPT_CHARS]))[:MAX_HOTWORD_TOKENS]
         return hot, self.encode(prompt[-_MAX_PROMPT_CHARS:])[-(MAX_PROMPT_TOKENS - len(hot)) :]
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -60,6 +60,7 @@ from serve_app.core.jobs import (
     Task,
     Transcript,
 )
+from serve_app.core.keyterms import KeytermMethod
 from serve_app.core.samples import SAMPLE_RATE_HZ
 from serve_app.models.footprint import MAX_STATES
 from serve_app.models.languages.writing import LANGUAGES_WITHOUT_SPACES
@@ -71,14 +72,16 @@ _log = structlog.get_logger(__name__)
 class TranscriberOptions:
     """How a model's windows are cut and its batches formed.
 
-    `languages` None: all that the vocabulary has. `prompt_lengths`: where an engine wants equally long
-    prompts, previous text is cut to the longest of these token counts that it fills, so that batches form;
-    empty: not cut. Detection of the language encodes at least `detect_floor_s`. `max_batch`: the largest
-    batch that will come; on a card it is tried at the start.
+    `languages` None: all that the vocabulary has. `keyterms`: what is done with hotwords, where the engine
+    can. `prompt_lengths`: where an engine wants equally long prompts, previous text is cut to the longest of
+    these token counts that it fills, so that batches form; empty: not cut. Detection of the language encodes
+    at least `detect_floor_s`. `max_batch`: the largest batch that will come; on a card it is tried at the
+    start.
     """
 
     windows: Mapping[Role, WindowPolicy] = field(default_factory=dict)
     languages: frozenset[str] | None = None
+    keyterms: KeytermMethod = KeytermMethod.LIFT
     translates: bool = True
     prompt_lengths: tuple[int, ...] = ()
     detect_floor_s: float = 6.0
@@ -304,13 +307,21 @@ class WhisperTranscriber:
         forced = self._vocabulary.encode(job.prefix)
         is_short = job.audio_s <= self._policy(job).short_s
         draft = tuple(self._vocabulary.encode(job.draft)) if self._engine.capabilities.drafts else ()
-        return Item(job, self._previous(job), forced, min(MAX_STATES, own_states), is_short, draft)
+        lifts = self._lifts(job)
+        return Item(job, self._previous(job), forced, min(MAX_STATES, own_states), is_short, draft, lifts)
+
+    def _lifts(self, job: DecodeJob) -> bool:
+        """Whether the search lifts the job's hotwords: beams, samples and attention do without."""
+        greedy = job.beam_size == 1 and job.temperature <= 0 and job.attention is None
+        wanted = self._options.keyterms is not KeytermMethod.PROMPT and self._engine.capabilities.terms
+        return bool(job.hotwords) and greedy and wanted
 
     def _previous(self, job: DecodeJob) -> list[int]:
         """Hotwords, then previous text; its oldest part makes room where lengths must be equal."""
         if job.role is Role.INTERIM and job.audio_s <= MAX_ECHO_S:
             return []
-        hot, previous = self._vocabulary.encode_prompt(job.prompt, job.hotwords)
+        lifted = self._options.keyterms is KeytermMethod.LIFT and self._lifts(job)
+        hot, previous = self._vocabulary.encode_prompt(job.prompt, "" if lifted else job.hotwords)
         length = len(hot) + len(previous)
         fitting = [fit for fit in self._options.prompt_lengths if len(hot) < fit <= length]
         if fitting and not self._engine.capabilities.mixed_prompts:

@@ -20,6 +20,7 @@ from serve_app.assembly.voice_activity import load_detector, voice_of
 from serve_app.audio.sample import SAMPLE_TEXT, speech_sample
 from serve_app.capacity.machine import available_cores
 from serve_app.core.jobs import Role
+from serve_app.core.keyterms import KeytermMethod
 from serve_app.models import ResolvedModel, fallback_for, resolve_or_fallback
 from serve_app.models.places import given_folder
 from serve_app.models.registry import find_spec
@@ -81,6 +82,7 @@ def recogniser_config(settings: Settings, roles: Sequence[Role], *, shares_cores
         short_floor_s=settings.short_final_window_s,
         guards=_guards(settings) if whisper else GuardOptions(enabled=False),
         offline=settings.offline,
+        keyterms=KeytermMethod(settings.keyterm_method),
         cache_dir=settings.cache_dir,
     )
 

@@ -22,7 +22,8 @@ LANGUAGE_LOCK_S = 4.0
 MAX_LANGUAGES = 16
 MAX_LANGUAGE_CHARS = 64
 MAX_PROMPT_CHARS = 4_000
-MAX_HOTWORD_CHARS = 1_000
+MAX_HOTWORD_CHARS = 10_000
+"""As many terms as are lifted, of 20 characters."""
 
 Language: TypeAlias = Annotated[
     str,
@@ -57,7 +58,7 @@ Hotwords: TypeAlias = Annotated[
     str,
     Meta(
         max_length=MAX_HOTWORD_CHARS,
-        description="Words to expect in every utterance, separated by commas.",
+        description="Words to expect in every utterance, separated by commas; `word:2` with a boost up to 3.",
     ),
 ]
 CarryContext: TypeAlias = Annotated[

@@ -62,6 +62,11 @@ class RecognitionSection(Section):
     language_mode: Literal["lock", "utterance"] = setting("lock", LanguageMode)
     language_lock_s: float = setting(_SESSION.language_lock_s, LanguageLockS)
     hotwords: str = setting(_SESSION.hotwords, Hotwords)
+    keyterm_method: Literal["lift", "prompt", "both"] = setting(
+        "lift",
+        "How words are expected: the search may `lift` them, in all engines but CTranslate2, or they stand "
+        "in the `prompt`, or `both`.",
+    )
     carry_context: bool = setting(_SESSION.carry_context, CarryContext)
     initial_prompt: str = setting(_SESSION.prompt, Prompt)
     word_timestamps: bool = setting(_SESSION.word_timestamps, WordTimestamps)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 from serve_app.asr.features import FloatArray
+from serve_app.asr.keyterms import KeytermTrie
 
 States: TypeAlias = Any
 """Encoder states of a batch, `(batch, num_states, width)`, 20 ms each: an engine's own array type, where it
@@ -28,7 +29,7 @@ class Capabilities:
     `attention`: it gives the encoder state that each new token attends to, which AlignAtt needs.
     `mixed_prompts`: previous texts of different lengths may share a batch. `short_windows`: it encodes less
     than 30 s (a dynamic audio context). `batching`: a batch costs less than its items one by one.
-    `drafts`: it checks drafts; others take no notice of them.
+    `drafts`: it checks drafts; others take no notice of them. `terms`: it lifts terms in greedy search.
     """
 
     engine: str
@@ -41,6 +42,7 @@ class Capabilities:
     short_windows: bool
     max_beam_size: int
     drafts: bool = False
+    terms: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,8 @@ class Prompt:
     the answer begins with. `num_states` of the item hold its audio, what is behind them is silence;
     `attention_limit`: stop before the first new token that attends to this state or a later one. `draft`:
     what the answer probably goes on with behind `forced`. It changes no text, and saves time in engines that
-    can check it; beams and samples do without.
+    can check it; beams and samples do without. `terms` are to be expected, in engines that lift them; beams,
+    samples and attention do without.
     """
 
     start: tuple[int, ...]
@@ -68,6 +71,7 @@ class Prompt:
     forced: tuple[int, ...] = ()
     attention_limit: int | None = None
     draft: tuple[int, ...] = ()
+    terms: KeytermTrie | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serve_app.asr.engines.base import DecodeOptions, Prompt
+from serve_app.asr.engines.lifting import uses_terms
 from serve_app.asr.engines.mlx_model import MlxWhisper, log_softmax
 from serve_app.asr.engines.search import (
     Beginning,
@@ -48,6 +49,7 @@ class MlxStepDecoder:
         self._num_states = max(1, *(prompt.num_states for prompt in prompts))
         self._num_candidates = num_candidates(options)
         self._suppressed = self._bias(options.suppressed)
+        self._has_terms = uses_terms(prompts, options)
         tokens, num_padding = pad_left([(*prompt.start, *prompt.forced) for prompt in prompts])
         self._tokens = mx.array(tokens, dtype=mx.int32)
         self._num_padding = num_padding
@@ -87,7 +89,7 @@ class MlxStepDecoder:
         )
         chosen = mx.take_along_axis(logprobs, mx.array(ids.astype(np.int32)), axis=-1)
         last = None if attention is None else np.array(attention[:, :, -1, : self._num_states])
-        return Step(ids, np.array(chosen), last)
+        return Step(ids, np.array(chosen), last, np.array(logprobs) if self._has_terms else None)
 
     def _best(self, logprobs: mx.array) -> IntArray:
         """Ids of the likeliest tokens, `(num_rows, num_candidates)`, best first."""

@@ -16,6 +16,7 @@ import mlx.core as mx
 import numpy as np
 
 from serve_app.asr.engines.base import DecodeOptions, Hypothesis, Prompt
+from serve_app.asr.engines.lifting import SteppedTables, search_lifted, uses_terms
 from serve_app.asr.engines.mlx_decoder import MlxStepDecoder
 from serve_app.asr.engines.mlx_model import MlxWhisper, log_softmax
 from serve_app.asr.engines.search import search
@@ -64,15 +65,15 @@ class MlxEngine(WhisperEngine):
         return self._lock
 
     def _search(self, states: States, prompts: Sequence[Prompt], options: DecodeOptions) -> list[Hypothesis]:
-        decoder = MlxStepDecoder(
-            self._model,
-            states.project(),
-            prompts,
-            options,
-            start=self._tokens.start,
-            no_speech=self._tokens.no_speech,
-        )
-        return search(decoder, prompts, options, end=self._tokens.end)
+        start, end, no_speech, _ = self._tokens
+
+        def decoder(items: Sequence[int], given: Sequence[Prompt]) -> MlxStepDecoder:
+            audio = (states if len(items) == states.batch_size else states.take(items)).project()
+            return MlxStepDecoder(self._model, audio, given, options, start=start, no_speech=no_speech)
+
+        if uses_terms(prompts, options):
+            return search_lifted(SteppedTables(decoder, prompts), prompts, options, start=start, end=end)
+        return search(decoder(range(len(prompts)), prompts), prompts, options, end=end)
 
     def _first_logits(self, states: States, ids: Sequence[int]) -> FloatArray:
         tokens = mx.full((states.batch_size, 1), self._tokens.start, dtype=mx.int32)

@@ -202,6 +202,31 @@ class OnnxDraftDecoder:
         return None if scores is None else softmax(scores)[..., : self._num_states]
 
 
+class OnnxTableDecoder:
+    """`TableDecoder` of the search with terms."""
+
+    def __init__(self, batch: OnnxBatch) -> None:
+        self._batch = batch
+        self._guesses: Sequence[Sequence[int]] = ()
+
+    def begin(self, guesses: Sequence[Sequence[int]]) -> tuple[FloatArray, FloatArray]:
+        self._guesses = guesses
+        logits, no_speech, _ = self._batch.begin(guesses)
+        return self._batch.logprobs(logits, first=True), no_speech
+
+    def read(self, tokens: Sequence[int], guesses: Sequence[Sequence[int]]) -> FloatArray:
+        self._guesses = guesses
+        rows = [(token, *guess) for token, guess in zip(tokens, guesses, strict=True)]
+        places = places_behind([0] * len(rows), [len(guess) for guess in guesses])
+        logits, _ = self._batch.cache.read(rows, places, attention=False)
+        return self._batch.logprobs(logits, first=False)
+
+    def keep(self, rows: Sequence[int], num_guessed: Sequence[int]) -> None:
+        cache = self._batch.cache
+        cache.select(np.asarray(rows, dtype=np.int64))
+        cache.drop_last([len(self._guesses[row]) - kept for row, kept in zip(rows, num_guessed, strict=True)])
+
+
 def places_behind(first: Sequence[int], num_behind: Sequence[int]) -> IntArray:
     """Each row's first place and those behind it, `(num_rows, most of them + 1)`; the last again where a row
     has fewer."""

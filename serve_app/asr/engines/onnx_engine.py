@@ -12,7 +12,13 @@ import numpy as np
 
 from serve_app.asr.engines.base import AUTO, DecodeOptions, Hypothesis, Prompt
 from serve_app.asr.engines.drafts import search_drafted, uses_drafts
-from serve_app.asr.engines.onnx_decoder import OnnxBatch, OnnxDraftDecoder, OnnxStepDecoder
+from serve_app.asr.engines.lifting import search_lifted, uses_terms
+from serve_app.asr.engines.onnx_decoder import (
+    OnnxBatch,
+    OnnxDraftDecoder,
+    OnnxStepDecoder,
+    OnnxTableDecoder,
+)
 from serve_app.asr.engines.onnx_files import graphs_of
 from serve_app.asr.engines.onnx_model import OnnxWhisper, TextCache
 from serve_app.asr.engines.search import search
@@ -76,6 +82,8 @@ class OnnxEngine(WhisperEngine):
         start, end, no_speech, _ = self._tokens
         audio = states.project()
         batch = OnnxBatch(self._model, audio, prompts, options, start=start, no_speech=no_speech)
+        if uses_terms(prompts, options):
+            return search_lifted(OnnxTableDecoder(batch), prompts, options, start=start, end=end)
         if uses_drafts(prompts, options):
             drafting = OnnxDraftDecoder(batch, end=end)
             return search_drafted(drafting, prompts, options, start=start, end=end)

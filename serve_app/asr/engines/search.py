@@ -32,12 +32,14 @@ class Step:
     `ids`, `logprobs` `(num_rows, num_candidates)`: the likeliest tokens, best first (or the one that was
     drawn), with log-probabilities after suppression and without temperature. `attention` `(num_rows,
     num_heads, num_states)`: weights of the alignment heads when predicting this token, softmaxed over all
-    states and cut to the longest `num_states` of the prompts; None unless asked for.
+    states and cut to the longest `num_states` of the prompts; None unless asked for. `table` `(num_rows,
+    vocabulary_size)`: log-probabilities of all tokens, where a prompt has terms.
     """
 
     ids: IntArray
     logprobs: FloatArray
     attention: FloatArray | None = None
+    table: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True)

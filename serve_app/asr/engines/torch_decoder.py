@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from serve_app.asr.engines.base import DecodeOptions, Prompt
 from serve_app.asr.engines.drafts import Opening, Predictions
+from serve_app.asr.engines.lifting import uses_terms
 from serve_app.asr.engines.search import (
     Beginning,
     IntArray,
@@ -261,6 +262,7 @@ class TorchStepDecoder:
     def __init__(self, batch: TorchBatch) -> None:
         self._batch = batch
         self._num_candidates = num_candidates(batch.options)
+        self._has_terms = uses_terms(batch.prompts, batch.options)
 
     def begin(self, draws: npt.NDArray[np.float64] | None) -> Beginning:
         logits, no_speech, weights, of_prompts = self._batch.begin([()] * len(self._batch.prompts))
@@ -287,7 +289,8 @@ class TorchStepDecoder:
         sums = allowed.logsumexp(dim=-1, keepdim=True)
         if draws is None:
             best, ids = allowed.topk(self._num_candidates, dim=-1)
-            return Step(ids.cpu().numpy(), (best - sums).cpu().numpy(), attention)
+            table = (allowed - sums).cpu().numpy() if self._has_terms else None
+            return Step(ids.cpu().numpy(), (best - sums).cpu().numpy(), attention, table)
         logprobs = (allowed - sums).cpu().numpy()
         chosen = drawn(logprobs, draws, self._batch.options.temperature)
         return Step(chosen, np.take_along_axis(logprobs, chosen, axis=1), attention)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from serve_app.asr.engines.base import AUTO, DecodeOptions, Hypothesis, Prompt
 from serve_app.asr.engines.drafts import MAX_GUESS_TOKENS, needs_weights, search_drafted, uses_drafts
+from serve_app.asr.engines.lifting import SteppedTables, search_lifted, uses_terms
 from serve_app.asr.engines.search import num_candidates, search, wants_attention
 from serve_app.asr.engines.torch_decoder import (
     EagerRunner,
@@ -97,6 +99,15 @@ class TorchEngine(WhisperEngine):
 
     def _search(self, states: States, prompts: Sequence[Prompt], options: DecodeOptions) -> list[Hypothesis]:
         start, end, no_speech, _ = self._tokens
+        if uses_terms(prompts, options):
+
+            def decoder(items: Sequence[int], given: Sequence[Prompt]) -> TorchStepDecoder:
+                rows = states if len(items) == states.batch_size else states.take(items)
+                runner = self._runner(rows, given, replace(options, alignment=False))
+                batch = TorchBatch(self._model, runner, given, options, start=start, no_speech=no_speech)
+                return TorchStepDecoder(batch)
+
+            return search_lifted(SteppedTables(decoder, prompts), prompts, options, start=start, end=end)
         runner = self._runner(states, prompts, options)
         batch = TorchBatch(self._model, runner, prompts, options, start=start, no_speech=no_speech)
         if uses_drafts(prompts, options):

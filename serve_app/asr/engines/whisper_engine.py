@@ -80,6 +80,7 @@ class WhisperEngine(ABC):
             short_windows=True,
             max_beam_size=MAX_BEAM_SIZE,
             drafts=drafts,
+            terms=True,
         )
 
     # -- what an engine gives ----------------------------------------------------------------------

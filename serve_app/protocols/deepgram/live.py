@@ -47,6 +47,7 @@ from serve_app.core.events import (
     SpeechEnded,
     SpeechStarted,
 )
+from serve_app.core.keyterms import Keyterm
 from serve_app.core.samples import SAMPLE_RATE_HZ
 from serve_app.protocols.choices import Parameters, decode_message
 from serve_app.protocols.deepgram import records
@@ -211,7 +212,7 @@ class DeepgramDialect(Dialect):
         if keyterms is None:
             return [Reply((self._frame(records.ConfigureSuccess(request_id=request_id)),))]
         try:
-            hotwords = join_hotwords(keyterms)
+            hotwords = join_hotwords(Keyterm(term.strip()) for term in keyterms)
         except InvalidMessage as error:
             return [self._configure_failure("CONFIGURE_KEYTERM_LIMIT_EXCEEDED", str(error))]
         choices = msgspec.structs.replace(self._options.session_choices(), hotwords=hotwords)

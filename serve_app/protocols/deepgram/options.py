@@ -6,6 +6,7 @@ accepted with a warning that the answer's metadata carries. Booleans may be writ
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -15,6 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from serve_app.core.errors import InvalidMessage
+from serve_app.core.keyterms import MAX_BOOST, MAX_KEYTERMS, Keyterm, with_boost
 from serve_app.models.languages import normalise_language, normalise_languages
 from serve_app.protocols.choices import (
     LanguageName,
@@ -39,13 +41,14 @@ MAX_VALUES: Final = 100
 """Values of one repeated parameter, as in Deepgram's own limit for topics and search terms."""
 MAX_VALUE_CHARS: Final = 256
 MAX_WARNINGS: Final = 32
+MAX_BOOST_CHARS: Final = 16
 
 REPEATED: Final = MappingProxyType(
     {
         "detect_language": "Detect the language, of those named alone where some are.",
         "extra": "`key:value`, which the metadata repeats.",
         "keyterm": "A word or phrase to expect.",
-        "keywords": "The same, `word:boost`; the boost is ignored.",
+        "keywords": "The same, or `word:boost`, up to 3.",
         "replace": "`spoken:written`, a word to write otherwise.",
         "search": "A phrase to find.",
         "tag": "A label that the metadata repeats.",
@@ -331,8 +334,9 @@ def _append(values: list[str], name: str, value: str) -> None:
         return
     if len(value) > MAX_VALUE_CHARS:
         raise InvalidMessage(f"{name}: a value of {len(value)} characters, the limit is {MAX_VALUE_CHARS}")
-    if len(values) >= MAX_VALUES:
-        raise InvalidMessage(f"{name}: more than {MAX_VALUES} values")
+    max_values = MAX_KEYTERMS if name in ("keyterm", "keywords") else MAX_VALUES
+    if len(values) >= max_values:
+        raise InvalidMessage(f"{name}: more than {max_values} values")
     values.append(value)
 
 
@@ -382,20 +386,37 @@ def _detects(values: list[str]) -> tuple[bool, tuple[str, ...]]:
 
 
 def _hotwords(repeated: dict[str, list[str]], warnings: list[OptionWarning]) -> str:
-    """`keyterm` as it is, `keywords` without their boost; a keyword to suppress is left out."""
-    terms = [term.strip() for term in repeated.get("keyterm", [])]
+    """`keyterm` as it is, `keywords` with their boost; a keyword to suppress is left out. Raises
+    `InvalidMessage` for a boost that is no number."""
+    terms = [Keyterm(term.strip()) for term in repeated.get("keyterm", [])]
     for keyword in repeated.get("keywords", []):
         term, _, boost = keyword.partition(":")
-        if boost.strip().startswith("-"):
+        factor = _boost(boost)
+        if factor < 0:
             warnings.append(OptionWarning("keywords", "words can be expected, not suppressed"))
-        else:
-            terms.append(term.strip())
+        elif factor > MAX_BOOST:
+            warnings.append(OptionWarning("keywords", f"boosts over {MAX_BOOST:g} count as {MAX_BOOST:g}"))
+        if factor > 0:
+            terms.append(Keyterm(term.strip(), min(factor, MAX_BOOST)))
     return join_hotwords(terms)
 
 
-def join_hotwords(terms: Iterable[str]) -> str:
+def _boost(text: str) -> float:
+    """1 where none was given."""
+    if not text.strip():
+        return 1.0
+    try:
+        factor = float(text) if text.isascii() and len(text) <= MAX_BOOST_CHARS else math.nan
+    except ValueError:
+        factor = math.nan
+    if not math.isfinite(factor):
+        raise InvalidMessage(f"keywords: the boost {text[:MAX_BOOST_CHARS]!r} is no number")
+    return factor
+
+
+def join_hotwords(terms: Iterable[Keyterm]) -> str:
     """Each term once. Raises `InvalidMessage` where they are too long together."""
-    hotwords = ", ".join(dict.fromkeys(term.strip() for term in terms if term.strip()))
+    hotwords = ", ".join(dict.fromkeys(with_boost(term) for term in terms if term.text))
     if len(hotwords) > MAX_HOTWORD_CHARS:
         raise InvalidMessage(f"keyterm: {len(hotwords)} characters, the limit is {MAX_HOTWORD_CHARS}")
     return hotwords

@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Meta
 
 from serve_app.core.jobs import Task
+from serve_app.core.keyterms import MAX_KEYTERMS, Keyterm, with_boost
 from serve_app.protocols.choices import (
     LanguageName,
     Parameters,
@@ -42,7 +43,7 @@ from serve_app.session.options import (
 from serve_app.speakers.turns import MaxSpeakers, MinSpeakers, NumSpeakers, SpeakerBackend
 from serve_app.vad.options import EndpointingOptions, MinSilenceMs, PreRollMs, VadThreshold
 
-MAX_KEYWORDS = 100
+MAX_KEYWORDS = MAX_KEYTERMS
 MAX_MODEL_CHARS = 256
 ModelName: TypeAlias = Annotated[str, Meta(max_length=MAX_MODEL_CHARS)]
 
@@ -177,8 +178,8 @@ def expected_words(hotwords: str | None, keywords: tuple[str, ...]) -> str | Non
     """One string of words to expect; None where none were given. Raises `RefusedParameter` on too many."""
     if hotwords is None and not keywords:
         return None
-    words = [word for word in (hotwords or "", *keywords) if word.strip()]
-    joined = ", ".join(word.strip() for word in words)
+    words = [hotwords or "", *(with_boost(Keyterm(word.strip())) for word in keywords)]
+    joined = ", ".join(word.strip() for word in words if word.strip())
     if len(joined) > MAX_HOTWORD_CHARS:
         raise RefusedParameter(f"keywords over {MAX_HOTWORD_CHARS} characters in all", param="keywords")
     return joined

@@ -97,7 +97,8 @@ def test_frames_of_a_client():
         ({"keyterms": ["Sotto", "Ray"]}, "Sotto, Ray", "ConfigureSuccess", None),
         ({"keyterms": []}, "", "ConfigureSuccess", None),
         ({}, None, "ConfigureSuccess", None),
-        ({"keyterms": ["x" * 1_001]}, None, "ConfigureFailure", "CONFIGURE_KEYTERM_LIMIT_EXCEEDED"),
+        ({"keyterms": ["Kube:2", "ratio 3:1"]}, "Kube:2:1, ratio 3:1:1", "ConfigureSuccess", None),
+        ({"keyterms": ["x" * 10_001]}, None, "ConfigureFailure", "CONFIGURE_KEYTERM_LIMIT_EXCEEDED"),
         ({"features": {"numerals": True}}, None, "ConfigureFailure", "CONFIGURE_INTERNAL_ERROR"),
     ],
 )

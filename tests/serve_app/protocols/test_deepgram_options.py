@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve_app.core.errors import InvalidMessage, SottoError, UnsupportedLanguage
+from serve_app.core.keyterms import Keyterm, parse_keyterms
 from serve_app.protocols.choices import SessionChoices
 from serve_app.protocols.deepgram.options import (
     MIN_ENDPOINT_MS,
@@ -127,9 +128,21 @@ def test_languages_are_detected_among_those_named():
 
 def test_keyterms_and_keywords_are_hotwords():
     query = [("keyterm", "Sotto voce"), ("keyterm", "Ray"), ("keywords", "Kube:2.5"), ("keywords", "uh:-10")]
-    options = parse_options([*query, ("keywords", "Ray")], live=True)
-    assert options.hotwords == "Sotto voce, Ray, Kube"
+    options = parse_options([*query, ("keywords", "Ray"), ("keywords", "Serve:0")], live=True)
+    assert options.hotwords == "Sotto voce, Ray, Kube:2.5"
     assert warned(options) == ["keywords"]
+
+
+def test_boosts_are_bounded():
+    options = parse_options([("keywords", "Kube:9"), ("keywords", "Ray: 0.5")], live=True)
+    assert (options.hotwords, warned(options)) == ("Kube:3, Ray:0.5", ["keywords"])
+    assert parse_keyterms(options.hotwords) == [Keyterm("Kube", 3.0), Keyterm("Ray", 0.5)]
+
+
+@pytest.mark.parametrize("boost", ["two", "nan", "inf", "1e400", "\u0663", "1" * 17])
+def test_a_boost_is_a_number(boost):
+    with pytest.raises(InvalidMessage, match="is no number"):
+        parse_options([("keywords", f"Kube:{boost}")], live=True)
 
 
 def test_formatting_is_asked_of_the_session():
@@ -221,8 +234,10 @@ def test_live_options_are_warned_about_for_recordings():
         ([("replace", "doctor")], "replace"),
         ([("extra", ":x")], "extra"),
         ([("keyterm", "x" * 257)], "keyterm"),
-        ([("keyterm", f"{n:250}") for n in range(6)], None),
-        ([("keyterm", f"{n:0250}") for n in range(6)], "keyterm"),
+        ([("keyterm", f"{n:250}") for n in range(41)], None),
+        ([("keyterm", f"{n:0250}") for n in range(41)], "keyterm"),
+        ([("keyterm", "x")] * 500, None),
+        ([("keyterm", "x")] * 501, "keyterm"),
         ([("tag", "x")] * 101, "tag"),
         ([("model", "x" * 129)], "model"),
     ],
