@@ -26,7 +26,7 @@ import os
 import sys
 import tempfile
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -82,7 +82,7 @@ COLUMNS = (
 class Counted:
     """CPU seconds by method of an engine, and the decoder's calls for each answer, in order."""
 
-    cpu_s: Counter[str] = field(default_factory=Counter)
+    cpu_s: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     calls: list[int] = field(default_factory=list)
 
 
@@ -130,7 +130,7 @@ class Contender:
     def taken(self) -> Counted:
         """What was counted since the last time."""
         taken = replace(self.counted)
-        self.counted.cpu_s, self.counted.calls = Counter(), []
+        self.counted.cpu_s, self.counted.calls = defaultdict(float), []
         return taken
 
 

@@ -110,7 +110,7 @@ def _cost_of(name: str, models: Any) -> EngineCost:
     from serve_app.audio.sample import speech_sample
     from serve_app.core.jobs import Role, Task
     from serve_app.core.samples import SAMPLE_RATE_HZ
-    from serve_app.service.replay import replay_utterance
+    from serve_app.service.replay import Replay, replay_utterance
 
     speech = speech_sample()
     known = sorted(models[Role.FINAL].info.languages)
@@ -118,7 +118,7 @@ def _cost_of(name: str, models: Any) -> EngineCost:
     if not models[Role.INTERIM].info.can(language, Task.TRANSCRIBE):
         models = dict.fromkeys(models, models[Role.FINAL])
     replay_utterance(models, speech, language)  # the first of each shape costs more
-    rounds = []
+    rounds: list[Replay] = []
     began_s = time.perf_counter()
     while not rounds or time.perf_counter() - began_s < MEASURE_ENGINE_S:
         rounds.append(replay_utterance(models, speech, language))

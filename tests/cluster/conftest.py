@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import psutil
 import pytest
 
 from benchmarks.scoring import word_errors
@@ -16,6 +18,7 @@ from cluster.own_process import service_in_own_process
 from serve_app.audio.recordings import decode_recording
 from serve_app.core.samples import Pcm16
 from serve_app.launch.cluster import free_ports
+from serve_app.launch.processes import process_title, processes_of
 
 # These tests are about the way there and back. A slow machine that refuses sessions is right, and no fault.
 LIMITS = {"STT_MAX_SESSIONS": "100", "STT_MAX_ESTIMATED_SERVER_TOTAL_MS": "60000"}
@@ -61,3 +64,12 @@ def reference(name: str) -> str:
 
 def word_error_rate(expected: str, said: str) -> float:
     return word_errors([expected], [said]).rate
+
+
+def kill_ingress(service: ServiceUnderTest) -> None:
+    assert service.runtime_dir is not None
+    victims = [p for p in processes_of(service.runtime_dir) if ":Ingress" in process_title(p)]
+    assert victims
+    for victim in victims:
+        os.kill(victim.pid, signal.SIGKILL)
+    psutil.wait_procs(victims, timeout=60)

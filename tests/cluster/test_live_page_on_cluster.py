@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.service import ServiceUnderTest
-from cluster.conftest import SPOKEN, clip, reference, word_error_rate
-from cluster.test_resume_on_cluster import kill_ingress
+from cluster.conftest import SPOKEN, clip, kill_ingress, reference, word_error_rate
 from fakes.chromium import Page, microphone_of, needs_chromium
 from fakes.live_page import finals, live_page_at, open_file, says, text_of
 

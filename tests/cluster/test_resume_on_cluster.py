@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import psutil
 import pytest
 from msgspec.structs import replace
 
 from benchmarks.service import ServiceUnderTest
-from cluster.conftest import clip, reference, word_error_rate
-from serve_app.launch.processes import process_title, processes_of
+from cluster.conftest import clip, kill_ingress, reference, word_error_rate
 from sotto_client.live import LiveClient, SessionConfig
 from sotto_client.messages import (
     FinalTranscript,
@@ -32,15 +28,6 @@ pytestmark = [pytest.mark.cluster, pytest.mark.models]
 
 CONFIG = SessionConfig(lang_code="en")
 KILL_AFTER_FINALS = (1, 3, 5)
-
-
-def kill_ingress(service: ServiceUnderTest) -> None:
-    assert service.runtime_dir is not None
-    victims = [p for p in processes_of(service.runtime_dir) if ":Ingress" in process_title(p)]
-    assert victims
-    for victim in victims:
-        os.kill(victim.pid, signal.SIGKILL)
-    psutil.wait_procs(victims, timeout=60)
 
 
 @dataclass(frozen=True)

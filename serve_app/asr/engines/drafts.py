@@ -84,7 +84,7 @@ def search_drafted(
     decoder: DraftDecoder, prompts: Sequence[Prompt], options: DecodeOptions, *, start: int, end: int
 ) -> list[Hypothesis]:
     """One greedy answer per prompt, in order. `start` of transcript, `end`: those tokens' ids."""
-    answers = [_Answer(prompt, options, start, end) for prompt in prompts]
+    answers = [CheckedAnswer(prompt, options, start, end) for prompt in prompts]
     live = list(range(len(prompts)))
     guesses = [answer.first_guess() for answer in answers]
     predictions, no_speech_probs, attention, forced_logprobs = decoder.begin(guesses)
@@ -112,7 +112,7 @@ def search_drafted(
 
 
 @dataclass(slots=True)
-class _Answer:
+class CheckedAnswer:
     """One item's new tokens so far, and how far its draft has been used."""
 
     prompt: Prompt

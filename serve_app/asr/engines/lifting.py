@@ -10,14 +10,14 @@ term are checked in one call, as in `drafts`, and only save calls.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 
 from serve_app.asr.engines.base import DecodeOptions, Hypothesis, Prompt
-from serve_app.asr.engines.drafts import _Answer
+from serve_app.asr.engines.drafts import CheckedAnswer
 from serve_app.asr.engines.search import Beginning, Step, StepDecoder, wants_attention
 from serve_app.asr.features import FloatArray
 from serve_app.asr.keyterms import KeytermTrie, Node
@@ -34,10 +34,10 @@ class TableDecoder(Protocol):
     """One batch in an engine's decoder, as `DraftDecoder`, which gives all log-probabilities `(num_guessed +
     1, vocabulary_size)` behind what a row had and behind each guessed token, after suppression."""
 
-    def begin(self, guesses: Sequence[Sequence[int]]) -> tuple[Sequence[FloatArray], FloatArray]:
+    def begin(self, guesses: Sequence[Sequence[int]]) -> tuple[Iterable[FloatArray], FloatArray]:
         """Read the prompts and a guess behind each; also the no-speech probabilities."""
 
-    def read(self, tokens: Sequence[int], guesses: Sequence[Sequence[int]]) -> Sequence[FloatArray]:
+    def read(self, tokens: Sequence[int], guesses: Sequence[Sequence[int]]) -> Iterable[FloatArray]:
         """Append a token and a guess to each row."""
 
     def keep(self, rows: Sequence[int], num_guessed: Sequence[int]) -> None:
@@ -90,7 +90,7 @@ class _Lift:
 
 
 @dataclass(slots=True)
-class _LiftedAnswer(_Answer):
+class _LiftedAnswer(CheckedAnswer):
     """One item's new tokens so far, and where in the terms they stand."""
 
     terms: KeytermTrie | None = None
@@ -220,7 +220,7 @@ class SteppedTables:
         self._texts: list[list[int]] = [[] for _ in prompts]
         self._decoder: StepDecoder | None = None
 
-    def begin(self, guesses: Sequence[Sequence[int]]) -> tuple[Sequence[FloatArray], FloatArray]:
+    def begin(self, guesses: Sequence[Sequence[int]]) -> tuple[Iterable[FloatArray], FloatArray]:
         beginning = self._begin()
         return _tables(beginning.step), beginning.no_speech_probs
 
@@ -232,7 +232,7 @@ class SteppedTables:
         self._decoder = self._make(self._items, prompts)
         return self._decoder.begin(None)
 
-    def read(self, tokens: Sequence[int], guesses: Sequence[Sequence[int]]) -> Sequence[FloatArray]:
+    def read(self, tokens: Sequence[int], guesses: Sequence[Sequence[int]]) -> Iterable[FloatArray]:
         for text, token in zip(self._texts, tokens, strict=True):
             text.append(token)
         if self._decoder is None:
@@ -249,7 +249,7 @@ class SteppedTables:
         self._texts = [text[: len(text) + kept] for text, kept in zip(texts, num_guessed, strict=True)]
 
 
-def _tables(step: Step) -> Sequence[FloatArray]:
+def _tables(step: Step) -> Iterable[FloatArray]:
     if step.table is None:
         raise ValueError("the decoder gave no log-probabilities of all tokens")
     return step.table[:, None]

@@ -24,7 +24,7 @@ from serve_app.asr.engines.lifting import (
 from serve_app.asr.engines.onnx_decoder import OnnxBatch, OnnxTableDecoder
 from serve_app.asr.engines.onnx_files import graphs_of
 from serve_app.asr.engines.onnx_model import OnnxWhisper
-from serve_app.asr.engines.search import Beginning, Step
+from serve_app.asr.engines.search import Beginning, IntArray, Step
 from serve_app.asr.engines.weights import read_weights
 from serve_app.asr.features import FloatArray
 from serve_app.asr.keyterms import KeytermTrie, build_trie
@@ -113,10 +113,10 @@ class Steps:
         tables, probs = self.tables.begin([()] * len(self.tables.rows))
         return Beginning(self._step(tables), probs)
 
-    def step(self, tokens: Sequence[int], draws: object) -> Step:
+    def step(self, tokens: IntArray, draws: object) -> Step:
         return self._step(self.tables.read([int(token) for token in tokens], [()] * len(tokens)))
 
-    def select(self, rows: Sequence[int]) -> None:
+    def select(self, rows: IntArray) -> None:
         self.tables.keep([int(row) for row in rows], [0] * len(rows))
 
     @staticmethod
