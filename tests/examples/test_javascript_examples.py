@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -207,7 +208,7 @@ async def test_captions_of_a_conference_carry_names(tmp_path: Path) -> None:
             async with open_page(f"{origin}/page.html", tmp_path, microphone) as page:
                 await page.click("#start")
                 for name in ("You", "ANA", "BO"):
-                    await page.until(lambda name=name: [name, False] in page.console)
+                    await page.until(partial(page.console.__contains__, [name, False]))
                 assert len(service.sessions) == 3
                 await page.click("#leave")
                 await page.until(lambda: ["BO", True] in page.console)
