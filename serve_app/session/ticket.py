@@ -15,8 +15,8 @@ import hashlib
 import hmac
 import zlib
 from collections.abc import Callable
-from dataclasses import astuple, dataclass, replace
-from typing import TypeAlias
+from dataclasses import astuple, dataclass, fields, is_dataclass, replace
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -194,8 +194,10 @@ def _checkpoint(content: _Content) -> Checkpoint:
 
 
 def _option_digest(options: SessionOptions) -> bytes:
-    """Of everything that decides about finals: what only concerns partials and warnings may change."""
-    plain = SessionOptions(session_id="")
+    """Of everything that decides about finals: what only concerns partials and warnings may change. Only what
+    differs from the defaults counts, so that a version with more options takes the tickets of the one before.
+    """
+    plain = type(options)(session_id="")
     deciding = replace(
         options,
         session_id="",
@@ -205,7 +207,17 @@ def _option_digest(options: SessionOptions) -> bytes:
         level_warnings=plain.level_warnings,
         speech_probability=plain.speech_probability,
     )
-    return hashlib.sha256(msgspec.json.encode(deciding)).digest()[:_OPTION_BYTES]
+    return hashlib.sha256(msgspec.json.encode(_chosen(deciding, plain))).digest()[:_OPTION_BYTES]
+
+
+def _chosen(options: Any, plain: Any) -> dict[str, Any]:
+    """What differs, by name."""
+    pairs = ((one.name, getattr(options, one.name), getattr(plain, one.name)) for one in fields(plain))
+    return {
+        name: _chosen(value, default) if is_dataclass(value) and type(value) is type(default) else value
+        for name, value, default in sorted(pairs, key=lambda pair: pair[0])
+        if value != default
+    }
 
 
 def _to_text(data: bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 from ray import serve
@@ -30,7 +31,8 @@ def deployment(status: DeploymentStatus, states: dict[ReplicaState, int]) -> Dep
 
 
 def found() -> ServeStatus:
-    running, starting = ReplicaState.RUNNING, ReplicaState.STARTING
+    running: Any = ReplicaState.RUNNING.value  # as Serve fills it in, whatever its annotation says
+    starting = ReplicaState.STARTING
     application = ApplicationStatusOverview(
         status=ApplicationStatus.RUNNING,
         message="",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pytest
@@ -193,6 +193,22 @@ def test_a_ticket_is_for_the_choices_that_decide_about_finals(other: SessionOpti
 def test_what_only_concerns_partials_may_change() -> None:
     other = replace(OPTIONS, partials=False, partial_interval_ms=900, max_partial_window_ms=2_000)
     assert OFFICE.redeem(FULL, other, NOW_S).session_id == OPTIONS.session_id
+
+
+def test_a_version_with_more_options_takes_the_tickets_of_the_one_before() -> None:
+    @dataclass(frozen=True)
+    class MorePolicy(PolicyOptions):
+        more: float = 1.0
+
+    @dataclass(frozen=True)
+    class MoreOptions(SessionOptions):
+        another: bool = False
+        policy: PolicyOptions = MorePolicy()
+
+    chosen = {one.name: getattr(OPTIONS, one.name) for one in fields(OPTIONS) if one.name != "policy"}
+    assert OFFICE.redeem(FULL, MoreOptions(**chosen), NOW_S).session_id == OPTIONS.session_id
+    with pytest.raises(InvalidTicket, match="other choices"):
+        OFFICE.redeem(FULL, MoreOptions(**chosen, another=True), NOW_S)
 
 
 def test_an_empty_key_is_no_key() -> None:
