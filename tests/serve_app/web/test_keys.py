@@ -62,8 +62,10 @@ def test_what_stays_open_is_a_short_list() -> None:
         "/health/status",
         "/metrics",
         "/openapi.json",
+        "/operate",
         "/page/{name:path}",
         "/ready",
+        "/recordings",
         "/status",
     ]
     assert {"/transcribe", "/transcribe/stream", "/v1/listen", "/v1/models"} <= {one.path for one in CLOSED}
