@@ -20,10 +20,10 @@ from serve_app.capacity.plan import Speaking
 BUSY = 0.65
 """Of the cores, so that finals are in time: short utterances cost more than the measured ones, and interims
 and speculation keep some of their share."""
-FIXED_CORES = 0.13
+FIXED_CORES = 0.10
 """Ray and the proxy, without any session."""
-SESSION_CORES = 0.018
-"""Ingress, voice detection and proxy, per session."""
+SESSION_CORES = 0.009
+"""Ingress with voice detection, and proxy, per session."""
 TALK_TIME_S = 120.0
 PRIOR_TIME_S = 60.0
 """What was assumed counts as so many seconds of every session: who has just begun has no final yet, and is no

@@ -40,6 +40,7 @@ STATUS_MEANINGS: Final = {
     408: "The body came too slowly.",
     409: "The session id or the idempotency key is in use, or this server stores no recordings.",
     413: "Larger or longer than the server takes.",
+    414: "An address that is too long: what is long goes into the body.",
     415: "No audio, or a container that is not allowed.",
     429: "The key or the address has used what it may: try again after `retry-after` seconds.",
     500: "A model failed; the same may succeed.",
@@ -213,6 +214,8 @@ def _responses(operation: Operation, components: Components) -> Document:
         refusals.append(429)
     if (operation.form or operation.audio or operation.json) and not operation.is_live:
         refusals.append(408)
+    if operation.query is not None:
+        refusals.append(414)
     for status in sorted({*operation.errors, *refusals}):
         error = Answer(status, STATUS_MEANINGS[status], operation.error)
         response = _response(error, components, operation.prefix)
