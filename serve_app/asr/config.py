@@ -61,7 +61,7 @@ class RecogniserConfig:
 
     `engine`: auto, or the name of one that is installed (`serve_app/asr/engines/choice.py`); `offline` tells
     one that is no Whisper not to ask the network. `cache_dir`: where an
-    engine keeps what it makes of a model.
+    engine keeps what it makes of a model. `language`: of those who choose none, "" where it is detected.
     `models` per role; a role without one is served by another's. The same name and
     precision twice are loaded once.
     `keyterms`: what is done with hotwords. `needs_attention`: a session may ask for AlignAtt, so that an
@@ -99,6 +99,7 @@ class RecogniserConfig:
     offline: bool = False
     keyterms: KeytermMethod = KeytermMethod.LIFT
     cache_dir: Path | None = None
+    language: str = ""
 
     def compute_type_for(self, model: HostedModel) -> str:
         """The model's own precision, else `compute_type`."""
@@ -116,6 +117,7 @@ class RecogniserConfig:
             max_batch=self.max_batch,
             offline=self.offline,
             cache_dir=self.cache_dir,
+            language=self.language,
         )
 
     def engine_for(self, model: HostedModel) -> str:

@@ -14,8 +14,6 @@ from serve_app.core.samples import SAMPLE_RATE_HZ, Pcm16
 MEASURE_S = 2.0
 _LEAST_ROUNDS, _MOST_ROUNDS = 2, 20
 _SHORT_S = 3.0
-_DRAFT_SHARE = 0.85
-"""Of the audio, that an utterance's last interim had heard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +36,11 @@ def measure_pace(
 ) -> Pace:
     """The best of a few rounds, in each of which every worker decodes a shorter and a longer part of `speech`
     (int16 `(n,)`, several seconds), in batches of `batch`. Blocking: `seconds`, or two rounds where these
-    take longer. The best, since other processes are starting up at the same time. Drafts are what an interim
-    of a live session would have said.
+    take longer. The best, since other processes are starting up at the same time. Without drafts: where
+    it matters, interims have given way and there are few.
     """
     parts = [speech[: round(_SHORT_S * SAMPLE_RATE_HZ)], speech]
-    drafts = [_draft(transcriber, role, part) for part in parts]
-    jobs = [
-        [DecodeJob(i, role, part, "en", draft=draft) for i in range(batch)]
-        for part, draft in zip(parts, drafts, strict=True)
-    ]
+    jobs = [[DecodeJob(i, role, part, "en") for i in range(batch)] for part in parts]
     best = Pace()
     with ThreadPoolExecutor(num_workers) as threads:
         began_s = time.perf_counter()
@@ -59,13 +53,6 @@ def measure_pace(
             if decoded_s and decoded_s / round_s > best.audio_s_per_s:
                 best = Pace(decoded_s / round_s, cpu_s / decoded_s)
     return best
-
-
-def _draft(transcriber: Transcriber, role: Role, part: Pcm16) -> str:
-    """Empty where the decode fails."""
-    heard = part[: round(_DRAFT_SHARE * len(part))]
-    (answer,) = transcriber.transcribe([DecodeJob(0, role, heard, "en")])
-    return answer.text if isinstance(answer, Transcript) else ""
 
 
 def _decode(transcriber: Transcriber, batches: Sequence[list[DecodeJob]]) -> float:

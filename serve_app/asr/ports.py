@@ -32,7 +32,8 @@ class ModelToLoad:
     `device` (auto, cpu, cuda, mps) and `compute_type` (auto, int8, float16, ...) as they were set.
     `num_workers` threads may call what is loaded at the same time, each with `threads_per_worker` of the CPU
     and at most `max_batch` jobs. `offline`: the network must not be asked for weights. `cache_dir`: where an
-    engine may keep what it makes of a model; None: the usual place.
+    engine may keep what it makes of a model; None: the usual place. `language`: that of those
+    who choose none, ISO code; "": theirs is detected.
     """
 
     name: str
@@ -44,6 +45,7 @@ class ModelToLoad:
     max_batch: int = 1
     offline: bool = False
     cache_dir: Path | None = None
+    language: str = ""
 
     @property
     def folder(self) -> Path:

@@ -22,6 +22,7 @@ from serve_app.capacity.machine import available_cores
 from serve_app.core.jobs import Role
 from serve_app.core.keyterms import KeytermMethod
 from serve_app.models import ResolvedModel, fallback_for, resolve_or_fallback
+from serve_app.models.languages import normalise_language
 from serve_app.models.places import given_folder
 from serve_app.models.registry import find_spec
 from serve_app.models.report import ModelFormat
@@ -84,6 +85,7 @@ def recogniser_config(settings: Settings, roles: Sequence[Role], *, shares_cores
         offline=settings.offline,
         keyterms=KeytermMethod(settings.keyterm_method),
         cache_dir=settings.cache_dir,
+        language=normalise_language(settings.language) or "",
     )
 
 

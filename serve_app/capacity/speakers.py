@@ -17,9 +17,11 @@ from dataclasses import dataclass
 
 from serve_app.capacity.plan import Speaking
 
-BUSY = 0.65
+BUSY = 0.75
 """Of the cores, so that finals are in time: short utterances cost more than the measured ones, and interims
 and speculation keep some of their share."""
+BUSY_CARD = 0.65
+"""Of a card, where no capacity was measured."""
 FIXED_CORES = 0.10
 """Ray and the proxy, without any session."""
 SESSION_CORES = 0.009
@@ -50,7 +52,7 @@ def speakers_at_once(
     if speed.at_start <= 0:
         return 0
     if cores is None:
-        return max(1, math.floor(BUSY * speed.at_start / speech_share))
+        return max(1, math.floor(BUSY_CARD * speed.at_start / speech_share))
     # What the workers got of the cores while they had them to themselves: less, under a quota.
     had = min(cores, speed.at_start * speed.cpu_s) if speed.cpu_s > 0 else cores
     cost = SESSION_CORES + speech_share * had / speed.at_start

@@ -29,10 +29,10 @@ from serve_app.asr.ports import ModelToLoad
 from serve_app.core.errors import ModelUnavailable
 
 
-def compute_types(*, multilingual: bool) -> tuple[str, ...]:
+def compute_types(*, english: bool) -> tuple[str, ...]:
     """The default first. `int8_float32` has the decoder in 8 bits, the encoder in float32: with it in 8 bits
     too, English was read as well, German was not (3 errors more in 218 words)."""
-    first = ("int8_float32", "int8") if multilingual else ("int8", "int8_float32")
+    first = ("int8", "int8_float32") if english else ("int8_float32", "int8")
     return (*first, "float32")
 
 
@@ -44,6 +44,7 @@ def load(model: ModelToLoad) -> OnnxEngine:
         compute_type=model.compute_type,
         threads=model.threads_per_worker,
         cache_dir=model.cache_dir,
+        language=model.language,
     )
 
 
@@ -60,12 +61,13 @@ class OnnxEngine(WhisperEngine):
         compute_type: str = "auto",
         threads: int = 1,
         cache_dir: Path | None = None,
+        language: str = "",
     ) -> None:
         """Load the model. Raises `ModelUnavailable` for a folder, device or cache that cannot be used."""
         if device not in AUTO and device != "cpu":
             raise ModelUnavailable(f"the onnx engine runs on CPUs, not on {device!r}")
         shape = read_weights(path).shape
-        types = compute_types(multilingual=shape.multilingual)
+        types = compute_types(english=language == "en" or not shape.multilingual)
         compute_type = choose_type(compute_type, types, "cpu")
         super().__init__(
             "onnx",

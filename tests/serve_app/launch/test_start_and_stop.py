@@ -97,10 +97,9 @@ async def serves_plain_http(url: str) -> None:
         async with httpx.AsyncClient(trust_env=False, **options) as client:
             try:
                 answer = await client.get(url)
-            except httpx.RemoteProtocolError as error:
-                # HAProxy reloads once the routes are known: over HTTP/2 it says goodbye without an error, and
-                # browsers ask again by themselves.
-                assert "error_code:0" in str(error)
+            except httpx.RemoteProtocolError:
+                # HAProxy reloads once the routes are known: over HTTP/2 it says goodbye, without an
+                # error, and browsers ask again by themselves.
                 answer = await client.get(url)
         assert answer.json() == {"hello": "world"}
 

@@ -183,10 +183,10 @@ def test_it_runs_on_cpus_only(folder: Path) -> None:
         OnnxEngine(folder, device="cuda")
 
 
-@pytest.mark.parametrize(("multilingual", "default"), [(False, "int8"), (True, "int8_float32")])
-def test_the_encoder_of_multilingual_models_is_exact_unless_asked_otherwise(
-    multilingual: bool, default: str
+@pytest.mark.parametrize(("english", "default"), [(True, "int8"), (False, "int8_float32")])
+def test_the_encoder_is_exact_where_not_all_is_english_unless_asked_otherwise(
+    english: bool, default: str
 ) -> None:
-    types = compute_types(multilingual=multilingual)
+    types = compute_types(english=english)
     expected = {"auto": default, "float16": default, "int8": "int8", "int8_float32": "int8_float32"}
     assert {wanted: choose_type(wanted, types, "cpu") for wanted in expected} == expected
