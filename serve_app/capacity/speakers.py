@@ -28,8 +28,8 @@ SESSION_CORES = 0.009
 """Ingress with voice detection, and proxy, per session."""
 TALK_TIME_S = 120.0
 PRIOR_TIME_S = 60.0
-"""What was assumed counts as so many seconds of every session: who has just begun has no final yet, and is no
-silent speaker."""
+"""The weight of the assumed share of speech, as seconds of each session: a session that has just begun has no
+final yet, which does not make its speaker a silent one."""
 SLOWER = 0.9
 """Decodes that are slower than expected by less than this share are noise."""
 

@@ -492,7 +492,7 @@ def jobs_list(
     status: Annotated[
         str | None, typer.Option(help="Only those: queued, running, done, failed or cancelled.")
     ] = None,
-    limit: Annotated[int, typer.Option(help="So many at most.", min=1, max=100)] = 20,
+    limit: Annotated[int, typer.Option(help="The largest number to list.", min=1, max=100)] = 20,
     url: Url = None,
     api_key: ApiKey = None,
     as_json: AsJson = False,

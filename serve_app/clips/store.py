@@ -246,7 +246,7 @@ class StoredClips:
             raise UnknownClip("there is no such clip") from None
 
     def _bases_of(self, clip_id: str) -> list[str]:
-        """Where a clip may be, whoever owns it."""
+        """Where a clip of this id would be, in the folder of each key."""
         return [f"{folder}/{clip_id}" for folder in self._owners()] if _CLIP_ID.fullmatch(clip_id) else []
 
     def _erase_clip(self, clip_id: str) -> int:

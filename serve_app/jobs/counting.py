@@ -1,4 +1,4 @@
-"""What the queue tells to whoever counts: figures and states, nothing of a job itself."""
+"""What the queue reports to metrics: figures and states, nothing of a job's content."""
 
 from __future__ import annotations
 

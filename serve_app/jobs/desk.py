@@ -173,7 +173,7 @@ class JobDesk:
         if job.state is JobState.CANCELLED and job.ended_s == now_s:
             self._counts.job_ended(job.state)
             self._on_cancelled(job_id)
-        if job.audio and job.ended_s != now_s:  # it had ended, and nobody has swept its audio yet
+        if job.audio and job.ended_s != now_s:  # it had ended before, and its audio is not swept yet
             await self._delete_audio(job)
             return await self.cancel(job_id, owner)
         return job

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import struct
 import tempfile
@@ -11,6 +12,9 @@ from pathlib import Path
 
 import av
 import numpy as np
+
+from serve_app.audio.stream_decoder import ContainerStream
+from serve_app.core.samples import Pcm16
 
 CONTAINERS = {
     "webm": ("webm", "libopus", {"live": "1"}),
@@ -159,3 +163,19 @@ def _timed_packets(stream: av.AudioStream, pieces: Pieces, rate_hz: int) -> list
             for fitting in av.AudioResampler(stream.format, "mono", rate_hz, frame_size=size).resample(frame):
                 packets += stream.encode(fitting)
     return [*packets, *stream.encode(None)]
+
+
+async def streamed(data: bytes, chunk_bytes: int) -> tuple[Pcm16, ContainerStream]:
+    """All samples of a container that comes in chunks, and the stream with what it has to say of them."""
+    pieces: list[Pcm16] = []
+
+    async def collect(stream: ContainerStream) -> None:
+        async for chunk in stream.samples():
+            pieces.append(chunk)
+
+    async with ContainerStream() as stream, asyncio.TaskGroup() as tasks:
+        tasks.create_task(collect(stream))
+        for start in range(0, len(data), chunk_bytes):
+            await stream.feed(data[start : start + chunk_bytes])
+        stream.finish()
+    return np.concatenate(pieces), stream

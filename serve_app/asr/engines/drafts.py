@@ -66,7 +66,7 @@ class DraftDecoder(Protocol):
         """Append a token and a guess to each row."""
 
     def keep(self, rows: Sequence[int], num_guessed: Sequence[int]) -> None:
-        """Keep these rows, in order, and of the last guess of each so many tokens."""
+        """Keep these rows, in order, each with the first `num_guessed` tokens of its last guess."""
 
 
 def uses_drafts(prompts: Sequence[Prompt], options: DecodeOptions) -> bool:

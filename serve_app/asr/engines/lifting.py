@@ -41,8 +41,8 @@ class TableDecoder(Protocol):
         """Append a token and a guess to each row."""
 
     def keep(self, rows: Sequence[int], num_guessed: Sequence[int]) -> None:
-        """Keep these rows, in order, and of the last guess of each so many tokens; below 0: the last tokens
-        before the guess, down to the prompt's own, go too."""
+        """Keep these rows, in order, each with the first `num_guessed` tokens of its last guess. Below 0 the
+        guess goes, and that many tokens before it, but none of the prompt's."""
 
 
 def uses_terms(prompts: Sequence[Prompt], options: DecodeOptions) -> bool:

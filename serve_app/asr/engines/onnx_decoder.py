@@ -50,8 +50,8 @@ class OnnxBatch:
         self, guesses: Sequence[Sequence[int]], num_forced: Sequence[int] = (), *, attention: bool = False
     ) -> tuple[FloatArray, FloatArray, FloatArray | None]:
         """Read the prompts and a guess behind each: logits `(num_rows, longest + 1, vocabulary_size)` of the
-        last so many forced tokens, behind the prompt and behind each guessed token; no-speech probabilities;
-        scores."""
+        last `num_forced` forced tokens, behind the prompt and behind each guessed token; no-speech
+        probabilities; scores."""
         num_forced = num_forced or [0] * len(self.prompts)
         given = [(*prompt.start, *prompt.forced) for prompt in self.prompts]
         rows = [(*prompt, *guess) for prompt, guess in zip(given, guesses, strict=True)]

@@ -145,7 +145,7 @@ class TextCache:
             self._valid = self._valid[rows]
 
     def drop_last(self, num_tokens: Sequence[int]) -> None:
-        """Take the last so many tokens of each row away again."""
+        """Remove the last `num_tokens` tokens of each row."""
         lengths = self._valid.sum(axis=1) - np.asarray(num_tokens)
         self._valid &= self._valid.cumsum(axis=1) <= lengths[:, None]
         longest = int(lengths.max())

@@ -42,7 +42,7 @@ class Runner(Protocol):
         """Keep these rows, as `StepDecoder.select` says."""
 
     def drop_last(self, num_tokens: Sequence[int]) -> None:
-        """Take the last so many tokens of each row away again."""
+        """Remove the last `num_tokens` tokens of each row."""
 
 
 class TextCache:
@@ -67,7 +67,7 @@ class TextCache:
         """Make room for tokens of each row: their positions `(num_rows, num_new)`."""
         self._first, self._length = self._length, self._length + num_new
         places = torch.arange(self._first, self._length, device=self._padding.device)
-        # The causal mask of torch begins at the first key, whatever was read before.
+        # torch's own causal mask takes the first new token for the first key, and would hide the cached ones.
         several_behind = num_new > 1 and self._first > 0
         self._mask = None
         if several_behind or self._num_padding.any():
@@ -212,7 +212,7 @@ class TorchBatch:
         self, guesses: Sequence[Sequence[int]], num_forced: int = 0
     ) -> tuple[Tensor, FloatArray, FloatArray | None, Sequence[FloatArray] | None]:
         """Read the prompts and a guess behind each: logits `(num_rows, num_forced + longest guess + 1,
-        vocabulary_size)` of the last so many tokens of each prompt, behind it and behind each guessed token;
+        vocabulary_size)` of the last `num_forced` tokens of each prompt, behind it and each guessed token;
         no-speech probabilities; attention behind the prompt and the guessed tokens; and of the prompts before
         that."""
         given, num_padding = pad_left([(*prompt.start, *prompt.forced) for prompt in self.prompts])

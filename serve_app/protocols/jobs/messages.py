@@ -45,7 +45,7 @@ class AsyncQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 class ListQuery(msgspec.Struct, frozen=True, kw_only=True):
     status: Annotated[JobState, Meta(description="Only those that are there.")] | None = None
-    limit: Annotated[int, Meta(ge=1, le=100, description="So many at most.")] = 20
+    limit: Annotated[int, Meta(ge=1, le=100, description="The largest number to list.")] = 20
     before: (
         Annotated[str, Meta(max_length=MAX_CHARS, description="Go on behind a page: its `next`.")] | None
     ) = None

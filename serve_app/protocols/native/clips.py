@@ -61,7 +61,7 @@ class ClipList(wire.Written, frozen=True, kw_only=True):
 
 
 class ClipQuery(Struct, frozen=True, kw_only=True):
-    limit: Annotated[int, Meta(ge=1, le=100, description="So many at most.")] = 20
+    limit: Annotated[int, Meta(ge=1, le=100, description="The largest number to list.")] = 20
     before: (
         Annotated[str, Meta(max_length=MAX_CHARS, description="Go on behind a page: its `next`.")] | None
     ) = None

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fakes.encoded_audio import CONTAINERS, chirp, encoded, silent_film, timed, wav
-from fakes.streamed_audio import streamed
+from fakes.encoded_audio import CONTAINERS, chirp, encoded, silent_film, streamed, timed, wav
 from serve_app.audio import recordings, stream_decoder
 from serve_app.audio.chains import TOO_MANY_PARTS, HeaderFinder, PartReader, parts_of, skip_tags
 from serve_app.audio.recordings import decode_recording

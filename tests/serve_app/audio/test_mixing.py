@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fakes.encoded_audio import chirp, wav
-from fakes.streamed_audio import streamed
+from fakes.encoded_audio import chirp, streamed, wav
 from serve_app.audio.mixing import Downmix
 from serve_app.audio.recordings import decode_recording
 
