@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,20 +44,9 @@ pytestmark = [needs_chromium, pytest.mark.slow]
 
 
 @pytest.fixture
-def service() -> FakeService:
-    return FakeService()
-
-
-@pytest.fixture
 def microphone(tmp_path: Path) -> Path:
     samples = decode_recording((SPOKEN / "visit.flac").read_bytes(), max_samples=60 * SECOND).samples
     return microphone_of(samples, tmp_path / "microphone.wav")
-
-
-@pytest.fixture
-def port(service: FakeService) -> Iterator[int]:
-    with running_app(create_app(service, FakeSettings(idle_timeout_s=120.0))) as port:
-        yield port
 
 
 async def test_the_sample_plays_and_its_words_settle(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -18,22 +17,6 @@ from serve_app.access.keyring import Keyring
 from serve_app.web.app import Guards, create_app
 
 pytestmark = [needs_chromium, pytest.mark.slow]
-
-
-@pytest.fixture
-def service() -> FakeService:
-    return FakeService()
-
-
-@pytest.fixture
-def port(service: FakeService) -> Iterator[int]:
-    with running_app(create_app(service, FakeSettings(idle_timeout_s=120.0))) as port:
-        yield port
-
-
-@pytest.fixture
-def microphone(tmp_path: Path) -> Path:
-    return tmp_path / "none.wav"
 
 
 SIZES = {"phone": (360, 740, True), "desk": (1200, 800, False)}

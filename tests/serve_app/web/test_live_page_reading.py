@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,8 @@ import numpy as np
 import pytest
 
 from fakes import fake_service
-from fakes.app_server import running_app
 from fakes.chromium import Page, needs_chromium
-from fakes.fake_service import TIMING, FakeService, FakeSession, FakeSettings
+from fakes.fake_service import TIMING, FakeService, FakeSession
 from fakes.live_page import (
     DROP,
     LINES,
@@ -30,25 +28,8 @@ from fakes.live_page import (
 )
 from serve_app.core.events import Final, SpeakerRevision, SpeechHeard
 from serve_app.core.jobs import Word
-from serve_app.web.app import create_app
 
 pytestmark = [needs_chromium, pytest.mark.slow]
-
-
-@pytest.fixture
-def service() -> FakeService:
-    return FakeService()
-
-
-@pytest.fixture
-def port(service: FakeService) -> Iterator[int]:
-    with running_app(create_app(service, FakeSettings(idle_timeout_s=120.0))) as port:
-        yield port
-
-
-@pytest.fixture
-def microphone(tmp_path: Path) -> Path:
-    return tmp_path / "none.wav"
 
 
 PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}

@@ -24,11 +24,6 @@ OPENAI = "/v1/audio/transcriptions"
 
 
 @pytest.fixture
-def service() -> FakeService:
-    return FakeService()
-
-
-@pytest.fixture
 async def client(service: FakeService) -> AsyncIterator[httpx.AsyncClient]:
     async with client_of(service) as client:
         yield client

@@ -13,7 +13,7 @@ from websockets.asyncio.client import connect
 
 from fakes.app_server import running_app
 from fakes.encoded_audio import chirp, wav
-from fakes.fake_service import HELLO, FakeService, FakeSettings
+from fakes.fake_service import HELLO, FakeSettings
 from serve_app.access.caller import Caller
 from serve_app.core.errors import MaxSessionsReached
 from serve_app.web.app import create_app
@@ -38,11 +38,6 @@ class KeptRecords(list[dict[str, Any]]):
             while not self:
                 await asyncio.sleep(0.005)
         return self.pop(0)
-
-
-@pytest.fixture
-def service() -> FakeService:
-    return FakeService()
 
 
 @pytest.fixture
